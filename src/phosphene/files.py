@@ -1,0 +1,70 @@
+"""Files that are whole or absent: everything is written beside its place and then renamed."""
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from phosphene.errors import PhospheneError
+
+
+@contextmanager
+def whole(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary sibling of ``path``; it takes the final name only if the block ends without an error.
+
+    Works for files and folders alike. On an error (a full disk, Ctrl-C) the temporary is removed and whatever was under
+    ``path`` before is untouched.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{uuid.uuid4().hex[:8]}.{path.name}")  # suffix kept: writers choose formats by it
+    try:
+        yield part
+        if part.is_dir() and path.is_dir():
+            old = path.with_name(f".{uuid.uuid4().hex[:8]}.old")
+            os.replace(path, old)
+            os.replace(part, path)
+            shutil.rmtree(old)
+        else:
+            os.replace(part, path)
+    except OSError as error:
+        if error.errno in (28, 122):  # ENOSPC, EDQUOT
+            raise PhospheneError(f"no space left to write {path}: free some, or choose another --out") from error
+        raise
+    finally:
+        if part.is_dir():
+            shutil.rmtree(part, ignore_errors=True)
+        else:
+            part.unlink(missing_ok=True)
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    with whole(path) as part:
+        part.write_text(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
+
+
+def read_json(path: str | Path) -> Any:
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise PhospheneError(f"{path} does not exist: check the path") from None
+    except ValueError as error:
+        raise PhospheneError(f"{path} is not readable JSON ({error}): write it again") from None
+
+
+def digest(value: Any, n: int = 12) -> str:
+    """Short stable hash of a JSON-able value, of bytes, or of a file's content."""
+    if isinstance(value, Path):
+        sha = hashlib.sha256()
+        with value.open("rb") as file:
+            while block := file.read(1 << 20):
+                sha.update(block)
+        return sha.hexdigest()[:n]
+    if not isinstance(value, bytes):
+        value = json.dumps(value, sort_keys=True, default=str).encode()
+    return hashlib.sha256(value).hexdigest()[:n]

@@ -1,0 +1,164 @@
+"""From a continuous recording to epochs, on MNE objects: filter, reference, epoch, baseline, resample."""
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from phosphene.errors import PhospheneError, nearest
+from phosphene.trials import Trials
+
+if TYPE_CHECKING:
+    import mne
+
+
+class Preprocessing:
+    """The steps between a recording and its trials, in the order in which they run.
+
+    Parameters
+    ----------
+    picks : channels to keep, in this order; None keeps every EEG channel.
+    rename : old name -> new name, before anything else.
+    montage : a standard montage of MNE (such as "standard_1005") for recordings without positions; "keep" leaves as is.
+    l_freq, h_freq : band edges, Hz; None leaves that side open.
+    notch : line frequency to remove, Hz; None leaves it.
+    reference : "average", a channel name, a list of them, or None to keep the recording's.
+    tmin, tmax : epoch limits, s from onset; ``tmin <= time < tmax``.
+    baseline : (start, end) s whose mean is subtracted, or None.
+    sfreq : rate of the epochs, Hz; None keeps the recording's.
+    reject : peak-to-peak limit, V; epochs above it on any channel are dropped and counted in the notes. None keeps all.
+    """
+
+    def __init__(
+        self,
+        *,
+        picks: Sequence[str] | None = None,
+        rename: dict[str, str] | None = None,
+        montage: str = "keep",
+        l_freq: float | None = 0.1,
+        h_freq: float | None = 40.0,
+        notch: float | None = None,
+        reference: str | Sequence[str] | None = None,
+        tmin: float = -0.2,
+        tmax: float = 0.8,
+        baseline: tuple[float | None, float | None] | None = (None, 0.0),
+        sfreq: float | None = 100.0,
+        reject: float | None = None,
+    ):
+        if tmax <= tmin:
+            raise PhospheneError(f"tmax ({tmax:g} s) must lie after tmin ({tmin:g} s)")
+        if h_freq is not None and l_freq is not None and h_freq <= l_freq:
+            raise PhospheneError(f"h_freq ({h_freq:g} Hz) must lie above l_freq ({l_freq:g} Hz)")
+        if sfreq is not None and h_freq is not None and h_freq > sfreq / 2:
+            raise PhospheneError(f"h_freq ({h_freq:g} Hz) is above half of sfreq ({sfreq:g} Hz): lower it or raise sfreq")
+        self.picks, self.rename, self.montage = picks, rename, montage
+        self.l_freq, self.h_freq, self.notch, self.reference = l_freq, h_freq, notch, reference
+        self.tmin, self.tmax, self.sfreq, self.reject = tmin, tmax, sfreq, reject
+        self.baseline = None if baseline is None else tuple(baseline)
+
+    def config(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+    def continuous(self, raw: "mne.io.BaseRaw") -> "mne.io.BaseRaw":
+        """A filtered, re-referenced copy of a recording."""
+        import mne
+
+        raw = raw.copy().load_data(verbose="error")
+        if self.rename:
+            unknown = [c for c in self.rename if c not in raw.ch_names]
+            if unknown:
+                raise PhospheneError(f"cannot rename channel '{unknown[0]}': {nearest(unknown[0], raw.ch_names)}")
+            raw.rename_channels(self.rename, verbose="error")
+        for name in self.picks or ():
+            if name not in raw.ch_names:
+                raise PhospheneError(
+                    f"channel '{name}' is not in the recording: {nearest(name, raw.ch_names)} (set preprocessing.rename)"
+                )
+        raw.pick(list(self.picks) if self.picks else "eeg", exclude=(), verbose="error")
+        bad = [c for c, x in zip(raw.ch_names, np.isnan(raw.get_data()).any(axis=1), strict=True) if x]
+        if bad:
+            raise PhospheneError(f"channel '{bad[0]}' holds NaN ({len(bad)} such): leave it out of preprocessing.picks")
+        if self.montage != "keep":
+            known = mne.channels.get_builtin_montages()
+            if self.montage not in known:
+                raise PhospheneError(f"unknown montage '{self.montage}': {nearest(self.montage, known)}")
+            positions = mne.channels.make_standard_montage(self.montage)
+            lost = [c for c in raw.ch_names if c not in positions.ch_names]
+            if lost:
+                raise PhospheneError(
+                    f"channel '{lost[0]}' is not in montage {self.montage}: "
+                    f"{nearest(lost[0], positions.ch_names)} (set preprocessing.rename)"
+                )
+            raw.set_montage(positions, verbose="error")
+        nyquist = raw.info["sfreq"] / 2
+        for key in ("l_freq", "h_freq", "notch"):
+            value = getattr(self, key)
+            if value is not None and value >= nyquist:
+                raise PhospheneError(
+                    f"{key} is {value:g} Hz but the recording ends at {nyquist:g} Hz ({2 * nyquist:g} Hz sampling): lower it"
+                )
+        if self.sfreq is not None and self.sfreq > raw.info["sfreq"]:
+            raise PhospheneError(f"sfreq {self.sfreq:g} Hz is above the recording's {raw.info['sfreq']:g} Hz: lower it")
+        if self.l_freq is not None or self.h_freq is not None:
+            raw.filter(self.l_freq, self.h_freq, verbose="error")
+        if self.notch is not None:
+            raw.notch_filter(np.arange(self.notch, nyquist, self.notch), verbose="error")
+        if self.reference is not None:
+            raw.set_eeg_reference(
+                self.reference if self.reference == "average" or not isinstance(self.reference, str) else [self.reference],
+                verbose="error",
+            )
+        return raw
+
+    def __call__(
+        self, raw: "mne.io.BaseRaw", table: pd.DataFrame, stimuli: pd.DataFrame, notes: Sequence[str] = ()
+    ) -> Trials:
+        """Epochs of one recording.
+
+        Parameters
+        ----------
+        raw : continuous recording, volts.
+        table : one row for each event: `onset` in s from the first sample, `stimulus`, and any trial columns.
+        stimuli : the stimulus table, indexed by stimulus.
+
+        Raises
+        ------
+        PhospheneError
+            Unknown channel, missing montage, wrong rate, NaN, or no epoch left; the message names the fix.
+        """
+        import mne
+
+        if len(table) == 0:
+            raise PhospheneError("the recording holds no event: check the annotations or the event column")
+        raw = self.continuous(raw)
+        rate = float(raw.info["sfreq"])
+        # Where the rates divide, the band-limited recording is decimated in place: no edge effects at epoch borders.
+        step = 1
+        if self.sfreq is not None and math.isclose(rate / self.sfreq, round(rate / self.sfreq), rel_tol=1e-9):
+            step = round(rate / self.sfreq) if self.h_freq is not None else 1
+        samples = np.round(table["onset"].to_numpy(float) * rate).astype(int)
+        events = np.column_stack([samples + raw.first_samp, np.zeros_like(samples), np.arange(1, len(samples) + 1)])
+        order = np.argsort(events[:, 0], kind="stable")
+        epochs = mne.Epochs(
+            raw,
+            events[order],
+            tmin=self.tmin,
+            tmax=self.tmax - step / rate / 2,
+            baseline=self.baseline,
+            decim=step,
+            reject=None if self.reject is None else {"eeg": self.reject},
+            event_repeated="error",
+            preload=True,
+            verbose="error",
+        )
+        kept = order[epochs.selection]
+        notes = list(notes)
+        if len(kept) < len(table):
+            notes.append(f"{len(table) - len(kept)} of {len(table)} epochs dropped (rejection, or outside the recording)")
+        if len(kept) == 0:
+            raise PhospheneError(f"none of {len(table)} epochs is left: raise preprocessing.reject or check tmin and tmax")
+        if self.sfreq is not None and not math.isclose(epochs.info["sfreq"], self.sfreq):
+            epochs.resample(self.sfreq, verbose="error")
+        return Trials.from_mne(epochs, table.iloc[kept], stimuli, notes)

@@ -1,0 +1,76 @@
+"""One registry for every noun: a class enters it with ``@register`` and is built by kind and name.
+
+Modules of a kind are imported only when the kind is asked for, so that ``import phosphene`` stays light.
+"""
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from phosphene.errors import PhospheneError, nearest
+
+PACKAGES = {
+    "dataset": "phosphene.datasets",
+    "target": "phosphene.targets",
+    "encoder": "phosphene.encoders",
+    "prior": "phosphene.priors",
+    "generator": "phosphene.generators",
+    "method": "phosphene.methods",
+}
+_classes: dict[str, dict[str, type]] = {kind: {} for kind in PACKAGES}
+C = TypeVar("C", bound=type)
+
+
+def register(kind: str, name: str) -> Callable[[C], C]:
+    """Class decorator: make the class known as ``name`` among the ``kind``s."""
+
+    def enter(cls: C) -> C:
+        known = _classes[kind].get(name)
+        if known is not None and (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
+            raise PhospheneError(f"two classes are registered as {kind} '{name}': rename one")
+        _classes[kind][name] = cls
+        return cls
+
+    return enter
+
+
+def classes(kind: str) -> dict[str, type]:
+    """Name -> class, for every registered class of one kind."""
+    if kind not in PACKAGES:
+        raise PhospheneError(f"unknown kind '{kind}': {nearest(kind, PACKAGES)}")
+    package = importlib.import_module(PACKAGES[kind])
+    for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
+        importlib.import_module(module.name)
+    return dict(sorted(_classes[kind].items()))
+
+
+def find(kind: str, name: str) -> type:
+    known = classes(kind)
+    if name not in known:
+        raise PhospheneError(f"unknown {kind} '{name}': {nearest(name, known)}")
+    return known[name]
+
+
+def check_arguments(cls: type, arguments: dict[str, Any], where: str) -> None:
+    """Raise, naming the nearest valid key, if ``cls`` does not take one of ``arguments``."""
+    parameters = inspect.signature(cls).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return
+    for key in arguments:
+        if key not in parameters:
+            raise PhospheneError(f"unknown key '{key}' of {where}: {nearest(key, parameters)}")
+
+
+def build(kind: str, name: str, **arguments: Any) -> Any:
+    """Build a registered class: ``build("encoder", "nice", n_chans=63, n_times=250, n_outputs=1024)``.
+
+    Raises
+    ------
+    PhospheneError
+        For an unknown kind, name or argument; the message names the nearest valid one.
+    """
+    cls = find(kind, name)
+    check_arguments(cls, arguments, f"{kind} '{name}'")
+    return cls(**arguments)
