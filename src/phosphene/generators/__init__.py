@@ -1,0 +1,5 @@
+"""Generators of pictures, one file each."""
+
+from phosphene.generators.base import Conditioning, Generator
+
+__all__ = ["Conditioning", "Generator"]

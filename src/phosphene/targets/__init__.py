@@ -1,0 +1,5 @@
+"""Frozen target spaces, one file each."""
+
+from phosphene.targets.base import Target, TargetTable
+
+__all__ = ["Target", "TargetTable"]

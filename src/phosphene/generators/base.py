@@ -1,0 +1,87 @@
+"""`Conditioning` and `Generator`: from what was decoded to pictures. Knows nothing of EEG."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import ClassVar
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from phosphene.errors import PhospheneError
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """What a picture is drawn from; every field that is given has one entry for each trial.
+
+    Parameters
+    ----------
+    prompt : (n_trials,) captions.
+    tokens : (n_trials, n_tokens, dim) cross-attention states in place of an encoded prompt.
+    image_embeds : (n_trials, dim) CLIP image embeddings, not normalised.
+    init : (n_trials,) RGB pictures from which the drawing starts.
+    strength : share of the noise laid over ``init``, 0 to 1; with ``init`` only.
+    """
+
+    prompt: Sequence[str] | None = None
+    tokens: Tensor | None = None
+    image_embeds: Tensor | None = None
+    init: Sequence[Image.Image] | None = None
+    strength: float | None = None
+
+    def __post_init__(self) -> None:
+        lengths = {name: len(getattr(self, name)) for name in self.given() if name != "strength"}
+        if not lengths:
+            raise PhospheneError("nothing to draw from: give prompt, tokens or image_embeds")
+        if len(set(lengths.values())) > 1:
+            raise PhospheneError(f"the fields describe different numbers of trials: {lengths}")
+        if self.prompt is not None and self.tokens is not None:
+            raise PhospheneError("prompt and tokens both fill the cross-attention: give one")
+        if (self.strength is not None) != (self.init is not None):
+            raise PhospheneError("init and strength belong together: give both or neither")
+        if self.strength is not None and not 0 < self.strength <= 1:
+            raise PhospheneError(f"strength is {self.strength}: give a number above 0 and up to 1")
+
+    def given(self) -> set[str]:
+        """Names of the fields that are set."""
+        return {f.name for f in fields(self) if getattr(self, f.name) is not None}
+
+    def __len__(self) -> int:
+        return next(len(getattr(self, n)) for n in ("prompt", "tokens", "image_embeds", "init") if n in self.given())
+
+    def rows(self, index: Sequence[int]) -> "Conditioning":
+        """The conditioning of these trials, in this order; repeats allowed."""
+        index = [int(i) for i in index]
+        return replace(
+            self,
+            prompt=None if self.prompt is None else [self.prompt[i] for i in index],
+            tokens=None if self.tokens is None else self.tokens[index],
+            image_embeds=None if self.image_embeds is None else self.image_embeds[index],
+            init=None if self.init is None else [self.init[i] for i in index],
+        )
+
+
+def noise_generator(seed: int, trial: int, sample: int) -> torch.Generator:
+    """The noise source of one picture: a function of seed, trial and sample alone, whatever the batching."""
+    state = np.random.SeedSequence([seed, trial, sample]).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(state) >> 1)
+
+
+class Generator(ABC):
+    """Base of every generator. A field of `Conditioning` outside ``accepts`` is refused, never ignored."""
+
+    accepts: ClassVar[frozenset[str]]
+
+    def check(self, conditioning: Conditioning) -> None:
+        extra = conditioning.given() - self.accepts
+        if extra:
+            raise PhospheneError(
+                f"{type(self).__name__} cannot use '{min(extra)}': leave it out, or choose a generator that does"
+            )
+
+    @abstractmethod
+    def __call__(self, conditioning: Conditioning, *, n: int = 1, seed: int = 0) -> list[list[Image.Image]]:
+        """Draw ``n`` pictures for each trial: ``[trial][sample]``, RGB."""

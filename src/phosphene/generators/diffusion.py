@@ -1,0 +1,122 @@
+"""Pictures from a latent diffusion model: stock diffusers pipelines, every argument through `Conditioning`."""
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import torch
+from PIL import Image
+
+from phosphene.backbones import backbone, load_pipeline
+from phosphene.errors import PhospheneError
+from phosphene.generators.base import Conditioning, Generator, noise_generator
+from phosphene.registry import register
+
+
+@register("generator", "diffusion")
+class Diffusion(Generator):
+    """A frozen diffusion backbone.
+
+    Parameters
+    ----------
+    backbone : a diffusion row of the backbone table.
+    steps, guidance, size : sampler steps, guidance scale, picture side (pixels); None takes the backbone's.
+    adapter_scale : weight of the image-prompt adapter (Ye et al. 2023, arXiv 2308.06721), 0 to 1.
+    batch_size : pictures at a time.
+    device : torch device.
+    """
+
+    accepts = frozenset({"prompt", "tokens", "image_embeds", "init", "strength"})
+
+    def __init__(
+        self,
+        backbone: str = "mini",
+        steps: int | None = None,
+        guidance: float | None = None,
+        size: int | None = None,
+        adapter_scale: float = 1.0,
+        batch_size: int = 32,
+        device: str = "cpu",
+    ):
+        self.backbone, self.adapter_scale, self.batch_size, self.device = backbone, adapter_scale, batch_size, device
+        row = _row(backbone)
+        self.steps = row.steps if steps is None else steps
+        self.guidance = row.guidance if guidance is None else guidance
+        self.size = row.size if size is None else size
+
+    @cached_property
+    def pipeline(self) -> Any:
+        """The stock text-to-image pipeline."""
+        return load_pipeline(self.backbone, self.device)
+
+    def _adapter(self, wanted: bool) -> None:
+        """Attach or detach the image-prompt adapter; a stock pipeline with one refuses to run without its input."""
+        from phosphene.backbones import ASSETS
+
+        attached = self.pipeline.unet.encoder_hid_proj is not None
+        if wanted and not attached:
+            row = _row(self.backbone)
+            if row.adapter is None:
+                raise PhospheneError(f"backbone '{self.backbone}' has no image-prompt adapter: give a prompt instead")
+            repo, subfolder, name = row.adapter
+            self.pipeline.load_ip_adapter(
+                str(ASSETS / repo) if row.local else repo, subfolder=subfolder, weight_name=name,
+                image_encoder_folder=None, local_files_only=row.local,
+            )  # fmt: skip
+        if wanted:
+            self.pipeline.set_ip_adapter_scale(self.adapter_scale)
+        elif attached:
+            self.pipeline.unload_ip_adapter()
+
+    def __call__(
+        self,
+        conditioning: Conditioning,
+        *,
+        n: int = 1,
+        seed: int = 0,
+        progress: Callable[[int], None] = lambda pictures: None,
+    ) -> list[list[Image.Image]]:
+        """``n`` pictures for each trial; ``progress`` hears how many were drawn."""
+        self.check(conditioning)
+        self._adapter(conditioning.image_embeds is not None)
+        pipe = self.pipeline
+        if conditioning.init is not None:
+            from diffusers import AutoPipelineForImage2Image
+
+            pipe = AutoPipelineForImage2Image.from_pipe(pipe)
+            pipe.set_progress_bar_config(disable=True)
+        jobs = [(trial, sample) for trial in range(len(conditioning)) for sample in range(n)]
+        pictures: list[list[Image.Image]] = [[] for _ in range(len(conditioning))]
+        for start in range(0, len(jobs), self.batch_size):
+            batch = jobs[start : start + self.batch_size]
+            arguments = self._arguments(conditioning.rows([trial for trial, _ in batch]))
+            arguments["generator"] = [noise_generator(seed, *job) for job in batch]
+            with torch.inference_mode():
+                drawn = pipe(**arguments).images
+            for (trial, _), picture in zip(batch, drawn, strict=True):
+                pictures[trial].append(picture)
+            progress(len(batch))
+        return pictures
+
+    def _arguments(self, c: Conditioning) -> dict[str, Any]:
+        guided = self.guidance > 1
+        arguments: dict[str, Any] = {"num_inference_steps": self.steps, "guidance_scale": self.guidance}
+        if c.tokens is not None:
+            arguments["prompt_embeds"] = c.tokens.to(self.device)
+            if guided:
+                arguments["negative_prompt_embeds"] = torch.zeros_like(c.tokens, device=self.device)
+        else:
+            arguments["prompt"] = list(c.prompt) if c.prompt is not None else [""] * len(c)
+        if c.image_embeds is not None:
+            embeds = c.image_embeds.to(self.device, self.pipeline.unet.dtype)[:, None]
+            arguments["ip_adapter_image_embeds"] = [torch.cat([torch.zeros_like(embeds), embeds]) if guided else embeds]
+        if c.init is not None:
+            arguments["image"] = [picture.resize((self.size, self.size), Image.Resampling.BICUBIC) for picture in c.init]
+            arguments["strength"] = c.strength
+        else:
+            arguments["height"] = arguments["width"] = self.size
+        return arguments
+
+
+def _row(name: str) -> Any:
+    return backbone(name, "diffusion")

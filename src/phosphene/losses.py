@@ -1,0 +1,32 @@
+"""Losses as pure functions of tensors."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def info_nce(a: Tensor, b: Tensor, logit_scale: Tensor | float, groups: Tensor | None = None) -> Tensor:
+    """Symmetric contrastive loss between matched rows (Radford et al. 2021, section 2.3).
+
+    Parameters
+    ----------
+    a, b : (batch, dim); row i of ``a`` belongs to row i of ``b``. Normalised inside.
+    logit_scale : inverse temperature (already exponentiated).
+    groups : (batch,) equal where rows share their target (repeats of one stimulus); such pairs are no negatives.
+
+    Returns
+    -------
+    Scalar: mean of both directions.
+    """
+    logits = logit_scale * F.normalize(a, dim=-1) @ F.normalize(b, dim=-1).T
+    if groups is not None:
+        same = groups[:, None] == groups[None, :]
+        same.fill_diagonal_(False)
+        logits = logits.masked_fill(same, float("-inf"))
+    target = torch.arange(len(a), device=a.device)
+    return 0.5 * (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target))
+
+
+def cosine_distance(a: Tensor, b: Tensor) -> Tensor:
+    """Mean of 1 - cosine similarity of matched rows, (batch, dim) each."""
+    return (1 - F.cosine_similarity(a, b, dim=-1)).mean()

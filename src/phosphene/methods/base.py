@@ -1,0 +1,112 @@
+"""`Method`: one published system, wired from an encoder, target spaces and priors. """
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from phosphene.errors import PhospheneError
+from phosphene.files import read_json, whole, write_json
+from phosphene.generators.base import Conditioning
+from phosphene.registry import find
+from phosphene.targets.base import Target, TargetTable
+from phosphene.trials import Trials
+
+
+class Method(nn.Module, ABC):
+    """Base of every system.
+
+    The constructor's arguments are the configuration: JSON-able, kept by `save`. A stage is either trained by gradient
+    descent (``training_step``, run by `phosphene.training`) or solved in closed form (``solve``).
+
+    Parameters
+    ----------
+    n_chans, n_times : shape of a trial.
+    sfreq : sampling rate, Hz.
+    concepts : the training concepts, sorted; only classifying methods need them.
+    """
+
+    stages: ClassVar[tuple[str, ...]] = ()
+    solved: ClassVar[tuple[str, ...]] = ()
+    name: ClassVar[str]
+    citation: ClassVar[str]
+
+    config: dict[str, Any]
+
+    def targets(self) -> dict[str, Target]:
+        """The frozen spaces that training needs, by the name under which a batch holds their vectors."""
+        return {}
+
+    def training_step(self, batch: dict[str, Tensor], stage: str) -> dict[str, Tensor]:
+        """Losses of one batch: `eeg` (batch, n_chans, n_times), `stimulus` (batch,) and one entry a target."""
+        raise PhospheneError(f"method '{self.name}' has no gradient stage '{stage}'")
+
+    def solve(self, stage: str, trials: Trials, tables: dict[str, TargetTable]) -> None:
+        """Fit a closed-form stage on training trials."""
+        raise PhospheneError(f"method '{self.name}' has no closed-form stage '{stage}'")
+
+    def forward(self, batch: dict[str, Tensor], stage: str) -> dict[str, Tensor]:
+        return self.training_step(batch, stage)
+
+    @abstractmethod
+    def encode(self, trials: Trials) -> dict[str, Tensor]:
+        """Decoded vectors of each trial, by head: ``{head: (n_trials, dim)}``."""
+
+    def condition(self, trials: Trials) -> Conditioning:
+        """What a generator draws from, one entry for each trial."""
+        raise PhospheneError(f"method '{self.name}' does not generate pictures: leave 'generator' out of the recipe")
+
+    @torch.inference_mode()
+    def retrieve(self, trials: Trials, gallery: Tensor, k: int = 5, head: str = "image") -> tuple[Tensor, Tensor]:
+        """The ``k`` gallery rows most similar (cosine) to each trial.
+
+        Parameters
+        ----------
+        gallery : (n_gallery, dim) vectors in the head's space.
+
+        Returns
+        -------
+        (n_trials, k) row numbers and (n_trials, k) similarities, best first.
+        """
+        heads = self.encode(trials)
+        if head not in heads:
+            raise PhospheneError(f"method '{self.name}' has no head '{head}': it has {', '.join(heads)}")
+        similarity = F.normalize(heads[head], dim=-1) @ F.normalize(gallery, dim=-1).T
+        best = similarity.topk(min(k, len(gallery)), dim=1)
+        return best.indices, best.values
+
+    def save(self, folder: str | Path) -> Path:
+        """Write `method.json` (name and configuration) and `model.safetensors`; whole or not at all."""
+        with whole(folder) as part:
+            part.mkdir()
+            save_file({k: v.detach().cpu().contiguous() for k, v in self.state_dict().items()}, part / "model.safetensors")
+            write_json(part / "method.json", {"method": self.name, "config": self.config})
+        return Path(folder)
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> Self:
+        """Read what `save` wrote; called on `Method`, it finds the class by its name."""
+        folder = Path(folder)
+        if not (folder / "method.json").is_file():
+            raise PhospheneError(f"{folder} holds no method (no method.json): train one with `phosphene run`")
+        facts = read_json(folder / "method.json")
+        found = find("method", facts["method"])
+        if not issubclass(found, cls):
+            raise PhospheneError(f"{folder} holds a '{facts['method']}', not a '{cls.name}': load it with Method")
+        method: Self = found(**facts["config"])
+        try:
+            method.load_state_dict(load_file(folder / "model.safetensors"))
+        except Exception as error:
+            raise PhospheneError(f"{folder / 'model.safetensors'} cannot be read ({error}): train again") from None
+        return method.eval()
+
+
+def batches(trials: Trials, size: int, device: torch.device | str) -> Iterator[Tensor]:
+    """EEG of successive trials as tensors (<= size, n_chans, n_times), read from disk one at a time."""
+    for start in range(0, len(trials), size):
+        yield torch.tensor(trials.eeg[start : start + size], device=device)

@@ -1,0 +1,1 @@
+"""Priors: embedding to embedding, one file each."""

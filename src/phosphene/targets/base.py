@@ -1,0 +1,79 @@
+"""`Target`: a frozen space in which stimuli are vectors. Knows nothing of EEG."""
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from phosphene.errors import PhospheneError
+from phosphene.files import digest, whole
+
+
+@dataclass
+class TargetTable:
+    """Vectors of stimuli by name.
+
+    Parameters
+    ----------
+    names : (n_stimuli,) stimulus names.
+    vectors : (n_stimuli, *shape) float32.
+    """
+
+    names: list[str]
+    vectors: Tensor
+
+    def __post_init__(self) -> None:
+        self._row = {name: i for i, name in enumerate(self.names)}
+
+    def rows(self, names: Iterable[str]) -> Tensor:
+        """(n,) row of each name."""
+        try:
+            return torch.tensor([self._row[n] for n in names], dtype=torch.long)
+        except KeyError as error:
+            raise PhospheneError(f"stimulus {error} has no target vector: add it to the stimulus table") from None
+
+    def __getitem__(self, names: Iterable[str]) -> Tensor:
+        """(n, *shape) vectors of these stimuli."""
+        return self.vectors[self.rows(names)]
+
+
+class Target(ABC):
+    """Base of every target space."""
+
+    @abstractmethod
+    def config(self) -> dict[str, Any]:
+        """Everything that the vectors depend on besides the stimuli, revisions included."""
+
+    @abstractmethod
+    def content(self, stimuli: pd.DataFrame) -> list[str]:
+        """(n_stimuli,) what is embedded: a digest of each picture's bytes, or each caption."""
+
+    @abstractmethod
+    def embed(self, stimuli: pd.DataFrame) -> Tensor:
+        """(n_stimuli, *shape) float32 vectors, in the table's order."""
+
+    def table(self, stimuli: pd.DataFrame, cache: str | Path | None = None) -> TargetTable:
+        """`embed`, kept on disk under a key of configuration, revision and content.
+
+        Parameters
+        ----------
+        cache : folder; default `$PHOSPHENE_CACHE`, else `~/.cache/phosphene`.
+        """
+        folder = Path(cache or os.environ.get("PHOSPHENE_CACHE") or Path.home() / ".cache" / "phosphene").expanduser()
+        content = self.content(stimuli)
+        key = digest([type(self).__name__, self.config(), content], 24)
+        path = folder / "targets" / f"{key}.safetensors"
+        names = [str(n) for n in stimuli.index]
+        if path.is_file():
+            return TargetTable(names, load_file(path)["vectors"])
+        vectors = self.embed(stimuli).float().cpu().contiguous()
+        with whole(path) as part:
+            save_file({"vectors": vectors}, part)
+        return TargetTable(names, vectors)

@@ -1,0 +1,128 @@
+"""CLIP's joint space: pictures and captions of the stimuli."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from phosphene.backbones import backbone, load_clip
+from phosphene.errors import PhospheneError, nearest
+from phosphene.files import digest
+from phosphene.registry import register
+from phosphene.targets.base import Target
+
+
+def open_picture(path: str | Path) -> Image.Image:
+    """A picture as RGB; transparency is laid on white."""
+    try:
+        with Image.open(path) as image:
+            if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+                image = image.convert("RGBA")
+                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+            return image.convert("RGB")
+    except FileNotFoundError:
+        raise PhospheneError(f"picture {path} is missing: restore it or drop its trials") from None
+    except (UnidentifiedImageError, OSError) as error:
+        raise PhospheneError(f"picture {path} cannot be read ({error}): replace the file") from None
+
+
+class CLIP(Target):
+    """What both halves share: the model, loaded when first needed.
+
+    Parameters
+    ----------
+    backbone : a CLIP row of the backbone table.
+    batch_size : pictures or captions at a time.
+    device : torch device.
+    """
+
+    def __init__(self, backbone: str = "mini", batch_size: int = 128, device: str = "cpu"):
+        self.backbone, self.batch_size, self.device = backbone, batch_size, device
+
+    def config(self) -> dict[str, Any]:
+        return {"backbone": backbone(self.backbone, "clip").identity()}
+
+    @cached_property
+    def _clip(self) -> tuple[Any, Any, Any]:
+        model, processor, tokenizer = load_clip(self.backbone)
+        return model.to(self.device), processor, tokenizer
+
+    @property
+    def dim(self) -> int:
+        """Length of a vector."""
+        return int(self._clip[0].config.projection_dim)
+
+    @torch.inference_mode()
+    def images(self, images: Sequence[Image.Image]) -> Tensor:
+        """(n, dim) un-normalised image embeddings."""
+        model, processor, _ = self._clip
+        parts = []
+        for i in range(0, len(images), self.batch_size):
+            pixels = processor(list(images[i : i + self.batch_size]), return_tensors="pt")["pixel_values"]
+            pooled = model.vision_model(pixel_values=pixels.to(self.device)).pooler_output
+            parts.append(model.visual_projection(pooled).cpu())
+        return torch.cat(parts) if parts else torch.empty(0, self.dim)
+
+    @torch.inference_mode()
+    def texts(self, texts: Sequence[str]) -> Tensor:
+        """(n, dim) un-normalised text embeddings; a caption longer than the model reads is cut."""
+        model, _, tokenizer = self._clip
+        parts = []
+        for i in range(0, len(texts), self.batch_size):
+            tokens = tokenizer(
+                list(texts[i : i + self.batch_size]), padding="max_length", truncation=True, return_tensors="pt",
+                max_length=model.config.text_config.max_position_embeddings,
+            )  # fmt: skip
+            pooled = model.text_model(
+                input_ids=tokens["input_ids"].to(self.device), attention_mask=tokens["attention_mask"].to(self.device)
+            ).pooler_output
+            parts.append(model.text_projection(pooled).cpu())
+        return torch.cat(parts) if parts else torch.empty(0, self.dim)
+
+
+@register("target", "clip_image")
+class CLIPImage(CLIP):
+    """CLIP's embedding of the picture shown: (n_stimuli, dim), not normalised (Radford et al. 2021, section 2.3)."""
+
+    def content(self, stimuli: pd.DataFrame) -> list[str]:
+        if "image" not in stimuli:
+            raise PhospheneError("the stimuli have no column 'image': add the picture's path to the stimulus table")
+        missing = [p for p in stimuli["image"] if not Path(p).is_file()]
+        if missing:
+            raise PhospheneError(f"picture {missing[0]} is missing: restore it or drop its trials")
+        return [digest(Path(p)) for p in stimuli["image"]]
+
+    def embed(self, stimuli: pd.DataFrame) -> Tensor:
+        paths = list(stimuli["image"])
+        parts = [
+            self.images([open_picture(p) for p in paths[i : i + self.batch_size]])
+            for i in range(0, len(paths), self.batch_size)
+        ]
+        return torch.cat(parts) if parts else torch.empty(0, self.dim)
+
+
+@register("target", "clip_text")
+class CLIPText(CLIP):
+    """CLIP's embedding of one caption of each stimulus: (n_stimuli, dim), not normalised.
+
+    Parameters
+    ----------
+    slot : the stimulus table's caption column, such as "ObjectSnap".
+    """
+
+    def __init__(self, slot: str = "ObjectSnap", backbone: str = "mini", batch_size: int = 128, device: str = "cpu"):
+        super().__init__(backbone, batch_size, device)
+        self.slot = slot
+
+    def content(self, stimuli: pd.DataFrame) -> list[str]:
+        if self.slot not in stimuli:
+            raise PhospheneError(f"the stimuli have no caption column '{self.slot}': {nearest(self.slot, stimuli.columns)}")
+        return [str(c) for c in stimuli[self.slot]]
+
+    def embed(self, stimuli: pd.DataFrame) -> Tensor:
+        return self.texts(self.content(stimuli))
