@@ -133,6 +133,7 @@ class Muse(Dataset):
 
     def load(self, *args: Any, **kwargs: Any) -> Trials:
         """The trials; `stimuli` lists the two categories (`image` is empty) and then the gallery's pictures."""
+        self.chosen()  # a wrong root or subject is told before a missing picture
         gallery = self.gallery()
         trials = super().load(*args, **kwargs)
         trials.stimuli = pd.concat([trials.stimuli.assign(image=""), gallery])

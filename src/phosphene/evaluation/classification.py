@@ -20,10 +20,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
-from sklearn.metrics import balanced_accuracy_score
 from threadpoolctl import threadpool_limits
 
 from phosphene.errors import PhospheneError
+from phosphene.evaluation.protocols import Fold
 
 #: (n_trials,) the group of each trial
 Groups = Sequence[Any] | np.ndarray
@@ -36,35 +36,25 @@ def run_names(table: pd.DataFrame) -> np.ndarray:
     return (table["subject"] + "/" + table["session"] + "/" + table["run"]).to_numpy(str)
 
 
-def leave_one_out(
-    features: np.ndarray,
-    labels: np.ndarray,
-    runs: Groups,
-    fit_predict: FitPredict,
-    within: Groups | None = None,
-) -> np.ndarray:
-    """Score every run by a decoder trained on all the others.
+def held_out(features: np.ndarray, labels: np.ndarray, folds: Sequence[Fold], fit_predict: FitPredict) -> np.ndarray:
+    """Score each fold's test trials by a decoder trained on its training trials.
 
     Parameters
     ----------
-    features : (n_trials, ...) anything that ``fit_predict`` takes.
+    features : (n_trials, n_features) or anything else, row by trial, that ``fit_predict`` takes.
     labels : (n_trials,) 0 or 1.
-    runs : (n_trials,) the run of each trial.
-    within : (n_trials,) if given, train only on trials that agree in this, such as the subject.
+    folds : of `Protocol.folds`; every trial is tested once.
 
     Returns
     -------
-    (n_trials,) held-out scores, larger for label 1.
+    (n_trials,) scores, larger for label 1.
     """
+    times_tested = np.sum([fold.test for fold in folds], axis=0)
+    if not np.all(times_tested == 1):
+        raise PhospheneError("each trial must be tested once: set protocol.split to leave_one_run_out")
     scores = np.empty(len(labels))
-    for part in _groups(labels, within):
-        folds = [test & part for test in _groups(labels, runs) if (test & part).any()]
-        if len(folds) < 2:
-            where = "" if within is None else f" of '{np.asarray(within)[part][0]}'"
-            raise PhospheneError(f"one run{where} is left, and leaving one out needs two: read more, or leave it out")
-        for test in folds:
-            train = part & ~test
-            scores[test] = fit_predict(features[train], labels[train], features[test])
+    for fold in folds:
+        scores[fold.test] = fit_predict(features[fold.train], labels[fold.train], features[fold.test])
     return scores
 
 
@@ -89,67 +79,75 @@ def auc_by_run(labels: np.ndarray, scores: np.ndarray, runs: Groups) -> pd.Serie
 
 def balanced_accuracy(labels: np.ndarray, scores: np.ndarray, threshold: float = 0.0) -> float:
     """Mean over classes of the share decided rightly at ``threshold``. Chance is 0.5."""
-    return float(balanced_accuracy_score(labels, np.asarray(scores) > threshold))
+    decided = np.asarray(scores) > threshold
+    return float(np.mean([np.mean(decided[np.asarray(labels) == c] == c) for c in (0, 1)]))
 
 
-def bootstrap_auc(
+#: name in `scores.csv` -> function of (labels, scores, runs); larger is better and chance is 0.5
+METRICS: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], float]] = {
+    "auc": auc,
+    "auc_pooled": lambda labels, scores, runs: auc(labels, scores),
+    "balanced_accuracy": lambda labels, scores, runs: balanced_accuracy(labels, scores),
+}
+
+
+def bootstrap(
     labels: np.ndarray,
     scores: np.ndarray,
-    runs: Groups | None = None,
+    runs: Groups,
     *,
+    metric: str = "auc",
     unit: str = "trial",
     n_boot: int = 2000,
     level: float = 0.95,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Percentile interval of `auc`.
+    """Percentile interval of one of `METRICS`.
 
     Parameters
     ----------
+    labels, scores, runs : (n_trials,) as for `auc`.
     unit : "trial" resamples trials within run and class; "run" resamples runs.
     """
     rng = np.random.default_rng(seed)
-    labels, scores = np.asarray(labels), np.asarray(scores)
-    won, pairs = _pairs(labels, scores, runs)
-    if unit == "run":
-        if len(pairs) < 2:
-            raise PhospheneError("unit='run' resamples runs and there is one: pass runs, or unit='trial'")
-        draw = rng.integers(len(pairs), size=(n_boot, len(pairs)))
-        draw = draw[pairs[draw].sum(axis=1) > 0]
-        values = won[draw].sum(axis=1) / pairs[draw].sum(axis=1)
-    elif unit == "trial":
-        total = np.zeros(n_boot)
-        for members in _groups(labels, runs):
-            high, low = scores[members & (labels == 1)], scores[members & (labels == 0)]
-            if len(high) and len(low):
-                wins = (high[:, None] > low) + 0.5 * (high[:, None] == low)
-                times_high = rng.multinomial(len(high), np.full(len(high), 1 / len(high)), size=n_boot)
-                times_low = rng.multinomial(len(low), np.full(len(low), 1 / len(low)), size=n_boot)
-                total += ((times_high @ wins) * times_low).sum(axis=1)
-        values = total / pairs.sum()
-    else:
+    labels, scores, names = np.asarray(labels), np.asarray(scores), np.asarray(runs)
+    members = [np.flatnonzero(mask) for mask in _groups(labels, names)]
+    cells = [m[labels[m] == c] for m in members for c in (0, 1) if (labels[m] == c).any()]
+    if unit not in ("trial", "run"):
         raise PhospheneError(f"unknown unit '{unit}': valid: run, trial")
+    if unit == "run" and len(members) < 2:
+        raise PhospheneError("unit='run' resamples runs and there is one: read more runs, or use unit='trial'")
+    values = np.empty(n_boot)
+    for b in range(n_boot):
+        if unit == "trial":
+            index = np.concatenate([cell[rng.integers(len(cell), size=len(cell))] for cell in cells])
+            drawn = names[index]
+        else:
+            parts = [members[i] for i in rng.integers(len(members), size=len(members))]
+            index = np.concatenate(parts)
+            drawn = np.repeat(np.arange(len(parts)), [len(part) for part in parts])  # a run drawn twice is two runs
+        values[b] = METRICS[metric](labels[index], scores[index], drawn)
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 
 class Permutation(NamedTuple):
-    """Of `permutation_test`: the true ``value``, its one-sided ``p``, and the (n_perm,) values of shuffled twins."""
+    """Of `permutation_test`: true values and one-sided p (n_metrics,), and the twins' values (n_perm, n_metrics)."""
 
-    value: float
-    p: float
+    value: np.ndarray
+    p: np.ndarray
     null: np.ndarray
 
     @property
-    def shuffled(self) -> float:
-        """Mean over the shuffled twins: what the whole pipeline gives when labels mean nothing."""
-        return float(self.null.mean())
+    def shuffled(self) -> np.ndarray:
+        """(n_metrics,) mean over the shuffled twins: what the whole pipeline gives when labels mean nothing."""
+        return self.null.mean(axis=0)
 
 
 def permutation_test(
     labels: np.ndarray,
     runs: Groups,
-    value_of: Callable[[np.ndarray], float],
+    value_of: Callable[[np.ndarray], Sequence[float]],
     *,
     n_perm: int = 1000,
     seed: int = 0,
@@ -161,18 +159,56 @@ def permutation_test(
     ----------
     labels : (n_trials,) true labels.
     runs : (n_trials,) labels are exchanged only within a run.
-    value_of : the whole analysis, training included, as a function of labels; larger is better.
+    value_of : the whole analysis, training included: labels -> (n_metrics,) values, larger better.
     progress : called after each shuffle.
     """
     labels = np.asarray(labels)
     rng = np.random.default_rng(seed)
     with threadpool_limits(1):  # small matrices: threads only wait for each other
-        value = value_of(labels)
-        null = np.empty(n_perm)
+        value = np.asarray(value_of(labels))
+        null = np.empty((n_perm, len(value)))
         for i in range(n_perm):
             null[i] = value_of(shuffle_within(labels, runs, rng))
             progress()
-    return Permutation(value, float((1 + np.sum(null >= value)) / (1 + n_perm)), null)
+    return Permutation(value, (1 + np.sum(null >= value - 1e-12, axis=0)) / (1 + n_perm), null)
+
+
+def score(
+    features: np.ndarray,
+    labels: np.ndarray,
+    runs: Groups,
+    folds: Sequence[Fold],
+    fit_predict: FitPredict,
+    *,
+    n_boot: int = 2000,
+    n_perm: int = 1000,
+    seed: int = 0,
+    progress: Callable[[], None] = lambda: None,
+) -> list[dict[str, Any]]:
+    """Cross-validate and test: a row of `scores.csv` for each of `METRICS`, with interval, chance, shuffled twin and p.
+
+    Parameters
+    ----------
+    features, labels, folds, fit_predict : as for `held_out`.
+    runs : (n_trials,) of `run_names`.
+    progress : called after each of ``n_perm`` shuffles.
+    """
+    scores = held_out(features, labels, folds, fit_predict)
+    names = np.asarray(runs)
+
+    def values(shown: np.ndarray) -> list[float]:
+        decided = held_out(features, shown, folds, fit_predict)
+        return [metric(shown, decided, names) for metric in METRICS.values()]
+
+    test = permutation_test(labels, names, values, n_perm=n_perm, seed=seed, progress=progress)
+    rows = []
+    for i, metric in enumerate(METRICS):
+        low, high = bootstrap(labels, scores, names, metric=metric, n_boot=n_boot, seed=seed)
+        rows.append({
+            "metric": metric, "value": float(test.value[i]), "ci_low": low, "ci_high": high, "n": len(labels),
+            "chance": 0.5, "shuffled": float(test.shuffled[i]), "p": float(test.p[i]),
+        })  # fmt: skip
+    return rows
 
 
 def shuffle_within(labels: np.ndarray, runs: Groups | None, rng: np.random.Generator) -> np.ndarray:

@@ -103,11 +103,11 @@ class LDA(Method):
 
     def labels(self, trials: Trials) -> np.ndarray:
         """(n_trials,) position of each trial's concept in `concepts`."""
-        codes = pd.Categorical(trials.table["concept"], categories=self.concepts).codes
+        codes = pd.Index(self.concepts).get_indexer(trials.table["concept"])
         if (codes < 0).any():
             odd = trials.table["concept"].iloc[int((codes < 0).argmax())]
             raise PhospheneError(f"concept '{odd}' is not one of {', '.join(self.concepts)}: name it in concepts")
-        return np.asarray(codes, int)
+        return codes
 
     def solve(self, stage: str, trials: Trials, tables: dict[str, TargetTable]) -> None:
         weight, bias = boundary(self.features(trials), self.labels(trials), len(self.concepts))
@@ -118,6 +118,12 @@ class LDA(Method):
         """`solve` by its scikit-learn name."""
         self.solve("fit", trials, {})
         return self
+
+    @staticmethod
+    def fit_predict(features: np.ndarray, labels: np.ndarray, new: np.ndarray) -> np.ndarray:
+        """(n_new,) log-odds of label 1 for ``new``, by a decoder trained on ``features`` and ``labels`` alone."""
+        weight, bias = boundary(features, labels)
+        return new @ weight[0] + bias[0]
 
     def decision(self, trials: Trials) -> np.ndarray:
         """(n_trials,) log-odds of the second concept against the first; (n_trials, n_concepts) if there are more.
