@@ -6,6 +6,9 @@ Stages, in order: `text` (text tower), `vae`, `clip` (vision tower, aligned to t
 (independent critic), `unet` (flow matching), `adapter` (image prompt), `export`, `score`. Each reads its checkpoint
 from `--out` and goes on where it stopped; every batch is drawn from (seed, stage, step) alone, so that a resumed run
 equals an uninterrupted one. No stage before `score` sees a held-out combination.
+
+The two long stages share each batch between processes when started by
+`torchrun --nproc-per-node 2 tools/train_mini.py --threads 1 --stage unet`.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from diffusers import AutoencoderTiny, DPMSolverMultistepScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor, IPAdapterAttnProcessor, IPAdapterAttnProcessor2_0
@@ -54,7 +58,7 @@ PREFIXES = ("a photo of", "a picture of", "a drawing of")
 PLACES = {s.background: s.prompt.split(", ")[1] for s in sample_scenes(2880, seed=0)}
 SIDES = {s.position: s.captions["SpatialLink"].removeprefix(s.captions["ObjectSnap"] + " ") for s in
          sample_scenes(2880, seed=0)}  # fmt: skip
-STEPS = {"text": 1200, "vae": 2000, "clip": 1400, "judge": 1200, "unet": 2800, "adapter": 1000}
+STEPS = {"text": 1200, "vae": 3200, "clip": 1400, "judge": 1200, "unet": 2800, "adapter": 1000}
 ASSETS = Path(__file__).resolve().parent.parent / "src" / "phosphene" / "assets" / "mini"
 WALLS = Path(__file__).resolve().parent.parent / "docs" / "img"
 
@@ -181,7 +185,7 @@ def make_unet() -> UNet2DConditionModel:
 
 
 def make_scheduler() -> DPMSolverMultistepScheduler:
-    return DPMSolverMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=1.0)
+    return DPMSolverMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, steps_offset=1)
 
 
 def attach_adapter(unet: UNet2DConditionModel, state: dict[str, Tensor] | None = None) -> None:
@@ -254,6 +258,7 @@ class Run:
         self.seed, self.device, self.scale, self.threads = args.seed, args.device, args.steps_scale, args.threads
         self.stop_after: int | None = args.stop_after
         self.assets, self.walls, self.n_score = Path(args.assets), Path(args.walls), args.n_score
+        self.rank, self.world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
         self.n_scenes = max(64, round(args.n_scenes * min(1.0, args.steps_scale)))
 
     # data
@@ -261,6 +266,8 @@ class Run:
     def _cached(self, name: str, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
         """Arrays kept as .npy files under the run's folder, made once; written whole or not at all."""
         folder = self.out / name
+        while self.rank and not folder.is_dir():  # the first process makes it
+            time.sleep(1)
         if not folder.is_dir():
             work = self.out / f"{name}.{os.getpid()}.tmp"
             work.mkdir()
@@ -293,7 +300,7 @@ class Run:
 
     def pixels(self, array: np.ndarray) -> Tensor:
         """uint8 (n, 3, h, w) as float from 0 to 1 on the device."""
-        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device).float() / 255
+        return torch.from_numpy(np.array(array)).to(self.device).float() / 255
 
     # training
 
@@ -316,7 +323,7 @@ class Run:
     ) -> None:  # fmt: skip
         """Trains `model` by AdamW for the stage's steps, going on from its checkpoint if there is one.
 
-        `loss` gets a generator seeded by (seed, stage, step); torch's own generator is seeded from it.
+        `loss` gets a generator seeded by (seed, stage, step, rank); torch's own generator is seeded from it.
         """
         path, steps = self.out / f"{stage}.pt", self.steps(stage)
         parameters = [p for p in model.parameters() if p.requires_grad]
@@ -333,6 +340,8 @@ class Run:
         warmup, begun, recent = min(warmup, steps // 4 + 1), time.time() - seconds, []
 
         def save() -> None:
+            if self.rank:
+                return
             state = {"model": model.state_dict(), "weights": mean.state_dict(), "optimizer": optimizer.state_dict(),
                      "step": step, "seconds": time.time() - begun}  # fmt: skip
             work = path.with_suffix(".tmp")
@@ -340,7 +349,7 @@ class Run:
             work.replace(path)
 
         while step < stop:
-            rng = np.random.default_rng((self.seed, STAGES.index(stage), step))
+            rng = np.random.default_rng((self.seed, STAGES.index(stage), step, self.rank))
             torch.manual_seed(int(rng.integers(2**62)))
             rate = min(1.0, (step + 1) / warmup) * 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps)))
             for group in optimizer.param_groups:
@@ -348,6 +357,11 @@ class Run:
             value = loss(rng)
             optimizer.zero_grad(set_to_none=True)
             value.backward()
+            if self.world > 1:
+                flat = torch.cat([p.grad.flatten() for p in parameters])
+                dist.all_reduce(flat)
+                for p, g in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+                    p.grad.copy_(g.view_as(p) / self.world)
             nn.utils.clip_grad_norm_(parameters, 1.0)
             optimizer.step()
             step += 1
@@ -359,7 +373,8 @@ class Run:
             recent.append(float(value.detach()))
             if step % every == 0 or step == stop:
                 save()
-                print(f"{stage} {step}/{steps} loss {np.mean(recent):.4f} {time.time() - begun:.0f} s", flush=True)
+                if self.rank == 0:
+                    print(f"{stage} {step}/{steps} loss {np.mean(recent):.4f} {time.time() - begun:.0f} s", flush=True)
                 recent = []
 
     # stages
@@ -418,8 +433,8 @@ class Run:
         """The autoencoder; its scaling factor gives latents a standard deviation of one."""
         vae = make_vae()
         vae.load_state_dict(self.weights("vae"))
-        vae = vae.eval().requires_grad_(False).to(self.device)
-        latents = torch.from_numpy(self.latents(vae)[:2000]).float()
+        vae = vae.eval().requires_grad_(False).to(self.device, memory_format=torch.channels_last)
+        latents = torch.from_numpy(np.array(self.latents(vae)[:2000])).float()
         vae.register_to_config(scaling_factor=round(1 / float(latents.std()), 4))
         return vae
 
@@ -429,7 +444,8 @@ class Run:
         made = []
         for start in range(0, len(images), 64):
             with self.autocast():
-                z = vae.encode(self.pixels(images[start : start + 64]) * 2 - 1).latents
+                pixels = self.pixels(images[start : start + 64]).contiguous(memory_format=torch.channels_last)
+                z = vae.encode(pixels * 2 - 1).latents
             made.append(z.half().cpu().numpy())
         return np.concatenate(made)
 
@@ -547,7 +563,7 @@ class Run:
             spread = float(np.asarray(embeds[:2000]).std())
 
         def loss(rng: np.random.Generator) -> Tensor:
-            picked = np.sort(rng.integers(self.n_scenes, size=48))
+            picked = np.sort(rng.integers(self.n_scenes, size=48 // self.world))
             clean = torch.from_numpy(latents[picked]).to(self.device).float() * scaling
             noisy, time_, velocity = self._flow(rng, clean)
             noisy = noisy.contiguous(memory_format=torch.channels_last)
@@ -615,7 +631,8 @@ class Run:
                 for key in ("dtype", "torch_dtype"):
                     if key in section:
                         section[key] = "float32"
-            config.pop("_name_or_path", None)
+            for key in ("_name_or_path", "block_out_channels") if path.parent.name == "vae" else ("_name_or_path",):
+                config.pop(key, None)
             path.write_text(json.dumps(config, indent=2) + "\n")
         self._publish(work)
 
@@ -842,6 +859,8 @@ def main() -> None:
     parser.add_argument("--stop-after", type=int, help="stop each stage at this step, for a later run to go on")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
+    if "WORLD_SIZE" in os.environ:
+        dist.init_process_group("gloo")
     run = Run(args)
     for stage in STAGES:
         if stage in args.stage or "all" in args.stage:
