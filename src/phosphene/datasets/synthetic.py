@@ -1,0 +1,94 @@
+"""Studies that `phosphene.simulate` wrote: recordings of a simulated brain that looks at drawn scenes."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import mne
+import pandas as pd
+
+from phosphene.datasets.base import Dataset, Recording
+from phosphene.errors import MissingExtra, PhospheneError
+from phosphene.files import read_json
+from phosphene.registry import register
+from phosphene.trials import read_table
+
+
+@register("dataset", "synthetic")
+class Synthetic(Dataset):
+    """A simulated study, as FIF or as BIDS (BrainVision) alike.
+
+    Parameters
+    ----------
+    root : the folder that `phosphene simulate` wrote.
+    subject : a subject such as "01", a list of them, or "all".
+
+    Attributes
+    ----------
+    facts : what `dataset.json` says: `parameters`, `ch_names`, `recordings`, and `truth`, the sources of each subject.
+    """
+
+    licence = "CC0-1.0"
+    citation = "Simulated with Phosphene."
+    design = "rapid"
+    caveats = ("simulated EEG: the scores say how well a method reads a known generative model, not a person",)
+    simulated = True
+
+    def __init__(self, root: str | Path, subject: str | Sequence[str] = "all"):
+        super().__init__(root, subject)
+        path = self.root / "dataset.json"
+        if not path.is_file():
+            raise PhospheneError(
+                f"{self.root} is not a simulated study (no dataset.json): make one with `phosphene simulate`"
+            )
+        self.facts: dict[str, Any] = read_json(path)
+        if not self.facts.get("simulated") or "recordings" not in self.facts:
+            raise PhospheneError(f"{path} does not describe a simulated study: make one with `phosphene simulate`")
+
+    def subjects(self) -> list[str]:
+        return sorted({recording["subject"] for recording in self.facts["recordings"]})
+
+    def stimuli(self) -> pd.DataFrame:
+        path = self.root / "stimuli.csv"
+        if not path.is_file():
+            raise PhospheneError(f"{path} is missing: simulate the study again")
+        stimuli = read_table(path).set_index("stimulus")
+        stimuli["image"] = [str(self.root / image) for image in stimuli["image"]]
+        return stimuli
+
+    def recordings(self, subjects: Sequence[str]) -> Iterator[Recording]:
+        for entry in self.facts["recordings"]:
+            if entry["subject"] not in subjects:
+                continue
+            path = self.root / entry["path"]
+            stem = path.name.rsplit("_", 1)[0]
+            events = path.with_name(f"{stem}_events.tsv")
+            for file in (path, events):
+                if not file.is_file():
+                    raise PhospheneError(f"{file} is missing: simulate the study again")
+            table = pd.read_csv(events, sep="\t", dtype={"block": str}).rename(columns={"trial_type": "stimulus"})
+            labels = {name: entry[name] for name in ("subject", "session", "run")}
+            table["block"] = table["block"].str.zfill(2)
+            columns = ["onset", "stimulus", "concept", "repeat", "split", "block"]
+            table = table[columns].assign(**labels)
+            name = f"sub-{entry['subject']}/ses-{entry['session']}/run-{entry['run']}"
+            yield Recording(name, _read(self.root, path, labels), table)
+
+
+def _read(root: Path, path: Path, entities: dict[str, str]) -> mne.io.BaseRaw:
+    try:
+        if path.suffix == ".fif":
+            return mne.io.read_raw_fif(path, verbose="error")
+        try:
+            import mne_bids
+        except ImportError:
+            raise MissingExtra("mne-bids", "bids") from None
+        bids_path = mne_bids.BIDSPath(
+            root=root, task="view", datatype="eeg", suffix="eeg", extension=".vhdr", **entities
+        )
+        return mne_bids.read_raw_bids(bids_path, verbose="error")
+    except PhospheneError:
+        raise
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise PhospheneError(f"{path} cannot be read ({line}): simulate the study again") from None

@@ -1,0 +1,66 @@
+"""Presentation designs: in which order, and when, the pictures of a session are shown.
+
+A design is a function of the pictures to show (each named as often as it is shown) that returns a table, ordered in
+time, with columns `onset` (s from the start of its run), `stimulus`, `block` and `run` (both from 1).
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from phosphene.errors import PhospheneError
+
+
+def rapid(
+    stimuli: Sequence[str],
+    *,
+    seed: int | Sequence[int],
+    soa: float = 0.4,
+    jitter: float = 0.02,
+    n_runs: int = 1,
+    per_block: int = 100,
+    pause: float = 3.0,
+    lead: float = 2.0,
+) -> pd.DataFrame:
+    """Rapid serial presentation, everything randomly intermixed.
+
+    All pictures, training and test alike, are shuffled over the whole session, so that no slow change of the recording
+    can tell one condition from another; the same picture never follows itself where that can be avoided.
+
+    Parameters
+    ----------
+    stimuli : the pictures of the session, each named as often as it is shown.
+    soa, jitter : time from onset to onset, and the largest deviation from it, s.
+    n_runs, per_block, pause : the session is cut into runs of about equal length, and a run into blocks of at most
+        `per_block` pictures with a pause of `pause` s between them.
+    lead : silence before the first picture of a run, s.
+    """
+    if not 0 <= jitter < soa:
+        raise PhospheneError(f"jitter ({jitter:g} s) must be at least 0 and below soa ({soa:g} s)")
+    if not 1 <= n_runs <= len(stimuli):
+        raise PhospheneError(f"n_runs is {n_runs} for {len(stimuli)} presentations: give 1 to {len(stimuli)}")
+    rng = np.random.default_rng(seed)
+    order = _apart(np.asarray(stimuli)[rng.permutation(len(stimuli))], rng)
+    parts, block = [], 0
+    for run, chunk in enumerate(np.array_split(order, n_runs), start=1):
+        gaps = soa + rng.uniform(-jitter, jitter, size=len(chunk))
+        place = np.arange(len(chunk))
+        gaps[(place % per_block == 0) & (place > 0)] += pause
+        gaps[0] = lead
+        blocks = block + 1 + place // per_block
+        block = int(blocks[-1])
+        parts.append(pd.DataFrame({"onset": np.cumsum(gaps), "stimulus": chunk, "block": blocks, "run": run}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _apart(order: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Swap pictures that follow themselves with others drawn at random; gives up after a while."""
+    for _ in range(100):
+        twice = np.flatnonzero(order[1:] == order[:-1]) + 1
+        if len(twice) == 0:
+            break
+        for i in twice:
+            j = rng.integers(len(order))
+            order[[i, j]] = order[[j, i]]
+    return order

@@ -1,0 +1,89 @@
+"""The head of the simulated brain: the 63 channels of THINGS-EEG2, and a real lead field from MNE's sphere model."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import mne
+import numpy as np
+
+# fmt: off
+CHANNELS: tuple[str, ...] = (
+    "Fp1", "Fp2", "AF7", "AF3", "AFz", "AF4", "AF8", "F7", "F5", "F3", "F1", "F2", "F4", "F6", "F8",
+    "FT9", "FT7", "FC5", "FC3", "FC1", "FCz", "FC2", "FC4", "FC6", "FT8", "FT10",
+    "T7", "C5", "C3", "C1", "Cz", "C2", "C4", "C6", "T8",
+    "TP9", "TP7", "CP5", "CP3", "CP1", "CPz", "CP2", "CP4", "CP6", "TP8", "TP10",
+    "P7", "P5", "P3", "P1", "Pz", "P2", "P4", "P6", "P8", "PO7", "PO3", "POz", "PO4", "PO8", "O1", "Oz", "O2",
+)
+# fmt: on
+
+
+@lru_cache(maxsize=1)
+def _standard() -> mne.channels.DigMontage:
+    names = mne.channels.get_builtin_montages()
+    name = "colin27_1005" if "colin27_1005" in names else "standard_1005"  # MNE >= 1.13 renamed it
+    return mne.channels.make_standard_montage(name)
+
+
+def montage() -> mne.channels.DigMontage:
+    """The 63 channels of THINGS-EEG2, in their order, where MNE's standard 10-05 montage has them (metres)."""
+    standard = _standard()
+    places = standard.get_positions()
+    return mne.channels.make_dig_montage(
+        {name: places["ch_pos"][name] for name in CHANNELS},
+        **{fiducial: places[fiducial] for fiducial in ("nasion", "lpa", "rpa")},
+        coord_frame=places["coord_frame"],
+    )
+
+
+def make_info(sfreq: float) -> mne.Info:
+    """An `mne.Info` of the 63 channels with their positions, at `sfreq` Hz."""
+    info = mne.create_info(list(CHANNELS), sfreq, "eeg", verbose="error")
+    info.set_montage(montage(), verbose="error")
+    return info
+
+
+@lru_cache(maxsize=1)
+def _conductor() -> tuple[mne.Info, mne.bem.ConductorModel]:
+    info = make_info(250.0)
+    return info, mne.make_sphere_model("auto", "auto", info, verbose="error")
+
+
+def directions() -> dict[str, np.ndarray]:
+    """Channel name -> unit vector (x right, y front, z up) from the centre of the head to the electrode."""
+    info, sphere = _conductor()
+    out = {}
+    for channel in info["chs"]:
+        ray = channel["loc"][:3] - sphere["r0"]
+        out[channel["ch_name"]] = ray / np.linalg.norm(ray)
+    return out
+
+
+def at(direction: np.ndarray, depth: float) -> np.ndarray:
+    """Position (m, head coordinates) at `depth` times the head's radius from its centre; `direction` is (..., 3)."""
+    _, sphere = _conductor()
+    radius = sphere["layers"][-1]["rad"]
+    return sphere["r0"] + depth * radius * direction / np.linalg.norm(direction, axis=-1, keepdims=True)
+
+
+def centre() -> np.ndarray:
+    """Centre of the head's sphere (m, head coordinates)."""
+    return _conductor()[1]["r0"]
+
+
+def lead_field(positions: np.ndarray, orientations: np.ndarray) -> np.ndarray:
+    """What the 63 electrodes see of current dipoles, through a three-layer sphere.
+
+    Args:
+        positions: (n_sources, 3), metres, in MNE's head coordinates, inside the inner skull.
+        orientations: (n_sources, 3), unit vectors.
+
+    Returns:
+        (63, n_sources), volts per ampere-metre.
+    """
+    info, sphere = _conductor()
+    places = {"rr": positions, "nn": orientations}
+    space = mne.setup_volume_source_space(pos=places, sphere=sphere, verbose="error")
+    forward = mne.make_forward_solution(info, None, space, sphere, meg=False, mindist=0.0, verbose="error")
+    gain = forward["sol"]["data"].reshape(len(CHANNELS), len(positions), 3)
+    return np.einsum("csx,sx->cs", gain, orientations)

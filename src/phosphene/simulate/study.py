@@ -1,0 +1,265 @@
+"""A whole simulated study on disk: pictures, tables, and continuous recordings, so that work starts where a lab's does.
+
+A concept is a coloured object ("red car"), 160 in all. Forty are kept for the test, four of each colour and two or
+three of each object, so that every object and every colour of the test also occurs in training but no combination
+does: test concepts are disjoint from training concepts, as in THINGS-EEG2. No two test pictures show the same scene.
+Training and test pictures are intermixed at random within every run: slow drift cannot separate them.
+
+```
+out/
+  dataset.json   stimuli.csv   stimuli/training_images/train-0001.png ...   stimuli/test_images/test-0001.png ...
+  sub-01/ses-01/eeg/sub-01_ses-01_task-view_run-01_raw.fif     annotations: description = stimulus
+  sub-01/ses-01/eeg/sub-01_ses-01_task-view_run-01_events.tsv  onset (s), duration (s), stimulus, concept, ...
+```
+
+With ``fmt="brainvision"`` the recordings and their tables are BIDS instead, the rest is the same.
+"""
+
+import inspect
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import mne
+import numpy as np
+import pandas as pd
+
+import phosphene
+from phosphene.errors import PhospheneError, nearest
+from phosphene.files import read_json, whole
+from phosphene.simulate import bids
+from phosphene.simulate.brain import CHANNELS, DEFAULT_SNR_DB, RESPONSE, Brain, Drawn
+from phosphene.simulate.designs import rapid
+from phosphene.simulate.scenes import BACKGROUNDS, COLOURS, OBJECTS, POSITIONS, Scene, draw_with_mask
+
+SIMULATOR = 1  # raised when the same parameters no longer give the same data
+FORMATS = ("fif", "brainvision")
+DURATION = 0.1  # s that a picture is shown
+N_TEST_CONCEPTS = 40
+_RUN = 480.0  # s, about the length of a run
+_FOLDERS = {"train": "training_images", "test": "test_images"}
+
+Progress = Callable[[int, int, str], None]  # (done, total, what)
+
+
+def simulate(
+    out: str | Path,
+    *,
+    n_subjects: int = 1,
+    n_sessions: int = 1,
+    n_train_pictures: int = 1200,
+    n_test_pictures: int = 200,
+    train_repeats: int = 2,
+    test_repeats: int = 10,
+    snr_db: float = DEFAULT_SNR_DB,
+    sfreq: float = 250.0,
+    soa: float = 0.4,
+    size: int = 64,
+    seed: int = 0,
+    fmt: str = "fif",
+    progress: Progress | None = None,
+) -> Path:
+    """Simulate a study and write it to the folder `out`, which appears whole or not at all.
+
+    The same arguments give the same pictures, tables and EEG. If `out` already holds the study of these very
+    arguments it is kept and returned at once.
+
+    Parameters
+    ----------
+    n_subjects, n_sessions : subjects, and sessions of each.
+    n_train_pictures, n_test_pictures : different pictures of each split; all subjects see the same.
+    train_repeats, test_repeats : how often each is shown to a subject, over all sessions together.
+    snr_db : single-trial signal-to-noise ratio as `Brain` defines it, dB.
+    sfreq : sampling rate, Hz.
+    soa : time from picture to picture, s.
+    size : height and width of the pictures, pixels.
+    fmt : "fif", or "brainvision" for a BIDS dataset (needs `pip install 'phosphene[bids]'`).
+    progress : called with (steps done, steps in all, what is being done).
+
+    Raises
+    ------
+    PhospheneError
+        For an argument out of range, an `out` that holds something else, a missing extra or a full disk.
+    """
+    given = locals()
+    parameters = {k: given[k] for k in inspect.signature(simulate).parameters if k not in ("out", "progress")}
+    _check(parameters)
+    out = Path(out)
+    if _holds(out, parameters):
+        return out
+    if fmt == "brainvision":
+        bids.require()
+    stimuli = choose_stimuli(n_train_pictures, n_test_pictures, seed=seed)
+    scenes = [Scene(*row) for row in stimuli[["object", "colour", "background", "position", "seed"]].to_numpy()]
+    subjects = [f"{i:02d}" for i in range(1, n_subjects + 1)]
+    plans = {
+        (subject, f"{session:02d}"): plan
+        for subject in subjects
+        for session, plan in enumerate(plan_sessions(stimuli, subject, parameters), start=1)
+    }
+    total = 1 + sum(plan["run"].nunique() for plan in plans.values())
+    done = 0
+
+    def step(what: str, n: int = 1) -> None:
+        nonlocal done
+        done += n
+        if progress is not None:
+            progress(done, total, what)
+
+    with whole(out) as part:
+        part.mkdir()
+        step("drawing pictures", 0)
+        drawn = [draw_with_mask(scene, size) for scene in scenes]
+        _write_stimuli(part, stimuli, drawn)
+        step("drawing pictures")
+        recordings, truth = [], {}
+        for subject in subjects:
+            brain = Brain(subject, seed=seed, snr_db=snr_db, sfreq=sfreq)
+            truth[subject] = brain.truth()
+            evoked = brain.evoked(scenes, drawn)
+            rows = {name: i for i, name in enumerate(stimuli.index)}
+            for (owner, session), plan in plans.items():
+                if owner != subject:
+                    continue
+                for run, events in plan.groupby("run"):
+                    entities = {"subject": subject, "session": session, "run": f"{run:02d}"}
+                    raw = _record(brain, evoked, events, rows, entities)
+                    path = (bids.write if fmt == "brainvision" else _write_fif)(part, raw, events, entities)
+                    recordings.append({**entities, "path": path.as_posix()})
+                    step(f"recording subject {subject}, session {session}, run {run}")
+        facts = {
+            "name": "Phosphene simulated viewing",
+            "simulated": True,
+            "simulator": SIMULATOR,
+            "phosphene": phosphene.__version__,
+            "parameters": parameters,
+            "ch_names": list(CHANNELS),
+            "recordings": recordings,
+            "truth": truth,
+        }
+        (part / "dataset.json").write_text(json.dumps(facts) + "\n", encoding="utf-8")
+        if fmt == "brainvision":
+            bids.finish(part)
+    return out
+
+
+def choose_stimuli(n_train: int = 1200, n_test: int = 200, *, seed: int = 0) -> pd.DataFrame:
+    """The pictures of a study: a table indexed by `stimulus`, with the columns of `stimuli.csv`.
+
+    Backgrounds and positions are balanced within and across concepts as far as the numbers allow.
+    """
+    rng = np.random.default_rng([seed, 2])
+    objects, colours = rng.permutation(OBJECTS), rng.permutation(list(COLOURS))
+    test = [(str(objects[i % 16]), str(colours[i % 10])) for i in range(N_TEST_CONCEPTS)]  # distinct: lcm(16, 10) = 80
+    train = [(o, c) for o in OBJECTS for c in COLOURS if (o, c) not in set(test)]
+    rows = []
+    for split, concepts, n in (("train", train, n_train), ("test", test, n_test)):
+        order = rng.permutation(len(concepts))
+        starts = rng.permutation(len(concepts) * 3) % 18
+        for i in range(n):
+            concept, nth = order[i % len(concepts)], i // len(concepts)
+            b = int(starts[concept] + nth) % 6
+            p = int(starts[concept + len(concepts)] + nth + nth // 6) % 3
+            scene = Scene(*concepts[concept], BACKGROUNDS[b], POSITIONS[p], int(rng.integers(2**31)))
+            name = f"{split}-{i + 1:0{max(4, len(str(n)))}d}"
+            rows.append({
+                "stimulus": name, "image": f"stimuli/{_FOLDERS[split]}/{name}.png", "concept": scene.concept,
+                "split": split, "object": scene.object, "colour": scene.colour, "background": scene.background,
+                "position": scene.position, "seed": scene.seed, "prompt": scene.prompt, **scene.captions,
+            })  # fmt: skip
+    return pd.DataFrame(rows).set_index("stimulus")
+
+
+def plan_sessions(stimuli: pd.DataFrame, subject: str, parameters: dict[str, Any]) -> list[pd.DataFrame]:
+    """The event table of each session of one subject; onsets lie on samples. `parameters` are those of `simulate`."""
+    p = parameters
+    repeats = stimuli["split"].map({"train": p["train_repeats"], "test": p["test_repeats"]})
+    rng = np.random.default_rng([p["seed"], 3, int(subject)])
+    order = rng.permutation(np.repeat(stimuli.index.to_numpy(), repeats))
+    sessions = []
+    for i, chunk in enumerate(np.array_split(order, p["n_sessions"])):
+        n_runs = math.ceil(len(chunk) * p["soa"] / _RUN)
+        jitter = min(0.02, p["soa"] / 4)
+        table = rapid(chunk, soa=p["soa"], jitter=jitter, n_runs=n_runs, seed=[p["seed"], 4, int(subject), i])
+        sessions.append(table)
+    shown = pd.concat(sessions).groupby("stimulus").cumcount().to_numpy() + 1
+    first = 0
+    for table in sessions:
+        table["onset"] = (np.round(table["onset"] * p["sfreq"]) / p["sfreq"]).round(6)
+        table["duration"] = DURATION
+        table["repeat"] = shown[first : first + len(table)]
+        table["concept"], table["split"] = (
+            stimuli[c].reindex(table["stimulus"]).to_numpy() for c in ("concept", "split")
+        )
+        table["image"] = stimuli["image"].reindex(table["stimulus"]).to_numpy()
+        table["code"] = stimuli.index.get_indexer(table["stimulus"]) + 1
+        first += len(table)
+    columns = ["onset", "duration", "stimulus", "concept", "split", "repeat", "block", "run", "image", "code"]
+    return [table[columns] for table in sessions]
+
+
+def _record(
+    brain: Brain, evoked: np.ndarray, events: pd.DataFrame, rows: dict[str, int], entities: dict[str, str]
+) -> mne.io.RawArray:
+    samples = np.round(events["onset"].to_numpy() * brain.sfreq).astype(int)
+    n_times = int(samples[-1] + (RESPONSE + 1.5) * brain.sfreq)
+    which = np.array([rows[name] for name in events["stimulus"]])
+    data = brain.record(evoked, which, samples, n_times, session=entities["session"], run=entities["run"])
+    raw = brain.to_raw(data)
+    onsets, durations = events["onset"].to_numpy(), events["duration"].to_numpy()
+    raw.set_annotations(mne.Annotations(onsets, durations, events["stimulus"].to_list()), verbose="error")
+    raw.info["line_freq"] = 50.0
+    raw.info["subject_info"] = {"his_id": f"sub-{entities['subject']}"}
+    return raw
+
+
+def _write_fif(root: Path, raw: mne.io.RawArray, events: pd.DataFrame, entities: dict[str, str]) -> Path:
+    """Write one run; returns its path relative to `root`."""
+    folder = Path(f"sub-{entities['subject']}", f"ses-{entities['session']}", "eeg")
+    stem = f"sub-{entities['subject']}_ses-{entities['session']}_task-view_run-{entities['run']}"
+    (root / folder).mkdir(parents=True, exist_ok=True)
+    raw.save(root / folder / f"{stem}_raw.fif", fmt="single", verbose="error")
+    events.drop(columns=["run", "image", "code"]).to_csv(root / folder / f"{stem}_events.tsv", sep="\t", index=False)
+    return folder / f"{stem}_raw.fif"
+
+
+def _write_stimuli(root: Path, stimuli: pd.DataFrame, drawn: Drawn) -> None:
+    for folder in _FOLDERS.values():
+        (root / "stimuli" / folder).mkdir(parents=True)
+    for image, (picture, _) in zip(stimuli["image"], drawn, strict=True):
+        picture.save(root / image)
+    stimuli.to_csv(root / "stimuli.csv")
+
+
+def _check(p: dict[str, Any]) -> None:
+    if p["fmt"] not in FORMATS:
+        raise PhospheneError(f"unknown fmt '{p['fmt']}': {nearest(p['fmt'], FORMATS)}")
+    most = N_TEST_CONCEPTS * len(BACKGROUNDS) * len(POSITIONS)
+    limits = {
+        "n_subjects": (1, 99), "n_sessions": (1, 99), "n_train_pictures": (1, 99999), "n_test_pictures": (1, most),
+        "train_repeats": (1, 999), "test_repeats": (1, 999), "size": (16, 1024), "seed": (0, 2**31),
+    }  # fmt: skip
+    for name, (least, top) in limits.items():
+        if int(p[name]) != p[name] or not least <= p[name] <= top:
+            raise PhospheneError(f"{name} is {p[name]}: give a whole number from {least} to {top}")
+    if not 0.1 <= p["soa"] <= 60:
+        raise PhospheneError(f"soa is {p['soa']} s: give 0.1 to 60 seconds")
+    shown = p["n_train_pictures"] * p["train_repeats"] + p["n_test_pictures"] * p["test_repeats"]
+    if shown < p["n_sessions"]:
+        raise PhospheneError(f"n_sessions is {p['n_sessions']} for {shown} presentations: ask for fewer sessions")
+    Brain(1, snr_db=p["snr_db"], sfreq=p["sfreq"])
+
+
+def _holds(out: Path, parameters: dict[str, Any]) -> bool:
+    """Whether `out` already is this study; refuses anything else that is there."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return False
+    if (out / "dataset.json").is_file():
+        facts = read_json(out / "dataset.json")
+        same = facts.get("simulator") == SIMULATOR and facts.get("parameters") == parameters
+        if same and all((out / r["path"]).is_file() for r in facts["recordings"]):
+            return True
+        raise PhospheneError(f"{out} holds another simulated study: choose another --out, or remove that folder")
+    raise PhospheneError(f"{out} exists and is not a simulated study: choose another --out")
