@@ -121,11 +121,11 @@ def test_the_interval_covers_the_truth_as_often_as_it_says():
 
 
 def test_a_run_drawn_twice_is_two_runs():
-    """Resampling two runs of AUC 1 and 0 with equal pairs can only give 0, 0.5 and 1."""
-    labels, runs = np.tile([0, 1], 4), np.repeat([0, 1], 4)
-    scores = np.where(runs == 0, labels, 5 - labels).astype(float)
-    assert bootstrap(labels, scores, runs, unit="run", level=0.2, n_boot=500) == (0.5, 0.5)
-    assert bootstrap(labels, scores, runs, unit="run", n_boot=500) == (0.0, 1.0)
+    """Of three runs of equal size and AUC 1, 0, 1, a draw gives a multiple of 1/3; most often it is 2/3."""
+    labels, runs = np.tile([0, 1], 6), np.repeat([0, 1, 2], 4)
+    scores = np.where(runs == 1, 1 - labels, labels).astype(float)
+    assert bootstrap(labels, scores, runs, unit="run", level=0.2, n_boot=1000) == pytest.approx((2 / 3, 2 / 3))
+    assert bootstrap(labels, scores, runs, unit="run", n_boot=1000) == pytest.approx((0, 1))
 
 
 def test_shuffling_keeps_the_counts_of_every_run():
@@ -162,6 +162,19 @@ def test_scores_find_an_effect_and_none_where_there_is_none():
         assert (row["n"], row["chance"]) == (240, 0.5)
     many, truth, blocks = made(effect=1.0, n=8000)
     assert auc(truth, held_out(many, truth, leave_one_run_out(blocks), fit_predict)) == pytest.approx(0.76, abs=0.02)
+
+
+def test_every_shuffle_trains_again():
+    """Held-out scores of the true labels against shuffled ones would miss what folds share."""
+    features, labels, runs = made()
+    trained_on = []
+
+    def watched(train, shown, new):
+        trained_on.append(shown.tobytes())
+        return fit_predict(train, shown, new)
+
+    score(features, labels, runs, leave_one_run_out(runs), watched, n_boot=2, n_perm=5)
+    assert len(set(trained_on)) == 4 * (1 + 5)
 
 
 def test_p_is_uniform_when_there_is_no_effect():
