@@ -61,7 +61,7 @@ BACKBONES = {
     for row in (
         Backbone(
             "mini", "both", "mini", "BSD-3-Clause", local=True, clip_subfolder="clip",
-            adapter=("mini", "ip_adapter", "ip_adapter.safetensors"), steps=10, guidance=2.0, size=64,
+            adapter=("mini", "ip_adapter", "ip-adapter_mini.safetensors"), steps=10, guidance=2.0, size=64,
             note="embedded stand-in trained on drawn scenes; never a result",
         ),
         Backbone("clip-vit-l14", "clip", "openai/clip-vit-large-patch14", "MIT", size=224),
@@ -103,7 +103,7 @@ def load_clip(name: str) -> tuple["CLIPModel", Any, Any]:
     from transformers import AutoTokenizer, CLIPImageProcessorPil, CLIPModel
 
     row = backbone(name, "clip")
-    where = {"subfolder": row.clip_subfolder, "revision": row.revision or "main", "local_files_only": row.local}
+    where: dict[str, Any] = {"subfolder": row.clip_subfolder, "revision": row.revision or "main", "local_files_only": row.local}
     with _readable(row):
         model = CLIPModel.from_pretrained(row.source, dtype="float32", **where)
         processor = CLIPImageProcessorPil.from_pretrained(row.source, **where)

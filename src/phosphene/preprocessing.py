@@ -28,7 +28,7 @@ class Preprocessing:
     tmin, tmax : epoch limits, s from onset; ``tmin <= time < tmax``.
     baseline : (start, end) s whose mean is subtracted, or None.
     sfreq : rate of the epochs, Hz; None keeps the recording's.
-    reject : peak-to-peak limit, V; epochs above it on any channel are dropped and counted in the notes. None keeps all.
+    reject : peak-to-peak limit, V; epochs above it on any channel are dropped. None keeps all.
     """
 
     def __init__(
@@ -52,7 +52,9 @@ class Preprocessing:
         if h_freq is not None and l_freq is not None and h_freq <= l_freq:
             raise PhospheneError(f"h_freq ({h_freq:g} Hz) must lie above l_freq ({l_freq:g} Hz)")
         if sfreq is not None and h_freq is not None and h_freq > sfreq / 2:
-            raise PhospheneError(f"h_freq ({h_freq:g} Hz) is above half of sfreq ({sfreq:g} Hz): lower it or raise sfreq")
+            raise PhospheneError(
+                f"h_freq ({h_freq:g} Hz) is above half of sfreq ({sfreq:g} Hz): lower it or raise sfreq"
+            )
         self.picks, self.rename, self.montage = picks, rename, montage
         self.l_freq, self.h_freq, self.notch, self.reference = l_freq, h_freq, notch, reference
         self.tmin, self.tmax, self.sfreq, self.reject = tmin, tmax, sfreq, reject
@@ -107,7 +109,9 @@ class Preprocessing:
             raw.notch_filter(np.arange(self.notch, nyquist, self.notch), verbose="error")
         if self.reference is not None:
             raw.set_eeg_reference(
-                self.reference if self.reference == "average" or not isinstance(self.reference, str) else [self.reference],
+                self.reference
+                if self.reference == "average" or not isinstance(self.reference, str)
+                else [self.reference],
                 verbose="error",
             )
         return raw
@@ -154,11 +158,10 @@ class Preprocessing:
             verbose="error",
         )
         kept = order[epochs.selection]
-        notes = list(notes)
-        if len(kept) < len(table):
-            notes.append(f"{len(table) - len(kept)} of {len(table)} epochs dropped (rejection, or outside the recording)")
         if len(kept) == 0:
-            raise PhospheneError(f"none of {len(table)} epochs is left: raise preprocessing.reject or check tmin and tmax")
+            raise PhospheneError(
+                f"none of {len(table)} epochs is left: raise preprocessing.reject or check tmin and tmax"
+            )
         if self.sfreq is not None and not math.isclose(epochs.info["sfreq"], self.sfreq):
             epochs.resample(self.sfreq, verbose="error")
         return Trials.from_mne(epochs, table.iloc[kept], stimuli, notes)

@@ -44,7 +44,7 @@ class Training(BaseModel):
     clip: float = Field(1.0, gt=0)
 
 
-class _Samples(torch.utils.data.Dataset):  # type: ignore[type-arg]
+class _Samples(torch.utils.data.Dataset):
     """Trials with their target vectors, fetched by whole batches of indices."""
 
     def __init__(self, trials: Trials, tables: dict[str, TargetTable]):
@@ -163,7 +163,9 @@ def _descend(
                 sums[key] = sums.get(key, 0.0) + float(value.detach())
         row = {key: value / len(loader) for key, value in sums.items()}
         if not math.isfinite(row["loss"]):
-            raise PhospheneError(f"the loss of stage '{stage}' is {row['loss']} at epoch {epoch + 1}: lower training.lr")
+            raise PhospheneError(
+                f"the loss of stage '{stage}' is {row['loss']} at epoch {epoch + 1}: lower training.lr"
+            )
         if val is not None:
             row["val_loss"] = _validate(method, stage, val, settings.batch_size, accelerator.device)
             if row["val_loss"] < state["best"]:
@@ -192,7 +194,7 @@ def _stalled(state: dict[str, Any], patience: int | None) -> bool:
 
 
 @torch.no_grad()
-def _validate(method: nn.Module, stage: str, val: _Samples, size: int, device: torch.device) -> float:
+def _validate(method: Method, stage: str, val: _Samples, size: int, device: torch.device) -> float:
     """Mean loss over the validation trials, dropout off."""
     method.eval()
     sums, count = 0.0, 0

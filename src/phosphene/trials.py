@@ -16,7 +16,14 @@ if TYPE_CHECKING:
     import mne
 
 COLUMNS = ("subject", "session", "run", "block", "onset", "stimulus", "concept", "repeat", "split")
-_DEFAULTS: dict[str, Any] = {"session": "01", "run": "01", "block": "01", "onset": np.nan, "repeat": 0, "split": "train"}
+_DEFAULTS: dict[str, Any] = {
+    "session": "01",
+    "run": "01",
+    "block": "01",
+    "onset": np.nan,
+    "repeat": 0,
+    "split": "train",
+}
 _NUMBERS = ("onset", "repeat")
 
 
@@ -159,7 +166,9 @@ class Trials:
         if tmax is not None:
             keep &= times < tmax - half
         if not keep.any():
-            raise PhospheneError(f"no sample lies in {tmin} to {tmax} s: the trials span {times[0]:g} to {times[-1]:g} s")
+            raise PhospheneError(
+                f"no sample lies in {tmin} to {tmax} s: the trials span {times[0]:g} to {times[-1]:g} s"
+            )
         first = int(keep.argmax())
         signal = replace(self.signal, tmin=float(times[first]))
         return replace(self, eeg=self.eeg[:, :, first : first + int(keep.sum())], signal=signal)
@@ -214,7 +223,9 @@ class Trials:
         )
 
     @classmethod
-    def from_mne(cls, epochs: "mne.BaseEpochs", table: pd.DataFrame, stimuli: pd.DataFrame, notes: Sequence[str] = ()) -> "Trials":
+    def from_mne(
+        cls, epochs: "mne.BaseEpochs", table: pd.DataFrame, stimuli: pd.DataFrame, notes: Sequence[str] = ()
+    ) -> "Trials":
         """EEG epochs of MNE and their table (a row for each epoch); SI units, montage and time axis come along."""
         epochs = epochs.copy().pick("eeg", exclude=())
         if len(epochs) == 0:
@@ -222,7 +233,9 @@ class Trials:
         eeg = epochs.get_data(copy=False)
         bad = [c for c, x in zip(epochs.ch_names, np.isnan(eeg).any(axis=(0, 2)), strict=True) if x]
         if bad:
-            raise PhospheneError(f"channel '{bad[0]}' holds NaN ({len(bad)} such): drop or interpolate it before epoching")
+            raise PhospheneError(
+                f"channel '{bad[0]}' holds NaN ({len(bad)} such): drop or interpolate it before epoching"
+            )
         located = [c["loc"][:3] for c in epochs.info["chs"]]
         known = all(np.isfinite(p).all() and np.any(p) for p in located)
         signal = Signal(

@@ -74,19 +74,32 @@ class Dataset(ABC):
                 raise PhospheneError(f"subject '{name}' is not under {self.root}: {nearest(name, present)}")
         return wanted
 
+    def n_recordings(self) -> int:
+        """How many recordings will be read at most, for progress; subjects if nothing better is known."""
+        return len(self.chosen())
+
     def load(self, preprocessing: Preprocessing, progress: Callable[[str], None] = lambda name: None) -> Trials:
         """Preprocess every recording and join the trials; ``progress`` hears the name of each one done."""
         stimuli = self.stimuli()
         for stimulus, image in stimuli["image"].items() if "image" in stimuli else ():
             if not Path(image).is_file():
-                raise PhospheneError(f"picture {image} of stimulus '{stimulus}' is missing: restore it or drop its trials")
-        parts = []
+                raise PhospheneError(
+                    f"picture {image} of stimulus '{stimulus}' is missing: restore it or drop its trials"
+                )
+        parts, dropped, events = [], {}, 0
         for recording in self.recordings(self.chosen()):
             try:
                 parts.append(preprocessing(recording.raw, recording.table, stimuli, recording.notes))
             except PhospheneError as error:
                 raise PhospheneError(f"{recording.name}: {error}") from None
+            events += len(recording.table)
+            if len(parts[-1]) < len(recording.table):
+                dropped[recording.name] = len(recording.table) - len(parts[-1])
             progress(recording.name)
         trials = concatenate(parts)
         trials.notes[:0] = self.caveats
+        if dropped:
+            where = ", ".join(f"{name} {count}" for name, count in dropped.items())
+            reason = "above preprocessing.reject, in a marked bad stretch, or cut off by the recording's end"
+            trials.notes.append(f"{sum(dropped.values())} of {events} epochs dropped ({reason}): {where}")
         return trials

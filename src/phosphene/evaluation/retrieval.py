@@ -4,7 +4,7 @@ constant output scores chance, not 1."""
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import hypergeom
+from scipy.stats import hypergeom, rankdata
 
 from phosphene.errors import PhospheneError
 
@@ -17,11 +17,11 @@ def cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 class Ranks(NamedTuple):
-    """Place of the true item: (n_queries,) each.
+    """Place of an item in a query's gallery; arrays of any common shape.
 
     Parameters
     ----------
-    above : gallery items with a higher similarity than the true one; 0 is a hit.
+    above : gallery items with a higher similarity than this one; 0 is a hit.
     tied : other items with the same similarity.
     n : size of the gallery.
     """
@@ -30,63 +30,67 @@ class Ranks(NamedTuple):
     tied: np.ndarray
     n: int
 
+    def of(self, truth: np.ndarray) -> "Ranks":
+        """(n_queries,) places of item ``truth[i]`` for query i, out of the full (n_queries, n_gallery) table."""
+        query = np.arange(len(truth))
+        return Ranks(self.above[query, truth], self.tied[query, truth], self.n)
 
-def ranks(similarity: np.ndarray, truth: np.ndarray) -> Ranks:
-    """Place of item ``truth[i]`` for query i.
+
+def ranks(similarity: np.ndarray) -> Ranks:
+    """Place of every item for every query, (n_queries, n_gallery).
 
     Parameters
     ----------
     similarity : (n_queries, n_gallery), higher is nearer.
-    truth : (n_queries,) gallery row of the true item.
     """
-    similarity, truth = np.asarray(similarity), np.asarray(truth)
-    if similarity.ndim != 2 or len(truth) != len(similarity):
-        raise PhospheneError(f"similarity {similarity.shape} and truth {truth.shape} do not match")
+    similarity = np.asarray(similarity)
+    if similarity.ndim != 2 or similarity.shape[1] == 0:
+        raise PhospheneError(f"similarity must be (n_queries, n_gallery), not {similarity.shape}")
     if not np.isfinite(similarity).all():
         raise PhospheneError("the similarities hold NaN: check the EEG for flat or missing channels")
-    true = similarity[np.arange(len(truth)), truth][:, None]
-    return Ranks((similarity > true).sum(1), (similarity == true).sum(1) - 1, similarity.shape[1])
+    first = rankdata(-similarity, method="min", axis=1)
+    last = rankdata(-similarity, method="max", axis=1)
+    return Ranks((first - 1).astype(int), (last - first).astype(int), similarity.shape[1])
 
 
 def top_k(r: Ranks, k: int = 1) -> np.ndarray:
-    """(n_queries,) probability that the true item is among the first ``k``: 0 or 1 unless tied."""
+    """Probability that the item is among the first ``k``: 0 or 1 unless tied."""
     return np.clip((k - r.above) / (r.tied + 1), 0.0, 1.0)
 
 
 def median_rank(r: Ranks) -> np.ndarray:
-    """(n_queries,) place of the true item, 1 is best; take the median over queries."""
+    """Place of the item, 1 is best, the middle of tied places; take the median over queries."""
     return 1 + r.above + r.tied / 2
 
 
 def reciprocal_rank(r: Ranks) -> np.ndarray:
-    """(n_queries,) 1 / place. With one true item a query its mean is the mean average precision."""
+    """1 / place. With one true item a query its mean is the mean average precision."""
     return 1 / median_rank(r)
 
 
 def k_way(r: Ranks, k: int, top: int = 1) -> np.ndarray:
-    """(n_queries,) probability of a hit among the true item and ``k - 1`` distractors drawn without replacement.
+    """Probability of a hit among the item and ``k - 1`` distractors drawn without replacement.
 
     Closed form: the number of better distractors is hypergeometric, so nothing is drawn and nothing depends on a seed.
     """
     if not 2 <= k <= r.n:
         raise PhospheneError(f"{k}-way identification needs 2 to {r.n} candidates")
     if top >= k:
-        return np.ones(len(r.above))
+        return np.ones(r.above.shape)
     low = hypergeom.cdf(top - 1, r.n - 1, r.above, k - 1)
     high = hypergeom.cdf(top - 1, r.n - 1, r.above + r.tied, k - 1)
     return (low + high) / 2 if r.tied.any() else low
 
 
-def two_way(real: np.ndarray, drawn: np.ndarray) -> np.ndarray:
-    """(n_pictures,) share of other real pictures less correlated with drawing j than real picture j is (strict).
+def two_way(r: Ranks) -> np.ndarray:
+    """Share of the other items that are strictly less similar to the query than this one.
 
-    Parameters
-    ----------
-    real, drawn : (n_pictures, dim) features; Pearson correlation of rows.
-
-    Notes
-    -----
-    The distractors are the other *real* pictures for a given drawing (Ozcelik & VanRullen 2023; as ATM computes it).
+    With correlations of features this is 2-way identification as ATM computes it: the query is a drawing, the distractors
+    are the other *real* pictures (not the reverse), and a tie is a miss.
     """
-    r = cosine(real - real.mean(1, keepdims=True), drawn - drawn.mean(1, keepdims=True))
-    return (r < np.diag(r)[None, :]).sum(0) / (len(r) - 1)
+    return (r.n - 1 - r.above - r.tied) / (r.n - 1)
+
+
+def correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(n_a, n_b) Pearson correlation of rows."""
+    return cosine(a - a.mean(1, keepdims=True), b - b.mean(1, keepdims=True))

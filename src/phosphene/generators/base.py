@@ -83,5 +83,11 @@ class Generator(ABC):
             )
 
     @abstractmethod
-    def __call__(self, conditioning: Conditioning, *, n: int = 1, seed: int = 0) -> list[list[Image.Image]]:
-        """Draw ``n`` pictures for each trial: ``[trial][sample]``, RGB."""
+    def __call__(
+        self, conditioning: Conditioning, *, n: int = 1, seed: int = 0, first: int = 0
+    ) -> list[list[Image.Image]]:
+        """Draw ``n`` pictures for each trial: ``[trial][sample]``, RGB.
+
+        ``first`` is the number of the first trial: the noise of a picture depends on seed, trial and sample alone, so that
+        a long job may be cut into pieces.
+        """

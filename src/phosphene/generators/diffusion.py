@@ -1,6 +1,5 @@
 """Pictures from a latent diffusion model: stock diffusers pipelines, every argument through `Conditioning`."""
 
-from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -74,9 +73,9 @@ class Diffusion(Generator):
         *,
         n: int = 1,
         seed: int = 0,
-        progress: Callable[[int], None] = lambda pictures: None,
+        first: int = 0,
     ) -> list[list[Image.Image]]:
-        """``n`` pictures for each trial; ``progress`` hears how many were drawn."""
+        """``n`` pictures for each trial, in batches of the stock pipeline."""
         self.check(conditioning)
         self._adapter(conditioning.image_embeds is not None)
         pipe = self.pipeline
@@ -90,12 +89,11 @@ class Diffusion(Generator):
         for start in range(0, len(jobs), self.batch_size):
             batch = jobs[start : start + self.batch_size]
             arguments = self._arguments(conditioning.rows([trial for trial, _ in batch]))
-            arguments["generator"] = [noise_generator(seed, *job) for job in batch]
+            arguments["generator"] = [noise_generator(seed, first + trial, sample) for trial, sample in batch]
             with torch.inference_mode():
                 drawn = pipe(**arguments).images
             for (trial, _), picture in zip(batch, drawn, strict=True):
                 pictures[trial].append(picture)
-            progress(len(batch))
         return pictures
 
     def _arguments(self, c: Conditioning) -> dict[str, Any]:
@@ -111,7 +109,9 @@ class Diffusion(Generator):
             embeds = c.image_embeds.to(self.device, self.pipeline.unet.dtype)[:, None]
             arguments["ip_adapter_image_embeds"] = [torch.cat([torch.zeros_like(embeds), embeds]) if guided else embeds]
         if c.init is not None:
-            arguments["image"] = [picture.resize((self.size, self.size), Image.Resampling.BICUBIC) for picture in c.init]
+            arguments["image"] = [
+                picture.resize((self.size, self.size), Image.Resampling.BICUBIC) for picture in c.init
+            ]
             arguments["strength"] = c.strength
         else:
             arguments["height"] = arguments["width"] = self.size

@@ -29,7 +29,9 @@ class Nearest(Generator):
             raise PhospheneError(f"{len(images)} pictures and {len(embeds)} embeddings: give one embedding a picture")
         self.images, self.embeds = list(images), embeds
 
-    def __call__(self, conditioning: Conditioning, *, n: int = 1, seed: int = 0) -> list[list[Image.Image]]:
+    def __call__(
+        self, conditioning: Conditioning, *, n: int = 1, seed: int = 0, first: int = 0
+    ) -> list[list[Image.Image]]:
         self.check(conditioning)
         assert conditioning.image_embeds is not None
         similarity = F.normalize(conditioning.image_embeds, dim=-1) @ F.normalize(self.embeds, dim=-1).T

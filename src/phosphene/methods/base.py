@@ -1,4 +1,4 @@
-"""`Method`: one published system, wired from an encoder, target spaces and priors. """
+"""`Method`: one published system, wired from an encoder, target spaces and priors."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -84,7 +84,9 @@ class Method(nn.Module, ABC):
         """Write `method.json` (name and configuration) and `model.safetensors`; whole or not at all."""
         with whole(folder) as part:
             part.mkdir()
-            save_file({k: v.detach().cpu().contiguous() for k, v in self.state_dict().items()}, part / "model.safetensors")
+            save_file(
+                {k: v.detach().cpu().contiguous() for k, v in self.state_dict().items()}, part / "model.safetensors"
+            )
             write_json(part / "method.json", {"method": self.name, "config": self.config})
         return Path(folder)
 

@@ -21,10 +21,10 @@ def open_picture(path: str | Path) -> Image.Image:
     """A picture as RGB; transparency is laid on white."""
     try:
         with Image.open(path) as image:
-            if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-                image = image.convert("RGBA")
-                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-            return image.convert("RGB")
+            if image.mode not in ("RGBA", "LA", "PA") and "transparency" not in image.info:
+                return image.convert("RGB")
+            layer = image.convert("RGBA")
+            return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
     except FileNotFoundError:
         raise PhospheneError(f"picture {path} is missing: restore it or drop its trials") from None
     except (UnidentifiedImageError, OSError) as error:
@@ -50,7 +50,8 @@ class CLIP(Target):
     @cached_property
     def _clip(self) -> tuple[Any, Any, Any]:
         model, processor, tokenizer = load_clip(self.backbone)
-        return model.to(self.device), processor, tokenizer
+        model.to(torch.device(self.device))  # type: ignore[arg-type]
+        return model, processor, tokenizer
 
     @property
     def dim(self) -> int:
@@ -121,7 +122,9 @@ class CLIPText(CLIP):
 
     def content(self, stimuli: pd.DataFrame) -> list[str]:
         if self.slot not in stimuli:
-            raise PhospheneError(f"the stimuli have no caption column '{self.slot}': {nearest(self.slot, stimuli.columns)}")
+            raise PhospheneError(
+                f"the stimuli have no caption column '{self.slot}': {nearest(self.slot, stimuli.columns)}"
+            )
         return [str(c) for c in stimuli[self.slot]]
 
     def embed(self, stimuli: pd.DataFrame) -> Tensor:

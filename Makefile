@@ -1,0 +1,31 @@
+# make demo | test | test-all | lint | clean          The first call sets up .venv; later ones reuse it.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN     = $(VENV)/bin
+READY   = $(VENV)/.ready
+OUT    ?= runs/demo
+# Real recordings join the demo's page where they are at hand.
+MUSE   ?= $(wildcard ../shared/data/muse-visual)
+
+.PHONY: demo test test-all lint clean
+
+demo: $(READY)
+	$(BIN)/phosphene demo --out $(OUT) $(if $(MUSE),--muse $(MUSE))
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+test-all: $(READY)
+	$(BIN)/python -m pytest -m ""
+
+lint: $(READY)
+	$(BIN)/python -m pytest tests/test_style.py
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[test]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) runs build dist

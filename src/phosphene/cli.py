@@ -1,0 +1,201 @@
+"""The command line: a thin call of the library. Heavy imports wait until a verb needs them."""
+
+import functools
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from phosphene.errors import PhospheneError
+
+app = typer.Typer(
+    name="phosphene",
+    help="Decode, reconstruct and explain what a person saw, from their EEG.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one key of the recipe.")]
+RunFolder = Annotated[Path, typer.Argument(help="A folder that `phosphene run` wrote.")]
+RecipeFile = Annotated[Path, typer.Argument(help="A recipe (YAML).")]
+
+
+def _verb(example: str) -> Any:
+    """A command whose help ends with an example, and whose user's errors are one line and exit status 2."""
+
+    def enter(command: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def guarded(*args: Any, **kwargs: Any) -> None:
+            try:
+                command(*args, **kwargs)
+            except PhospheneError as error:
+                _stop(str(error), 2)
+            except OSError as error:
+                reason = error.strerror or error
+                _stop(f"{error.filename}: {reason}" if error.filename else f"{reason}", 2)
+            except KeyboardInterrupt:
+                _stop("stopped; the same command goes on from here", 130)
+
+        return app.command(example.split()[1], epilog=f"Example: {example}")(guarded)
+
+    return enter
+
+
+def _stop(message: str, status: int) -> None:
+    sys.stderr.write(f"phosphene: {' '.join(message.split())}\n")
+    raise typer.Exit(status)
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+
+
+@_verb("phosphene list method")
+def list_registered(
+    kind: Annotated[str | None, typer.Argument(help="dataset, target, encoder, ... or backbone.")] = None,
+) -> None:
+    """List what is registered: datasets, targets, encoders, priors, generators, methods, backbones."""
+    from phosphene.backbones import BACKBONES
+    from phosphene.errors import nearest
+    from phosphene.registry import PACKAGES, classes
+
+    kinds = [*PACKAGES, "backbone"]
+    if kind is not None and kind.rstrip("s") not in kinds:
+        raise PhospheneError(f"unknown kind '{kind}': {nearest(kind, kinds)}")
+    for name in kinds if kind is None else [kind.rstrip("s")]:
+        _say(name)
+        if name == "backbone":
+            for row in BACKBONES.values():
+                _say(f"  {row.name:<16}{row.kind:<10} {row.repo} ({row.licence}) {row.note}".rstrip())
+        else:
+            for key, cls in classes(name).items():
+                _say(f"  {key:<16}{(cls.__doc__ or '').strip().splitlines()[0]}")
+
+
+@_verb("phosphene simulate --out studies/red-car --n-subjects 2 --snr-db -10 --format brainvision")
+def simulate(
+    out: Annotated[Path, typer.Option(help="Folder of the study; it must not exist yet.")],
+    n_subjects: Annotated[int, typer.Option(help="Subjects.")] = 1,
+    n_sessions: Annotated[int, typer.Option(help="Sessions of each subject.")] = 1,
+    n_train_pictures: Annotated[int, typer.Option(help="Training pictures.")] = 1200,
+    n_test_pictures: Annotated[int, typer.Option(help="Test pictures, of concepts that training never shows.")] = 200,
+    train_repeats: Annotated[int, typer.Option(help="Times that each training picture is shown.")] = 2,
+    test_repeats: Annotated[int, typer.Option(help="Times that each test picture is shown.")] = 10,
+    snr_db: Annotated[float | None, typer.Option(help="Single-trial signal-to-noise ratio, dB.")] = None,
+    sfreq: Annotated[float, typer.Option(help="Sampling rate, Hz.")] = 250.0,
+    soa: Annotated[float, typer.Option(help="Time from picture to picture, s.")] = 0.4,
+    seed: Annotated[int, typer.Option(help="Everything drawn depends on it alone.")] = 0,
+    format: Annotated[str, typer.Option(help="fif, or brainvision for a BIDS dataset.")] = "fif",
+) -> None:
+    """Write a simulated study: drawn scenes, and continuous EEG of a brain whose code is known."""
+    from phosphene.workflows import study
+
+    arguments = {
+        "n_subjects": n_subjects, "n_sessions": n_sessions, "n_train_pictures": n_train_pictures,
+        "n_test_pictures": n_test_pictures, "train_repeats": train_repeats, "test_repeats": test_repeats,
+        "sfreq": sfreq, "soa": soa, "seed": seed, "fmt": format,
+    }  # fmt: skip
+    if snr_db is not None:
+        arguments["snr_db"] = snr_db
+    _say(f"study: {study(out, _display(), **arguments)}")
+
+
+@_verb("phosphene prepare recipes/muse-houses-faces.yaml --set dataset.root=data/muse-visual --out trials/muse")
+def prepare(
+    recipe: RecipeFile, out: Annotated[Path, typer.Option(help="Folder of the trials.")], changes: Set = None
+) -> None:
+    """Preprocess a recipe's recordings into trials."""
+    from phosphene.experiment import prepared
+    from phosphene.recipe import Recipe, parse_overrides
+
+    if out.exists():
+        raise PhospheneError(f"{out} exists already: choose another --out or remove it")
+    trials, _ = prepared(Recipe.read(recipe, parse_overrides(changes or [])), _display())
+    trials.save(out)
+    _say(f"trials: {out} ({len(trials)} of {trials.n_chans} channels x {trials.n_times} samples)")
+
+
+@_verb("phosphene run recipes/muse-houses-faces.yaml --set dataset.root=data/muse-visual --out runs/muse")
+def run(
+    recipe: RecipeFile,
+    changes: Set = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder; a stopped run of the same recipe is continued.")] = None,
+) -> None:
+    """Run a recipe from recording to report."""
+    from phosphene.recipe import parse_overrides
+    from phosphene.workflows import run as run_recipe
+
+    _conclude(run_recipe(recipe, parse_overrides(changes or []), out, _display()))
+
+
+@_verb("phosphene decode runs/demo trials/new --out decoded/new")
+def decode(
+    run: RunFolder,
+    trials: Annotated[Path, typer.Argument(help="Trials, as `phosphene prepare` writes them.")],
+    out: Annotated[Path, typer.Option(help="Folder for the decoded vectors, the retrieved pictures and the drawings.")],
+    subject: Annotated[str | None, typer.Option(help="Whose model; the first one by default.")] = None,
+) -> None:
+    """Apply a trained run to other trials: retrieve a picture for each, and draw one."""
+    from phosphene.experiment import Experiment
+
+    folder = Experiment.open(run, _display()).decode(trials, out, subject)
+    _say(f"decoded: {folder / 'retrieved.csv'}")
+
+
+@_verb("phosphene evaluate runs/demo")
+def evaluate(run: RunFolder) -> None:
+    """Compute the scores of a finished run again, from what it decoded and drew."""
+    from phosphene.experiment import Experiment
+
+    experiment = Experiment.open(run, _display())
+    _say(experiment.score().to_string(index=False))
+
+
+@_verb("phosphene report runs/demo --also runs/muse")
+def report(
+    run: RunFolder, also: Annotated[list[Path] | None, typer.Option(help="Further runs on the same page.")] = None
+) -> None:
+    """Write a run's page again."""
+    from phosphene.report import write_report
+
+    _say(f"report: {write_report(run, also or ())}")
+
+
+@_verb("phosphene demo --out runs/demo")
+def demo(
+    out: Annotated[Path, typer.Option(help="Run folder; a stopped demo is continued.")] = Path("runs/demo"),
+    muse: Annotated[
+        Path | None, typer.Option(help="The `muse-visual` recordings: adds real people to the page.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the study and of the training.")] = 0,
+) -> None:
+    """From a simulated recording to pictures and a report, in minutes, without a download."""
+    from phosphene.workflows import demo as run_demo
+
+    _conclude(run_demo(out, _display(), muse=muse, seed=seed))
+
+
+def _display() -> Any:
+    from phosphene.display import Terminal
+
+    return Terminal()
+
+
+def _conclude(folder: Path) -> None:
+    """Headline scores beside their controls, and the page to open."""
+    from phosphene.report import headline
+
+    for line in headline(folder):
+        _say(line)
+    _say(f"open {folder / 'report.html'}")
+
+
+def main() -> None:
+    """Entry point of the command `phosphene`."""
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    app()

@@ -1,0 +1,27 @@
+"""Progress on the terminal: one bar for each long stage."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from phosphene.experiment import Bar
+
+
+class Terminal:
+    """Shows a bar with counts and times; on a terminal that cannot redraw, one line when a stage ends."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True)
+
+    @contextmanager
+    def bar(self, stage: str, total: int) -> Iterator[Bar]:
+        columns = (
+            TextColumn("{task.description:<32}"), BarColumn(bar_width=30), MofNCompleteColumn(), TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )  # fmt: skip
+        with Progress(*columns, console=self.console, refresh_per_second=4) as progress:
+            task = progress.add_task(stage, total=total)
+            yield lambda n=1: progress.advance(task, n)
+            progress.update(task, completed=total)

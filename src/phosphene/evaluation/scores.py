@@ -1,0 +1,168 @@
+"""Rows of `scores.csv`: a value never stands without its interval, its chance level, its p-value and its protocol."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from phosphene.evaluation import retrieval
+from phosphene.evaluation.statistics import bootstrap, permutation
+
+COLUMNS = (
+    "metric", "value", "ci_low", "ci_high", "n", "chance", "shuffled", "p", "subject", "seed", "protocol", "backbone",
+)  # fmt: skip
+
+
+@dataclass
+class Question:
+    """One metric, before statistics.
+
+    Parameters
+    ----------
+    metric : its name in `scores.csv`.
+    table : (n_queries, n_items) what each query would score if each item were its truth.
+    truth : (n_queries,) the item that it is.
+    clusters : (n_queries,) queries that are not independent share an entry.
+    statistic : reduces the queries' scores.
+    higher_is_better : direction, for the p-value.
+    backbone : the frozen model that the metric rests on; "" for none.
+    """
+
+    metric: str
+    table: np.ndarray
+    truth: np.ndarray
+    clusters: np.ndarray
+    statistic: Callable[..., Any] = np.mean
+    higher_is_better: bool = True
+    backbone: str = ""
+
+    def join(self, others: Sequence["Question"]) -> "Question":
+        """The same metric over the queries of several folds or subjects; galleries may differ."""
+        parts = [self, *others]
+        width = np.cumsum([0, *(p.table.shape[1] for p in parts)])
+        table = np.full((sum(len(p.truth) for p in parts), width[-1]), np.nan)
+        row = 0
+        for part, left in zip(parts, width[:-1], strict=True):
+            table[row : row + len(part.truth), left : left + part.table.shape[1]] = part.table
+            row += len(part.truth)
+        return Question(
+            self.metric, table,
+            np.concatenate([p.truth + left for p, left in zip(parts, width[:-1], strict=True)]),
+            np.concatenate([p.clusters for p in parts]), self.statistic, self.higher_is_better, self.backbone,
+        )  # fmt: skip
+
+    def answer(self, *, n_boot: int = 2000, n_perm: int = 2000, seed: int = 0) -> dict[str, Any]:
+        """Value, 95 % interval (bootstrap over clusters), chance and p (random pairing of queries and truths)."""
+        query = np.arange(len(self.truth))
+        values = self.table[query, self.truth]
+        galleries = np.isnan(self.table).argmin(axis=1)  # first column of the query's own gallery
+        low, high = bootstrap(values, self.clusters, statistic=self.statistic, n_boot=n_boot, seed=seed)
+        rng = np.random.default_rng(seed + 1)
+        chance = [
+            self.statistic(self.table[query, self.truth[_within(galleries, rng)]]) for _ in range(min(n_perm, 500))
+        ]
+        p = permutation(
+            lambda order: float(self.statistic(self.table[query, self.truth[order]])), len(query),
+            groups=galleries, higher_is_better=self.higher_is_better, n_perm=n_perm, seed=seed,
+        )  # fmt: skip
+        return {
+            "metric": self.metric, "value": float(self.statistic(values)), "ci_low": low, "ci_high": high,
+            "n": len(values), "chance": float(np.mean(chance)), "p": p, "backbone": self.backbone,
+        }  # fmt: skip
+
+
+def _within(groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    order = np.arange(len(groups))
+    for g in np.unique(groups):
+        order[groups == g] = rng.permutation(order[groups == g])
+    return order
+
+
+def picture_retrieval(
+    decoded: np.ndarray, gallery: np.ndarray, truth: np.ndarray, concepts: np.ndarray, backbone: str
+) -> list[Question]:
+    """Retrieval of the picture seen among the gallery's, of its concept among the concepts, and among its concept's pictures.
+
+    Parameters
+    ----------
+    decoded : (n_queries, dim) decoded embeddings.
+    gallery : (n_pictures, dim) the pictures' embeddings.
+    truth : (n_queries,) gallery row of the picture seen.
+    concepts : (n_pictures,) concept of each picture.
+    """
+    similarity = retrieval.cosine(decoded, gallery)
+    r = retrieval.ranks(similarity)
+    clusters = concepts[truth]
+
+    def ask(name: str, table: np.ndarray, **other: Any) -> Question:
+        return Question(name, table, truth, clusters, backbone=backbone, **other)
+
+    questions = [ask(f"image_top{k}", retrieval.top_k(r, k)) for k in (1, 5) if k < r.n]
+    questions += [
+        ask("image_map", retrieval.reciprocal_rank(r)),
+        ask("image_median_rank", retrieval.median_rank(r), statistic=np.median, higher_is_better=False),
+    ]
+    questions += [ask(f"image_top1_of_{k}", retrieval.k_way(r, k)) for k in (2, 10, 50) if k < r.n]
+    names, concept = np.unique(concepts, return_inverse=True)
+    if 1 < len(names) < len(concepts):
+        unit = gallery / np.linalg.norm(gallery, axis=1, keepdims=True)
+        centres = np.stack([unit[concept == c].mean(0) for c in range(len(names))])
+        by_concept = retrieval.ranks(retrieval.cosine(decoded, centres))
+        questions.append(
+            Question("concept_top1", retrieval.top_k(by_concept, 1), concept[truth], clusters, backbone=backbone)
+        )
+        questions.append(_within_concept(similarity, truth, concept, clusters, backbone))
+    return questions
+
+
+def _within_concept(
+    similarity: np.ndarray, truth: np.ndarray, concept: np.ndarray, clusters: np.ndarray, backbone: str
+) -> Question:
+    """Top-1 among the pictures of the true concept alone: what is decoded beyond the concept."""
+    size = np.bincount(concept).max()
+    table = np.full((len(truth), size), 0.0)
+    place = np.zeros(len(truth), int)
+    for i, t in enumerate(truth):
+        mates = np.flatnonzero(concept == concept[t])
+        table[i, : len(mates)] = retrieval.top_k(retrieval.ranks(similarity[i : i + 1, mates]), 1)[0]
+        place[i] = int(np.flatnonzero(mates == t)[0])
+    return Question("within_concept_top1", table, place, clusters, backbone=backbone)
+
+
+def caption_retrieval(
+    decoded: np.ndarray, captions: np.ndarray, truth: np.ndarray, clusters: np.ndarray, level: str, backbone: str
+) -> list[Question]:
+    """Retrieval of the caption of the picture seen among all distinct captions of one level; ``captions`` (n, dim)."""
+    r = retrieval.ranks(retrieval.cosine(decoded, captions))
+    return [
+        Question(f"caption_{level}_top{k}", retrieval.top_k(r, k), truth, clusters, backbone=backbone)
+        for k in (1, 5)
+        if k < r.n
+    ]
+
+
+def drawn_pictures(
+    drawn: np.ndarray, real: np.ndarray, truth: np.ndarray, clusters: np.ndarray, backbone: str
+) -> list[Question]:
+    """2-way identification of drawings, (n_drawn, dim), against real pictures, (n_real, dim); drawing i is of ``truth[i]``."""
+    r = retrieval.ranks(retrieval.correlation(drawn, real))
+    return [Question("drawn_2way", retrieval.two_way(r), truth, clusters, backbone=backbone)]
+
+
+def drawn_attributes(
+    seen: pd.DataFrame, judged: dict[str, list[str]], clusters: np.ndarray, judge: str
+) -> list[Question]:
+    """Whether the judge sees the true object, colour, ... in each drawing; ``seen`` has a column for each attribute."""
+    questions = []
+    for attribute, labels in judged.items():
+        names, truth = np.unique(seen[attribute].to_numpy(str), return_inverse=True)
+        table = (np.asarray(labels)[:, None] == names[None, :]).astype(float)
+        questions.append(Question(f"drawn_{attribute}", table, truth, clusters, backbone=judge))
+    return questions
+
+
+def frame(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """The score table, its columns in their order."""
+    return pd.DataFrame(list(rows), columns=list(COLUMNS))

@@ -1,0 +1,122 @@
+"""From a finished run folder to its score tables: which questions can be asked, and their answers."""
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from phosphene.captions import SLOTS
+from phosphene.evaluation import classification, scores
+from phosphene.evaluation.protocols import Fold
+from phosphene.evaluation.scores import Question
+from phosphene.targets.clip import CLIPImage, open_picture
+
+if TYPE_CHECKING:
+    from phosphene.experiment import Experiment
+
+ATTRIBUTES = ("object", "colour", "background", "position")
+
+
+def score(experiment: "Experiment") -> dict[str, pd.DataFrame]:
+    """`scores`, and `scores_shuffled` where a twin was trained."""
+    method = experiment.method()
+    if "concept" in method.targets():
+        return {"scores": scores.frame(_concepts(experiment, method))}
+    answers = {}
+    jobs = len(experiment.folds) * len(experiment.twins)
+    with experiment.display.bar("scoring", jobs) as bar:
+        for twin in experiment.twins:
+            asked: dict[tuple[str, str], list[Question]] = defaultdict(list)
+            for fold in experiment.folds:
+                for question in _questions(experiment, fold, twin, method.targets()["image"]):
+                    asked[fold.subject, question.metric].append(question)
+                    if len({f.subject for f in experiment.folds}) > 1:
+                        asked["all", question.metric].append(question)
+                bar(1)
+            answers[twin] = {key: _answer(experiment, parts) for key, parts in asked.items()}
+    tables = {}
+    for twin, rows in answers.items():
+        complete = [
+            {
+                **row,
+                **_frame(experiment, subject),
+                "shuffled": answers.get(True, {}).get((subject, metric), {}).get("value"),
+            }
+            for (subject, metric), row in rows.items()
+        ]
+        tables["scores_shuffled" if twin else "scores"] = scores.frame(complete)
+    return tables
+
+
+def _frame(experiment: "Experiment", subject: str) -> dict[str, Any]:
+    return {"subject": subject, "seed": experiment.protocol.seed, "protocol": experiment.protocol.hash}
+
+
+def _answer(experiment: "Experiment", parts: list[Question]) -> dict[str, Any]:
+    evaluation = experiment.recipe.evaluation
+    return (
+        parts[0]
+        .join(parts[1:])
+        .answer(n_boot=evaluation.n_boot, n_perm=evaluation.n_perm, seed=experiment.protocol.seed)
+    )
+
+
+def _questions(experiment: "Experiment", fold: Fold, twin: bool, space: Any) -> list[Question]:
+    """Retrieval of pictures and captions, and what was drawn."""
+    table, tensors = experiment.decoded(fold, twin)
+    decoded = tensors["head.image"].numpy()
+    gallery, truth = experiment.gallery(fold)
+    vectors = space.table(gallery).vectors.numpy()
+    concepts = gallery["concept"].to_numpy(str)
+    clusters = concepts[truth]
+    name = getattr(space, "backbone", "")
+    questions = scores.picture_retrieval(decoded, vectors, truth, concepts, name)
+    if isinstance(space, CLIPImage):
+        for slot in (s for s in SLOTS if s.name in experiment.trials.stimuli):
+            captions, index = np.unique(experiment.trials.stimuli[slot.name].to_numpy(str), return_inverse=True)
+            row = dict(zip(experiment.trials.stimuli.index, index, strict=True))
+            wanted = np.array([row[s] for s in table["stimulus"]])
+            texts = space.texts(list(captions)).numpy()
+            questions += scores.caption_retrieval(decoded, texts, wanted, clusters, slot.level, name)
+        if experiment.recipe.generator is not None:
+            questions += _drawn(experiment, fold, twin, space, gallery.iloc[truth], clusters)
+    return questions
+
+
+def _drawn(
+    experiment: "Experiment", fold: Fold, twin: bool, space: CLIPImage, seen: pd.DataFrame, clusters: np.ndarray
+) -> list[Question]:
+    """Every draw of every trial is scored; none is chosen."""
+    draws = experiment.recipe.evaluation.draws
+    drawn = [open_picture(experiment.picture(fold, i, d, twin)) for i in range(len(seen)) for d in range(draws)]
+    seen, clusters = seen.iloc[np.repeat(np.arange(len(seen)), draws)], np.repeat(clusters, draws)
+    unique = seen[~seen.index.duplicated()]
+    row = {name: i for i, name in enumerate(unique.index)}
+    truth = np.array([row[name] for name in seen.index])
+    real = space.table(unique).vectors.numpy()
+    questions = scores.drawn_pictures(space.images(drawn).numpy(), real, truth, clusters, space.backbone)
+    if set(ATTRIBUTES) <= set(seen.columns):
+        from phosphene.simulate.judge import load_judge
+
+        judged = {a: labels for a, labels in load_judge().predict(drawn).items() if a in ATTRIBUTES}
+        questions += scores.drawn_attributes(seen, judged, clusters, "judge (mini)")
+    return questions
+
+
+def _concepts(experiment: "Experiment", method: Any) -> list[dict[str, Any]]:
+    """Scores of two concepts; p and twin refit the whole cross-validation on shuffled labels."""
+    evaluation, seed = experiment.recipe.evaluation, experiment.protocol.seed
+    features, labels = method.features(experiment.trials), method.labels(experiment.trials)
+    rows = []
+    for subject in sorted({f.subject for f in experiment.folds}):
+        folds = [f for f in experiment.folds if f.subject == subject]
+        own = np.any([f.test for f in folds], axis=0)
+        with experiment.display.bar(f"permutation test, subject {subject}", evaluation.n_perm) as bar:
+            answers = classification.score(
+                features[own], labels[own], classification.run_names(experiment.trials.table[own]),
+                [Fold(*f[:2], *(mask[own] for mask in f[2:])) for f in folds], method.fit_predict,
+                n_boot=evaluation.n_boot, n_perm=evaluation.n_perm, seed=seed, progress=bar,
+            )  # fmt: skip
+        rows += [{**row, **_frame(experiment, subject), "backbone": ""} for row in answers]
+    return rows

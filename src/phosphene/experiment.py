@@ -1,0 +1,367 @@
+"""One recipe to one run folder: prepare, train, decode, draw, score, report. Every finished piece is kept, so that an
+interrupted run continues where it stopped."""
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from typing import Protocol as Interface
+
+import numpy as np
+import pandas as pd
+import torch
+import yaml
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from phosphene import provenance
+from phosphene.datasets.base import Dataset
+from phosphene.errors import PhospheneError, nearest
+from phosphene.evaluation import scoring
+from phosphene.evaluation.protocols import Fold, overlaps
+from phosphene.evaluation.retrieval import cosine
+from phosphene.files import whole, write_json
+from phosphene.generators.base import Conditioning, Generator
+from phosphene.methods.base import Method
+from phosphene.preprocessing import Preprocessing
+from phosphene.recipe import Recipe
+from phosphene.registry import build
+from phosphene.training import fit
+from phosphene.trials import Trials, read_table
+from phosphene.whitening import whiten
+
+_CHUNK = 32  # trials drawn, then kept, at a time
+
+
+class Bar(Interface):
+    """A progress bar: ``advance(n)``."""
+
+    def __call__(self, n: int = 1) -> None: ...
+
+
+class Display(Interface):
+    """Where progress is shown; the command line gives a real one."""
+
+    def bar(self, stage: str, total: int) -> AbstractContextManager[Bar]: ...
+
+
+class Silent:
+    """Shows nothing."""
+
+    def bar(self, stage: str, total: int) -> AbstractContextManager[Bar]:
+        return nullcontext(lambda n=1: None)
+
+
+class Experiment:
+    """A run folder and what is in it.
+
+    ```
+    config.yaml  provenance.json  log.jsonl  trials/  folds/<subject>-<fold>[-shuffled]/{checkpoints,model,decoded}
+    images/  scores.csv  scores_shuffled.csv  report.html
+    ```
+
+    Parameters
+    ----------
+    recipe : what is run.
+    out : the run folder; new, or one of the same recipe, which is continued.
+    display : where progress is shown.
+    """
+
+    def __init__(self, recipe: Recipe, out: str | Path, display: Display | None = None):
+        self.recipe, self.out, self.display = recipe, Path(out), display or Silent()
+        self.protocol = recipe.protocol
+        path = self.out / "config.yaml"
+        if path.is_file() and yaml.safe_load(path.read_text(encoding="utf-8")) != self._config():
+            raise PhospheneError(f"{self.out} holds a run of another recipe: choose another --out or remove it")
+
+    def _config(self) -> dict[str, Any]:
+        return self.recipe.model_dump(mode="json")
+
+    @classmethod
+    def open(cls, folder: str | Path, display: Display | None = None) -> "Experiment":
+        """The experiment of an existing run folder."""
+        path = Path(folder) / "config.yaml"
+        if not path.is_file():
+            raise PhospheneError(f"{folder} is not a run folder (no config.yaml): give what `phosphene run` wrote")
+        return cls(Recipe.read(path), folder, display)
+
+    def run(self) -> Path:
+        """Every stage that is not done yet."""
+        self.prepare()
+        self.train()
+        self.draw()
+        self.score()
+        return self.out
+
+    # -- data ---------------------------------------------------------------------------------------------------------
+
+    def prepare(self) -> Path:
+        """`trials/`: preprocessed, not yet whitened."""
+        folder = self.out / "trials"
+        if not folder.is_dir():
+            trials, dataset = prepared(self.recipe, self.display)
+            with whole(self.out / "config.yaml") as part:
+                part.write_text(yaml.safe_dump(self._config(), sort_keys=False, allow_unicode=True), encoding="utf-8")
+            facts = {fact: getattr(dataset, fact) for fact in ("licence", "citation", "design", "simulated")}
+            write_json(self.out / "dataset.json", {"name": self.recipe.dataset["name"], **facts})
+            trials.save(folder)
+        return folder
+
+    @cached_property
+    def trials(self) -> Trials:
+        """All trials, in the method's window."""
+        trials = Trials.load(self.prepare())
+        return trials if self.recipe.window is None else trials.crop(*self.recipe.window)
+
+    @cached_property
+    def folds(self) -> list[Fold]:
+        return list(self.protocol.folds(self.trials))
+
+    def folder(self, fold: Fold, twin: bool = False) -> Path:
+        return self.out / "folds" / f"{fold.subject}-{fold.name.replace('/', '.')}{'-shuffled' if twin else ''}"
+
+    @property
+    def twins(self) -> tuple[bool, ...]:
+        return (False, True) if self.recipe.evaluation.twin else (False,)
+
+    # -- training and decoding ------------------------------------------------------------------------------------------
+
+    def train(self) -> None:
+        """A method for each fold, and its shuffled twin; both decode the same test trials."""
+        provenance.write(self.out / "provenance.json", self.recipe, self.trials, self.overlaps())
+        todo = [(f, t) for f in self.folds for t in self.twins if not (self.folder(f, t) / "decoded").is_dir()]
+        for fold, twin in todo:
+            self._train(fold, twin)
+
+    def overlaps(self) -> dict[str, dict[str, int]]:
+        """For each fold, how many test trials share a stimulus, concept, run, ... with training."""
+        return {f"{f.subject}-{f.name}": overlaps(self.trials, f) for f in self.folds}
+
+    def _train(self, fold: Fold, twin: bool) -> None:
+        folder = self.folder(fold, twin)
+        trials = self.trials
+        if self.recipe.whitening is not None:
+            trials, whiteners = whiten(trials, fold.train, self.recipe.whitening)
+            with whole(folder / "whitening.safetensors") as part:
+                save_file({"/".join(k): torch.from_numpy(w.whitening_) for k, w in whiteners.items()}, part)
+        train = self.protocol.samples(trials.select(fold.train), "train")
+        val = self.protocol.samples(trials.select(fold.val), "train") if fold.val.any() else None
+        test = self.protocol.samples(trials.select(fold.test), "test")
+        if twin:
+            train, val = shuffled(train, self.protocol.seed), None if val is None else shuffled(val, self.protocol.seed)
+        if (folder / "model").is_dir():
+            method = Method.from_pretrained(folder / "model")
+        else:
+            method = self._method(train)
+            epochs = self.recipe.training.epochs * len(set(method.stages) - set(method.solved))
+            what = f"training {fold.subject} {fold.name}" + (", shuffled twin" if twin else "")
+            with self.display.bar(what, max(1, epochs)) as bar:
+                fit(
+                    method, train, val, settings=self.recipe.training, select_on=self.protocol.select_on,
+                    seed=self.protocol.seed, folder=folder / "checkpoints",
+                    log=lambda row: self._log({"fold": folder.name, **row}), progress=lambda stage, done, total: bar(1),
+                )  # fmt: skip
+            method.save(folder / "model")
+        tensors = {f"head.{k}": v.contiguous() for k, v in method.encode(test).items()}
+        if self.recipe.generator is not None:
+            conditioning = method.condition(test)
+            tensors |= {f"condition.{k}": getattr(conditioning, k).contiguous() for k in conditioning.given()}
+        with whole(folder / "decoded") as part:
+            part.mkdir()
+            save_file(tensors, part / "decoded.safetensors")
+            test.table.to_csv(part / "table.csv", index=False)
+
+    def _method(self, train: Trials) -> Method:
+        arguments = {k: v for k, v in self.recipe.method.items() if k != "name"}
+        torch.manual_seed(self.protocol.seed)
+        method: Method = build(
+            "method", self.recipe.method["name"], n_chans=train.n_chans, n_times=train.n_times,
+            sfreq=train.signal.sfreq, concepts=sorted(train.table["concept"].unique()), **arguments,
+        )  # fmt: skip
+        return method
+
+    def decoded(self, fold: Fold, twin: bool = False) -> tuple[pd.DataFrame, dict[str, torch.Tensor]]:
+        """The test trials' table and what was decoded from them: `head.<name>` and `condition.<field>`."""
+        folder = self.folder(fold, twin) / "decoded"
+        if not folder.is_dir():
+            raise PhospheneError(f"{self.out} is not trained yet: finish it with `phosphene run`")
+        return read_table(folder / "table.csv"), load_file(folder / "decoded.safetensors")
+
+    def method(self, fold: Fold | None = None, twin: bool = False) -> Method:
+        """The trained method of a fold; of the first one by default."""
+        return Method.from_pretrained(self.folder(fold or self.folds[0], twin) / "model")
+
+    def gallery(self, fold: Fold) -> tuple[pd.DataFrame, np.ndarray]:
+        """The stimulus rows among which a test trial's picture is sought, and the row of each test sample's own."""
+        table, _ = self.decoded(fold)
+        stimuli = self.trials.stimuli
+        gallery = stimuli[stimuli.index.isin(table["stimulus"])]
+        return gallery, gallery.index.get_indexer(table["stimulus"])
+
+    def retrieve(self, fold: Fold, k: int = 5) -> pd.DataFrame:
+        """For each test sample its table row and the nearest pictures of the gallery: `picture_1`, `similarity_1`, ...
+
+        Where only the concept is decoded, the gallery is every picture of the study.
+        """
+        table, tensors = self.decoded(fold)
+        heads = {key.removeprefix("head."): v for key, v in tensors.items() if key.startswith("head.")}
+        shown = self.gallery(fold)[0] if "image" in heads else self.trials.stimuli
+        return nearest_pictures(self.method(fold), table, heads, shown, k)
+
+    # -- pictures -------------------------------------------------------------------------------------------------------
+
+    def draw(self) -> None:
+        """`images/<fold>/<trial>-<draw>.png` for every test trial; real EEG and shuffled twin share the noise."""
+        if self.recipe.generator is None:
+            return
+        generator = self.generator()
+        draws = self.recipe.evaluation.draws
+        jobs = []
+        for fold, twin in [(f, t) for f in self.folds for t in self.twins]:
+            table, tensors = self.decoded(fold, twin)
+            fields: dict[str, Any] = {k.removeprefix("condition."): v for k, v in tensors.items() if k.startswith("condition.")}
+            paths = [self.picture(fold, i, twin=twin) for i in range(len(table))]
+            jobs.append((Conditioning(**fields), paths))
+        with self.display.bar("drawing pictures", sum(len(paths) for _, paths in jobs)) as bar:
+            for conditioning, paths in jobs:
+                for start in range(0, len(paths), _CHUNK):
+                    part = list(range(start, min(start + _CHUNK, len(paths))))
+                    if not all(paths[i].is_file() for i in part):
+                        drawn = generator(conditioning.rows(part), n=draws, seed=self.protocol.seed, first=start)
+                        for i, pictures in zip(part, drawn, strict=True):
+                            _save(paths[i], pictures)
+                    bar(len(part))
+
+    def generator(self) -> Generator:
+        """The recipe's generator."""
+        if self.recipe.generator is None:
+            raise PhospheneError("the recipe has no generator: add one to draw pictures")
+        arguments = {k: v for k, v in self.recipe.generator.items() if k != "name"}
+        generator: Generator = build("generator", self.recipe.generator["name"], **arguments)
+        return generator
+
+    def picture(self, fold: Fold, trial: int, draw: int = 0, twin: bool = False) -> Path:
+        """Where the picture drawn from one test trial lies."""
+        return self.out / "images" / self.folder(fold, twin).name / f"{trial:05d}-{draw}.png"
+
+    # -- scores and report ----------------------------------------------------------------------------------------------
+
+    def score(self) -> pd.DataFrame:
+        """`scores.csv`, and `scores_shuffled.csv` with the same scores of the shuffled twin."""
+
+        for fold in self.folds:
+            with whole(self.folder(fold) / "retrieved.csv") as part:
+                self.retrieve(fold).to_csv(part, index=False)
+        tables = scoring.score(self)
+        for name, table in tables.items():
+            with whole(self.out / f"{name}.csv") as part:
+                table.to_csv(part, index=False)
+        return tables["scores"]
+
+    def decode(self, trials: str | Path | Trials, out: str | Path, subject: str | None = None) -> Path:
+        """Apply a trained fold to other trials: `decoded.safetensors`, `retrieved.csv` and, with a generator, pictures.
+
+        Parameters
+        ----------
+        trials : trials preprocessed as this run's were, or the folder they were saved in.
+        out : new folder, whole or absent.
+        subject : whose model; None takes the first fold's. Sessions that training did not see are whitened by the mean
+            operator of that fold.
+        """
+        out = Path(out)
+        if out.exists():
+            raise PhospheneError(f"{out} exists already: choose another --out or remove it")
+        trials = trials if isinstance(trials, Trials) else Trials.load(trials)
+        subjects = [f.subject for f in self.folds]
+        if subject is not None and subject not in subjects:
+            raise PhospheneError(f"no model of subject '{subject}': {nearest(subject, subjects)}")
+        fold = self.folds[0 if subject is None else subjects.index(subject)]
+        trials = trials.pick(self.trials.signal.ch_names)
+        if self.recipe.window is not None:
+            trials = trials.crop(*self.recipe.window)
+        if self.recipe.whitening is not None:
+            operators = load_file(self.folder(fold) / "whitening.safetensors")
+            mean = torch.stack(list(operators.values())).mean(0)
+            keys = trials.table["subject"] + "/" + trials.table["session"]
+            eeg = np.array(trials.eeg)
+            for key in keys.unique():
+                rows = (keys == key).to_numpy()
+                eeg[rows] = operators.get(key, mean).numpy().astype(np.float32) @ eeg[rows]
+            trials = replace(trials, eeg=eeg)
+        samples = self.protocol.samples(trials, "test")
+        method = self.method(fold)
+        heads = method.encode(samples)
+        with whole(out) as part:
+            part.mkdir()
+            save_file({f"head.{k}": v.contiguous() for k, v in heads.items()}, part / "decoded.safetensors")
+            nearest_pictures(method, samples.table, heads, self.trials.stimuli).to_csv(
+                part / "retrieved.csv", index=False
+            )
+            if self.recipe.generator is not None:
+                conditioning = method.condition(samples)
+                with self.display.bar("drawing pictures", len(samples)) as bar:
+                    for start in range(0, len(samples), _CHUNK):
+                        rows = range(start, min(start + _CHUNK, len(samples)))
+                        drawn = self.generator()(conditioning.rows(rows), seed=self.protocol.seed, first=start)
+                        for i, pictures in zip(rows, drawn, strict=True):
+                            _save(part / "images" / f"{i:05d}-0.png", pictures)
+                        bar(len(rows))
+        return out
+
+    def _log(self, row: dict[str, Any]) -> None:
+        with (self.out / "log.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+
+def prepared(recipe: Recipe, display: Display) -> tuple[Trials, Dataset]:
+    """The trials of a recipe's dataset, and the dataset."""
+    arguments = {k: v for k, v in recipe.dataset.items() if k != "name"}
+    dataset: Dataset = build("dataset", recipe.dataset["name"], **arguments)
+    with display.bar("preprocessing", dataset.n_recordings()) as bar:
+        return dataset.load(Preprocessing(**recipe.preprocessing), lambda name: bar(1)), dataset
+
+
+def load(name: str, preprocessing: Preprocessing | None = None, **arguments: Any) -> Trials:
+    """Trials of a registered dataset: ``load("muse", root=..., subject="1")``."""
+    dataset: Dataset = build("dataset", name, **arguments)
+    return dataset.load(preprocessing or Preprocessing())
+
+
+def shuffled(trials: Trials, seed: int) -> Trials:
+    """The twin's trials: within each subject and session, EEG and stimuli are paired at random."""
+    rng = np.random.default_rng([seed, 77])
+    order = np.arange(len(trials))
+    for _, rows in trials.table.groupby(["subject", "session"]).indices.items():
+        order[rows] = rng.permutation(rows)
+    columns = ["stimulus", "concept"]
+    table = trials.table.copy()
+    table[columns] = table[columns].to_numpy()[order]
+    return replace(trials, table=table)
+
+
+def nearest_pictures(
+    method: Method, table: pd.DataFrame, heads: Mapping[str, torch.Tensor], stimuli: pd.DataFrame, k: int = 5
+) -> pd.DataFrame:
+    """The table with the ``k`` most similar pictures of ``stimuli`` for each row; ties in the stimuli's order."""
+    head = "image" if "image" in heads else next(iter(heads))
+    pictures = stimuli[stimuli["image"].astype(str) != ""] if "image" in stimuli else stimuli.iloc[:0]
+    if len(pictures) == 0:
+        raise PhospheneError("the stimuli hold no picture to retrieve: add an 'image' column to the stimulus table")
+    gallery = method.targets()[head].table(pictures).vectors.numpy()
+    similarity = cosine(heads[head].numpy(), gallery)
+    best = np.argsort(-similarity, axis=1, kind="stable")[:, :k]
+    table = table.reset_index(drop=True)
+    for place in range(best.shape[1]):
+        table[f"picture_{place + 1}"] = pictures.index[best[:, place]].to_numpy()
+        table[f"similarity_{place + 1}"] = similarity[np.arange(len(best)), best[:, place]]
+    return table
+
+
+def _save(first: Path, pictures: Sequence[Image.Image]) -> None:
+    """The draws of one trial, the first one last, so that its presence says that all are there."""
+    for draw, picture in reversed(list(enumerate(pictures))):
+        with whole(first.with_name(f"{first.name.rsplit('-', 1)[0]}-{draw}.png")) as part:
+            picture.save(part)

@@ -1,0 +1,153 @@
+"""A recipe: one YAML file that holds everything a run depends on, checked before anything starts."""
+
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from phosphene.errors import PhospheneError, nearest
+from phosphene.evaluation.protocols import Protocol
+from phosphene.preprocessing import Preprocessing
+from phosphene.registry import check_arguments, find
+from phosphene.training import Training
+
+
+class Evaluation(BaseModel):
+    """How scores get their intervals and p-values.
+
+    Parameters
+    ----------
+    n_boot, n_perm : bootstrap draws and permutations.
+    draws : pictures drawn for each test trial; all are scored, none is chosen.
+    twin : also train the shuffled twin (EEG and stimuli of the training trials paired at random).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    n_boot: int = Field(2000, gt=0)
+    n_perm: int = Field(2000, gt=0)
+    draws: int = Field(1, gt=0)
+    twin: bool = True
+
+
+class Recipe(BaseModel):
+    """Everything that a run depends on.
+
+    Parameters
+    ----------
+    name, description : what the report calls it.
+    dataset : `name` of a registered dataset and its arguments.
+    preprocessing : arguments of `Preprocessing`.
+    window : (tmin, tmax) s of the trials that the method sees; None is all.
+    whitening : "epochs", "time" or None, see `Whitener`; fitted on training trials of each session.
+    protocol, training, evaluation : see there.
+    method : `name` of a registered method and its arguments.
+    generator : `name` of a registered generator and its arguments, or None for no pictures.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    description: str = ""
+    dataset: dict[str, Any]
+    preprocessing: dict[str, Any] = Field(default_factory=dict)
+    window: tuple[float | None, float | None] | None = None
+    whitening: Literal["epochs", "time"] | None = None
+    protocol: Protocol = Field(default_factory=Protocol)
+    method: dict[str, Any]
+    training: Training = Field(default_factory=Training)
+    generator: dict[str, Any] | None = None
+    evaluation: Evaluation = Field(default_factory=Evaluation)
+
+    @classmethod
+    def read(cls, source: str | Path | Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> Self:
+        """A recipe from a file, or from the same as a mapping; ``overrides`` are dotted keys.
+
+        Raises
+        ------
+        PhospheneError
+            Unreadable file, unknown key (with the nearest valid one), value of the wrong kind.
+        """
+        if isinstance(source, Mapping):
+            values, origin = dict(source), "the recipe"
+        else:
+            path, origin = Path(source), str(source)
+            if not path.is_file():
+                raise PhospheneError(f"recipe {path} does not exist: check the path")
+            try:
+                values = yaml.safe_load(path.read_text(encoding="utf-8"))
+            except (yaml.YAMLError, UnicodeDecodeError) as error:
+                raise PhospheneError(f"{path} is not readable YAML: {' '.join(str(error).split())}") from None
+            if not isinstance(values, dict):
+                raise PhospheneError(f"{path} is not a recipe: it must hold keys such as dataset and method")
+        for key, value in (overrides or {}).items():
+            values = _set(values, key.split("."), value, key)
+        try:
+            recipe = cls(**values)
+        except ValidationError as error:
+            raise PhospheneError(f"{origin}: {_first(error)}") from None
+        recipe.check()
+        return recipe
+
+    def check(self) -> None:
+        """Names and arguments of every part, before anything is computed."""
+        for kind in ("dataset", "method", "generator"):
+            part = getattr(self, kind)
+            if part is None:
+                continue
+            if "name" not in part:
+                raise PhospheneError(f"{kind} has no 'name': name a registered {kind} (`phosphene list`)")
+            arguments = {k: v for k, v in part.items() if k != "name"}
+            check_arguments(find(kind, part["name"]), arguments, f"{kind} '{part['name']}'")
+        check_arguments(Preprocessing, self.preprocessing, "preprocessing")
+        Preprocessing(**self.preprocessing)
+        missing = [
+            name
+            for name, p in inspect.signature(find("dataset", self.dataset["name"])).parameters.items()
+            if p.default is p.empty and p.kind is not p.VAR_KEYWORD and name not in self.dataset
+        ]
+        if missing:
+            raise PhospheneError(f"dataset.{missing[0]} is not set: add --set dataset.{missing[0]}=...")
+
+
+def parse_overrides(pairs: list[str]) -> dict[str, Any]:
+    """``key=value`` of the command line; values are read as YAML."""
+    overrides = {}
+    for pair in pairs:
+        key, sign, value = pair.partition("=")
+        if not sign or not key:
+            raise PhospheneError(f"--set {pair} is not key=value: write for instance --set protocol.seed=1")
+        try:
+            overrides[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise PhospheneError(f"--set {key}: the value is not readable YAML: quote it") from None
+    return overrides
+
+
+def _set(values: dict[str, Any], path: list[str], value: Any, key: str) -> dict[str, Any]:
+    head, *rest = path
+    if not rest:
+        return {**values, head: value}
+    inner = values.get(head)
+    if inner is None:
+        inner = {}
+    if not isinstance(inner, dict):
+        raise PhospheneError(f"cannot set '{key}': '{head}' is a single value")
+    return {**values, head: _set(inner, rest, value, key)}
+
+
+def _first(error: ValidationError) -> str:
+    """The first fault as one line with its fix."""
+    fault = error.errors()[0]
+    where = [str(part) for part in fault["loc"]]
+    if fault["type"] == "extra_forbidden":
+        model: Any = Recipe
+        for part in where[:-1]:
+            model = model.model_fields[part].annotation
+        return f"unknown key '{'.'.join(where)}': {nearest(where[-1], model.model_fields)}"
+    if fault["type"] == "missing":
+        return f"key '{'.'.join(where)}' is missing: add it"
+    return f"{'.'.join(where)}: {fault['msg']} (given: {fault['input']!r})"

@@ -1,0 +1,72 @@
+"""What a user starts with one call: run a recipe, simulate a study, run the demo."""
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from phosphene.backbones import ASSETS
+from phosphene.experiment import Display, Experiment, Silent
+from phosphene.recipe import Recipe
+from phosphene.report import write_report
+
+RECIPE = ASSETS / "demo.yaml"
+MUSE_RECIPE = ASSETS / "muse-houses-faces.yaml"
+
+
+def run(
+    recipe: str | Path | Mapping[str, Any],
+    overrides: Mapping[str, Any] | None = None,
+    out: str | Path | None = None,
+    display: Display | None = None,
+) -> Path:
+    """Run a recipe to its report: ``run("recipes/muse-houses-faces.yaml", {"dataset.root": ...}, out="runs/muse")``.
+
+    Parameters
+    ----------
+    recipe : a YAML file, or the same as a mapping.
+    overrides : dotted keys of the recipe and their values.
+    out : the run folder; default `runs/<name of the recipe>`. A stopped run of the same recipe is continued.
+    display : where progress is shown; nowhere by default.
+
+    Returns
+    -------
+    The run folder.
+    """
+    checked = Recipe.read(recipe, overrides)
+    folder = Experiment(checked, out or Path("runs") / checked.name, display or Silent()).run()
+    write_report(folder)
+    return folder
+
+
+def study(out: str | Path, display: Display, **parameters: Any) -> Path:
+    """`phosphene.simulate.study.simulate` with a progress bar."""
+    from phosphene.simulate.study import simulate
+
+    with ExitStack() as stack:
+        bar, done = None, 0
+
+        def heard(now: int, total: int, what: str) -> None:
+            nonlocal bar, done
+            bar = bar or stack.enter_context(display.bar("simulating", total))
+            bar(now - done)
+            done = now
+
+        return simulate(out, progress=heard, **parameters)
+
+
+def demo(out: str | Path, display: Display, *, muse: str | Path | None = None, seed: int = 0) -> Path:
+    """Simulate, preprocess, train, retrieve, draw, score and report, in ``out``; a stopped demo is continued.
+
+    Parameters
+    ----------
+    muse : the `muse-visual` folder; its houses-and-faces run becomes a second section of the page.
+    seed : of the simulated study and of the training.
+    """
+    out = Path(out)
+    folder = study(out / "study", display, seed=seed)
+    overrides = {"dataset.root": str(folder), "protocol.seed": seed}
+    Experiment(Recipe.read(RECIPE, overrides), out, display).run()
+    real = [] if muse is None else [run(MUSE_RECIPE, {"dataset.root": str(muse)}, out / "muse", display)]
+    write_report(out, real)
+    return out
