@@ -48,6 +48,10 @@ class Synthetic(Dataset):
     def subjects(self) -> list[str]:
         return sorted({recording["subject"] for recording in self.facts["recordings"]})
 
+    def n_recordings(self) -> int:
+        chosen = self.chosen()
+        return sum(recording["subject"] in chosen for recording in self.facts["recordings"])
+
     def stimuli(self) -> pd.DataFrame:
         path = self.root / "stimuli.csv"
         if not path.is_file():
@@ -72,13 +76,16 @@ class Synthetic(Dataset):
             columns = ["onset", "stimulus", "concept", "repeat", "split", "block"]
             table = table[columns].assign(**labels)
             name = f"sub-{entry['subject']}/ses-{entry['session']}/run-{entry['run']}"
-            yield Recording(name, _read(self.root, path, labels), table)
+            raw = _read(self.root, path, labels)
+            if table["onset"].max() > raw.times[-1]:
+                raise PhospheneError(f"{path} ends before its last event: it was cut short, simulate the study again")
+            yield Recording(name, raw, table)
 
 
 def _read(root: Path, path: Path, entities: dict[str, str]) -> mne.io.BaseRaw:
     try:
         if path.suffix == ".fif":
-            return mne.io.read_raw_fif(path, verbose="error")
+            return mne.io.read_raw_fif(path, preload=True, verbose="error")
         try:
             import mne_bids
         except ImportError:
@@ -86,7 +93,7 @@ def _read(root: Path, path: Path, entities: dict[str, str]) -> mne.io.BaseRaw:
         bids_path = mne_bids.BIDSPath(
             root=root, task="view", datatype="eeg", suffix="eeg", extension=".vhdr", **entities
         )
-        return mne_bids.read_raw_bids(bids_path, verbose="error")
+        return mne_bids.read_raw_bids(bids_path, extra_params={"preload": True}, verbose="error")
     except PhospheneError:
         raise
     except (OSError, ValueError, RuntimeError, KeyError) as error:

@@ -44,8 +44,8 @@ class Source:
     region: str
     content: str
     side: str
-    position: tuple[float, float, float]  # m, head coordinates
-    orientation: tuple[float, float, float]
+    position: tuple[float, ...]  # m, head coordinates (x right, y front, z up)
+    orientation: tuple[float, ...]  # unit vector
     latency: float  # s
     width: float  # s
     common: float
@@ -60,7 +60,7 @@ class Brain:
 
     Parameters
     ----------
-    subject : number or label.
+    subject : number or label; 1 and "01" are the same.
     seed : of the code and of the subject's differences.
     snr_db : 10 log10(single-trial evoked power / background power). Both powers are means over the 63 channels; evoked
         power (its common part included, overlap with neighbours not) is the mean square from 0 to 0.6 s after onset,
@@ -84,15 +84,11 @@ class Brain:
         sfreq: float = 250.0,
         reference: str = "infinity",
     ):
+        check(snr_db, sfreq)
         if reference not in ("infinity", "average"):
             raise PhospheneError(f"unknown reference '{reference}': give 'infinity' or 'average'")
-        if not 100 <= sfreq <= 2000:
-            raise PhospheneError(f"sfreq is {sfreq} Hz: simulate at 100 to 2000 Hz")
-        if np.isnan(snr_db) or snr_db > 60:
-            raise PhospheneError(f"snr_db is {snr_db}: give decibels up to 60, such as {DEFAULT_SNR_DB:g}")
         self.subject, self.seed, self.snr_db, self.sfreq, self.reference = subject, seed, snr_db, sfreq, reference
         self.info = make_info(sfreq)
-        self._key = zlib.crc32(str(subject).encode())
         n = len(CHANNELS)
         self._rereference = np.eye(n) - (1 / n if reference == "average" else 0)
         rng = self._rng("head")
@@ -103,7 +99,7 @@ class Brain:
         self.sources = self._truth()
 
     def _rng(self, *purpose: Any) -> np.random.Generator:
-        return np.random.default_rng([self.seed, self._key, *(zlib.crc32(str(p).encode()) for p in purpose)])
+        return np.random.default_rng([self.seed, *(_number(label) for label in (self.subject, *purpose))])
 
     def _place_sources(self, rng: np.random.Generator) -> None:
         layout, n = self._code.sources, len(self._code.sources.region)
@@ -239,3 +235,17 @@ class Brain:
     def to_raw(self, data: np.ndarray) -> mne.io.RawArray:
         """`data` (63, n_times), volts, as an MNE recording with the montage."""
         return mne.io.RawArray(data, self.info.copy(), verbose="error")
+
+
+def check(snr_db: float, sfreq: float) -> None:
+    """Refuse a ratio or a rate that cannot be simulated."""
+    if not 100 <= sfreq <= 2000:
+        raise PhospheneError(f"sfreq is {sfreq} Hz: simulate at 100 to 2000 Hz")
+    if not snr_db <= 60:
+        raise PhospheneError(f"snr_db is {snr_db}: give decibels up to 60, such as {DEFAULT_SNR_DB:g}")
+
+
+def _number(label: Any) -> int:
+    """A seed for a label: 1, "1" and "01" give the same."""
+    text = str(label)
+    return zlib.crc32(str(int(text)).encode() if text.isdigit() else text.encode())

@@ -125,5 +125,5 @@ def _lay_out(rng: np.random.Generator) -> Layout:
                     rng.normal(region.latency, region.spread), region.width,
                     region.gain / np.sqrt(region.n_sources), region.common,
                 ))  # fmt: skip
-    region, side, *arrays = zip(*rows, strict=True)
-    return Layout(list(region), list(side), *(np.array(a) for a in arrays))
+    columns = list(zip(*rows, strict=True))
+    return Layout(list(columns[0]), list(columns[1]), *(np.array(column) for column in columns[2:]))

@@ -59,7 +59,7 @@ def directions() -> dict[str, np.ndarray]:
     return out
 
 
-def at(direction: np.ndarray, depth: float) -> np.ndarray:
+def at(direction: np.ndarray, depth: float | np.ndarray) -> np.ndarray:
     """Position (m, head coordinates) at `depth` times the head's radius from its centre; `direction` is (..., 3)."""
     _, sphere = _conductor()
     radius = sphere["layers"][-1]["rad"]

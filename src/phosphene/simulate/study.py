@@ -30,11 +30,11 @@ import phosphene
 from phosphene.errors import PhospheneError, nearest
 from phosphene.files import read_json, whole
 from phosphene.simulate import bids
-from phosphene.simulate.brain import CHANNELS, DEFAULT_SNR_DB, RESPONSE, Brain, Drawn
+from phosphene.simulate.brain import CHANNELS, DEFAULT_SNR_DB, RESPONSE, Brain, Drawn, check
 from phosphene.simulate.designs import rapid
 from phosphene.simulate.scenes import BACKGROUNDS, COLOURS, OBJECTS, POSITIONS, Scene, draw_with_mask
 
-SIMULATOR = 1  # raised when the same parameters no longer give the same data
+SIMULATOR = 2  # raised when the same parameters no longer give the same data
 FORMATS = ("fif", "brainvision")
 DURATION = 0.1  # s that a picture is shown
 N_TEST_CONCEPTS = 40
@@ -157,12 +157,13 @@ def choose_stimuli(n_train: int = 1200, n_test: int = 200, *, seed: int = 0) -> 
     rows = []
     for split, concepts, n in (("train", train, n_train), ("test", test, n_test)):
         order = rng.permutation(len(concepts))
-        starts = rng.permutation(len(concepts) * 3) % 18
+        starts = rng.permutation(len(concepts)) % (len(BACKGROUNDS) * len(POSITIONS))
         for i in range(n):
             concept, nth = order[i % len(concepts)], i // len(concepts)
-            b = int(starts[concept] + nth) % 6
-            p = int(starts[concept + len(concepts)] + nth + nth // 6) % 3
-            scene = Scene(*concepts[concept], BACKGROUNDS[b], POSITIONS[p], int(rng.integers(2**31)))
+            p, b = divmod(int(starts[concept]), len(BACKGROUNDS))
+            b, p = (b + nth) % len(BACKGROUNDS), (p + nth + nth // len(BACKGROUNDS)) % len(POSITIONS)
+            thing, colour = concepts[concept]
+            scene = Scene(thing, colour, BACKGROUNDS[b], POSITIONS[p], int(rng.integers(2**31)))
             name = f"{split}-{i + 1:0{max(4, len(str(n)))}d}"
             rows.append({
                 "stimulus": name, "image": f"stimuli/{_FOLDERS[split]}/{name}.png", "concept": scene.concept,
@@ -182,7 +183,7 @@ def plan_sessions(stimuli: pd.DataFrame, subject: str, parameters: dict[str, Any
     for i, chunk in enumerate(np.array_split(order, p["n_sessions"])):
         n_runs = math.ceil(len(chunk) * p["soa"] / _RUN)
         jitter = min(0.02, p["soa"] / 4)
-        table = rapid(chunk, soa=p["soa"], jitter=jitter, n_runs=n_runs, seed=[p["seed"], 4, int(subject), i])
+        table = rapid(chunk.tolist(), soa=p["soa"], jitter=jitter, n_runs=n_runs, seed=[p["seed"], 4, int(subject), i])
         sessions.append(table)
     shown = pd.concat(sessions).groupby("stimulus").cumcount().to_numpy() + 1
     first = 0
@@ -234,6 +235,7 @@ def _write_stimuli(root: Path, stimuli: pd.DataFrame, drawn: Drawn) -> None:
 
 
 def _check(p: dict[str, Any]) -> None:
+    """Refuse what cannot be simulated; numbers become plain ints and floats, as JSON knows them."""
     if p["fmt"] not in FORMATS:
         raise PhospheneError(f"unknown fmt '{p['fmt']}': {nearest(p['fmt'], FORMATS)}")
     most = N_TEST_CONCEPTS * len(BACKGROUNDS) * len(POSITIONS)
@@ -242,14 +244,18 @@ def _check(p: dict[str, Any]) -> None:
         "train_repeats": (1, 999), "test_repeats": (1, 999), "size": (16, 1024), "seed": (0, 2**31),
     }  # fmt: skip
     for name, (least, top) in limits.items():
-        if int(p[name]) != p[name] or not least <= p[name] <= top:
+        if not least <= p[name] <= top or int(p[name]) != p[name]:
             raise PhospheneError(f"{name} is {p[name]}: give a whole number from {least} to {top}")
+        p[name] = int(p[name])
+    check(p["snr_db"], p["sfreq"])
+    if not p["snr_db"] >= -200:
+        raise PhospheneError(f"snr_db is {p['snr_db']}: give at least -200, where nothing of the response is left")
+    p.update({name: float(p[name]) for name in ("snr_db", "sfreq", "soa")})
     if not 0.1 <= p["soa"] <= 60:
         raise PhospheneError(f"soa is {p['soa']} s: give 0.1 to 60 seconds")
     shown = p["n_train_pictures"] * p["train_repeats"] + p["n_test_pictures"] * p["test_repeats"]
     if shown < p["n_sessions"]:
         raise PhospheneError(f"n_sessions is {p['n_sessions']} for {shown} presentations: ask for fewer sessions")
-    Brain(1, snr_db=p["snr_db"], sfreq=p["sfreq"])
 
 
 def _holds(out: Path, parameters: dict[str, Any]) -> bool:
