@@ -52,7 +52,8 @@ class Backbone:
     def identity(self) -> str:
         """What a cache key must contain: the checksums of a local model, id and revision of one of the Hub."""
         if self.local:
-            return digest((ASSETS / self.repo / "SHA256SUMS").read_bytes())
+            verify(self.name)
+            return digest(ASSETS / self.repo / "SHA256SUMS")
         return f"{self.repo}@{self.revision or 'main'}"
 
 
@@ -91,7 +92,10 @@ def backbone(name: str, kind: str) -> Backbone:
 def verify(name: str) -> None:
     """Compare a shipped backbone's files with their checksums, once in a process."""
     folder = ASSETS / BACKBONES[name].repo
-    for line in (folder / "SHA256SUMS").read_text().splitlines():
+    sums = folder / "SHA256SUMS"
+    if not sums.is_file():
+        raise PhospheneError(f"{sums} is missing: install phosphene again")
+    for line in sums.read_text(encoding="utf-8").splitlines():
         expected, file = line.split(maxsplit=1)
         path = folder / file.strip().lstrip("*")
         if not path.is_file() or digest(path, 64) != expected:

@@ -18,5 +18,6 @@ class MissingExtra(PhospheneError, ImportError):
 def nearest(word: object, valid: Iterable[object]) -> str:
     """How to go on after an unknown ``word``: the nearest valid one, or all of them when none is near."""
     names = [str(v) for v in valid]
-    match = get_close_matches(str(word), names, n=1, cutoff=0.5)
+    folded = {name.casefold(): name for name in names}
+    match = [folded[m] for m in get_close_matches(str(word).casefold(), folded, n=1, cutoff=0.5)]
     return f"did you mean '{match[0]}'?" if match else f"valid: {', '.join(sorted(names)) or 'none'}"

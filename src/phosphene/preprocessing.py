@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from phosphene.errors import PhospheneError, nearest
+from phosphene.montages import standard_montage
 from phosphene.trials import Trials
 
 if TYPE_CHECKING:
@@ -65,8 +66,6 @@ class Preprocessing:
 
     def continuous(self, raw: "mne.io.BaseRaw") -> "mne.io.BaseRaw":
         """A filtered, re-referenced copy of a recording."""
-        import mne
-
         raw = raw.copy().load_data(verbose="error")
         if self.rename:
             unknown = [c for c in self.rename if c not in raw.ch_names]
@@ -83,10 +82,7 @@ class Preprocessing:
         if bad:
             raise PhospheneError(f"channel '{bad[0]}' holds NaN ({len(bad)} such): leave it out of preprocessing.picks")
         if self.montage != "keep":
-            known = mne.channels.get_builtin_montages()
-            if self.montage not in known:
-                raise PhospheneError(f"unknown montage '{self.montage}': {nearest(self.montage, known)}")
-            positions = mne.channels.make_standard_montage(self.montage)
+            positions = standard_montage(self.montage)
             lost = [c for c in raw.ch_names if c not in positions.ch_names]
             if lost:
                 raise PhospheneError(
@@ -149,7 +145,7 @@ class Preprocessing:
             raw,
             events[order],
             tmin=self.tmin,
-            tmax=self.tmax - step / rate / 2,
+            tmax=self.tmax - 1 / rate,
             baseline=self.baseline,
             decim=step,
             reject=None if self.reject is None else {"eeg": self.reject},

@@ -1,0 +1,64 @@
+"""What several tests share: made trials with a known signal, and the golden vectors."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from phosphene.trials import Signal, Trials
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory, monkeypatch):
+    """No test reads or fills the user's cache."""
+    monkeypatch.setenv("PHOSPHENE_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+def golden(case: str) -> tuple[dict, dict[str, np.ndarray]]:
+    """How a golden case was made, and its arrays."""
+    with np.load(GOLDEN / f"{case}.npz", allow_pickle=False) as arrays:
+        return json.loads((GOLDEN / f"{case}.json").read_text()), dict(arrays)
+
+
+def make_trials(
+    folder: Path | None = None,
+    n_concepts: int = 6,
+    pictures: int = 2,
+    repeats: int = 3,
+    n_chans: int = 5,
+    n_times: int = 40,
+    subjects: tuple[str, ...] = ("01",),
+    n_runs: int = 2,
+    seed: int = 0,
+) -> Trials:
+    """Trials whose EEG is a pattern of their stimulus plus noise; the last two concepts are the test split."""
+    rng = np.random.default_rng(seed)
+    names = [f"s{c}{p}" for c in range(n_concepts) for p in range(pictures)]
+    concepts = [f"c{name[1]}" for name in names]
+    stimuli = pd.DataFrame({"concept": concepts, "ObjectSnap": [f"a {c}" for c in concepts]}, index=names)
+    stimuli.index.name = "stimulus"
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        for i, name in enumerate(names):
+            Image.fromarray(rng.integers(0, 255, (16, 16, 3), dtype=np.uint8)).save(folder / f"{name}.png")
+        stimuli["image"] = [str(folder / f"{name}.png") for name in names]
+    rows = [
+        {"subject": s, "session": "01", "run": f"{1 + r % n_runs:02d}", "stimulus": name, "concept": concept,
+         "repeat": r, "onset": 0.0, "split": "test" if int(concept[1:]) >= n_concepts - 2 else "train"}
+        for s in subjects for r in range(repeats) for name, concept in zip(names, concepts, strict=True)
+    ]  # fmt: skip
+    table = pd.DataFrame(rows)
+    pattern = rng.standard_normal((len(names), n_chans, n_times))
+    eeg = pattern[[names.index(n) for n in table["stimulus"]]] + 0.5 * rng.standard_normal((len(table), n_chans, n_times))
+    signal = Signal(("Fz", "Cz", "Pz", "Oz", "O1", "O2", "P3", "P4")[:n_chans], 100.0, -0.1)
+    return Trials((1e-6 * eeg).astype(np.float32), table, stimuli, signal)
+
+
+@pytest.fixture
+def trials() -> Trials:
+    return make_trials()

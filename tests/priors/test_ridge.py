@@ -1,0 +1,41 @@
+import pytest
+import torch
+
+from phosphene.errors import PhospheneError
+from phosphene.priors.ridge import RidgePrior
+
+
+def data(noise, n=400):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(n, 6, generator=generator) * torch.arange(1, 7) + 2
+    weight = torch.randn(6, 4, generator=generator)
+    y = x @ weight + 5
+    return x, y, y + noise * torch.randn(n, 4, generator=generator)
+
+
+def test_a_linear_map_is_found():
+    x, _, y = data(0.0)
+    prior = RidgePrior(6, 4).fit(x, y)
+    torch.testing.assert_close(prior(x), y, rtol=1e-2, atol=1e-1)
+
+
+def test_the_spread_of_real_embeddings_is_given_back_within_bounds():
+    x, clean, y = data(10.0)
+    plain, stretched = RidgePrior(6, 4, stretch=1.0).fit(x, y), RidgePrior(6, 4).fit(x, y)
+    assert (plain(x).std(0) < y.std(0)).all()
+    torch.testing.assert_close(stretched(x).std(0), y.std(0), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(stretched(x).mean(0), y.mean(0), rtol=1e-3, atol=1e-2)
+    noise = RidgePrior(6, 4, stretch=2.0).fit(torch.randn(400, 6), y)
+    assert (noise(torch.randn(400, 6)).std(0) < y.std(0)).all()
+
+
+def test_more_noise_shrinks_more():
+    x, _, weak = data(1.0, n=40)
+    _, _, strong = data(300.0, n=40)
+    norms = [RidgePrior(6, 4, stretch=1.0).fit(x, y).weight.norm() / y.std() for y in (weak, strong)]
+    assert norms[1] < norms[0]
+
+
+def test_too_few_samples():
+    with pytest.raises(PhospheneError, match="at least 3"):
+        RidgePrior(2, 2).fit(torch.zeros(2, 2), torch.zeros(2, 2))

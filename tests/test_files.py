@@ -1,0 +1,58 @@
+import errno
+from pathlib import Path
+
+import pytest
+
+from phosphene.errors import PhospheneError
+from phosphene.files import digest, read_json, whole, write_json
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "a.json"
+    write_json(path, {"a": 1})
+    with pytest.raises(RuntimeError), whole(path) as part:
+        part.write_text("half")
+        raise RuntimeError
+    assert read_json(path) == {"a": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path):
+    path = tmp_path / "folder"
+    with pytest.raises(PhospheneError, match=r"no space left to write .*folder"), whole(path) as part:
+        part.mkdir()
+        (part / "x").write_text("half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_is_replaced_whole(tmp_path):
+    for text in ("old", "new"):
+        with whole(tmp_path / "f") as part:
+            part.mkdir()
+            (part / text).write_text(text)
+    assert [p.name for p in (tmp_path / "f").iterdir()] == ["new"]
+    assert [p.name for p in tmp_path.iterdir()] == ["f"]
+
+
+def test_interruption_leaves_nothing(tmp_path):
+    with pytest.raises(KeyboardInterrupt), whole(tmp_path / "a") as part:
+        part.write_text("half")
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_json_errors_name_the_fix(tmp_path):
+    with pytest.raises(PhospheneError, match="does not exist"):
+        read_json(tmp_path / "none.json")
+    (tmp_path / "bad.json").write_text("{")
+    with pytest.raises(PhospheneError, match="not readable JSON"):
+        read_json(tmp_path / "bad.json")
+
+
+def test_digest_depends_on_content_alone(tmp_path):
+    (tmp_path / "a").write_bytes(b"x")
+    (tmp_path / "b").write_bytes(b"x")
+    assert digest(tmp_path / "a") == digest(tmp_path / "b") == digest(b"x")
+    assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1}) != digest({"a": 1, "b": 3})
+    assert digest(Path(__file__)) != digest(b"x")

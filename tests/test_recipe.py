@@ -1,0 +1,64 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from phosphene.backbones import ASSETS
+from phosphene.errors import PhospheneError
+from phosphene.recipe import Recipe, parse_overrides
+
+MINIMAL = {"name": "x", "dataset": {"name": "synthetic", "root": "somewhere"}, "method": {"name": "nice"}}
+SHIPPED = sorted([*(Path(__file__).parents[1] / "recipes").glob("**/*.yaml"), *ASSETS.glob("*.yaml")])
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda p: p.stem)
+def test_every_shipped_recipe_is_valid(path):
+    recipe = Recipe.read(path, {"dataset.root": "somewhere"})
+    assert Recipe.read(yaml.safe_load(yaml.safe_dump(recipe.model_dump(mode="json")))) == recipe
+
+
+def test_overrides_reach_every_depth():
+    values = parse_overrides(["protocol.seed=7", "method.encoder_args={dropout: 0.1}", "window=[0.0, 0.5]", "generator=null"])
+    recipe = Recipe.read(MINIMAL, values)
+    assert recipe.protocol.seed == 7
+    assert recipe.method["encoder_args"] == {"dropout": 0.1}
+    assert recipe.window == (0.0, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"protocl.seed": 1}, "unknown key 'protocl': did you mean 'protocol'"),
+        ({"protocol.sede": 1}, r"unknown key 'protocol\.sede': did you mean 'seed'"),
+        ({"training.epoch": 1}, "did you mean 'epochs'"),
+        ({"training.epochs": "many"}, r"training\.epochs: .*given: 'many'"),
+        ({"method.encodr": "nice"}, "unknown key 'encodr' of method 'nice': did you mean 'encoder'"),
+        ({"method.name": "nicer"}, "unknown method 'nicer': did you mean 'nice'"),
+        ({"dataset": {"root": "x"}}, "dataset has no 'name'"),
+        ({"dataset": {"name": "synthetic"}}, r"add --set dataset\.root="),
+        ({"preprocessing.hfreq": 30}, "did you mean 'h_freq'"),
+        ({"name.first": "x"}, "'name' is a single value"),
+        ({"whitening": "some"}, "whitening"),
+    ],
+)
+def test_bad_recipes_name_the_fix(change, message):
+    with pytest.raises(PhospheneError, match=message):
+        Recipe.read(MINIMAL, change)
+
+
+def test_unreadable_files(tmp_path):
+    with pytest.raises(PhospheneError, match="does not exist"):
+        Recipe.read(tmp_path / "none.yaml")
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("a: [1")
+    with pytest.raises(PhospheneError, match="not readable YAML") as caught:
+        Recipe.read(bad)
+    assert "\n" not in str(caught.value)
+    bad.write_text("just words")
+    with pytest.raises(PhospheneError, match="is not a recipe"):
+        Recipe.read(bad)
+    bad.write_text("!!python/object/apply:os.system ['true']")
+    with pytest.raises(PhospheneError, match="not readable YAML"):
+        Recipe.read(bad)
+    with pytest.raises(PhospheneError, match="is not key=value"):
+        parse_overrides(["seed"])
