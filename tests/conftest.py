@@ -44,7 +44,7 @@ def make_trials(
     stimuli.index.name = "stimulus"
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
-        for i, name in enumerate(names):
+        for name in names:
             Image.fromarray(rng.integers(0, 255, (16, 16, 3), dtype=np.uint8)).save(folder / f"{name}.png")
         stimuli["image"] = [str(folder / f"{name}.png") for name in names]
     rows = [
@@ -54,7 +54,9 @@ def make_trials(
     ]  # fmt: skip
     table = pd.DataFrame(rows)
     pattern = rng.standard_normal((len(names), n_chans, n_times))
-    eeg = pattern[[names.index(n) for n in table["stimulus"]]] + 0.5 * rng.standard_normal((len(table), n_chans, n_times))
+    eeg = pattern[[names.index(n) for n in table["stimulus"]]] + 0.5 * rng.standard_normal(
+        (len(table), n_chans, n_times)
+    )
     signal = Signal(("Fz", "Cz", "Pz", "Oz", "O1", "O2", "P3", "P4")[:n_chans], 100.0, -0.1)
     return Trials((1e-6 * eeg).astype(np.float32), table, stimuli, signal)
 

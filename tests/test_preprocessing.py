@@ -19,9 +19,7 @@ def recording(data: np.ndarray | None = None, names=("Fz", "Cz", "Pz", "Oz"), se
 
 
 def events(n=10) -> pd.DataFrame:
-    return pd.DataFrame(
-        {"onset": 1.0 + 1.5 * np.arange(n), "stimulus": ["s0", "s1"] * (n // 2), "subject": "01"}
-    )
+    return pd.DataFrame({"onset": 1.0 + 1.5 * np.arange(n), "stimulus": ["s0", "s1"] * (n // 2), "subject": "01"})
 
 
 def test_a_pulse_at_onset_is_found_at_time_zero():

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from conftest import make_trials
 from torch import nn
 
+from conftest import make_trials
 from phosphene.errors import PhospheneError
 from phosphene.losses import cosine_distance
 from phosphene.methods.base import Method
@@ -41,7 +41,9 @@ class Linear(Method):
     def __init__(self, n_chans: int, n_times: int):
         super().__init__()
         self.config = {"n_chans": n_chans, "n_times": n_times}
-        self.net = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(n_chans * n_times), nn.Dropout(0.3), nn.Linear(n_chans * n_times, 8))
+        self.net = nn.Sequential(
+            nn.Flatten(), nn.BatchNorm1d(n_chans * n_times), nn.Dropout(0.3), nn.Linear(n_chans * n_times, 8)
+        )
 
     def targets(self):
         return {"code": Codes()}

@@ -2,10 +2,10 @@ import mne
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import make_trials
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conftest import make_trials
 from phosphene.errors import PhospheneError
 from phosphene.trials import Signal, Trials, concatenate
 

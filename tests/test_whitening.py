@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
-from conftest import golden, make_trials
-from golden.fill import inputs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.base import clone
 from sklearn.covariance import LedoitWolf
 from sklearn.preprocessing import StandardScaler
 
+from conftest import golden, make_trials
+from golden.fill import inputs
 from phosphene.errors import PhospheneError
 from phosphene.whitening import Whitener, shrunk_covariances, whiten
 

@@ -58,7 +58,7 @@ PREFIXES = ("a photo of", "a picture of", "a drawing of")
 PLACES = {s.background: s.prompt.split(", ")[1] for s in sample_scenes(2880, seed=0)}
 SIDES = {s.position: s.captions["SpatialLink"].removeprefix(s.captions["ObjectSnap"] + " ") for s in
          sample_scenes(2880, seed=0)}  # fmt: skip
-STEPS = {"text": 1200, "vae": 3200, "clip": 1400, "judge": 1200, "unet": 2800, "adapter": 1000}
+STEPS = {"text": 1200, "vae": 3200, "clip": 1400, "judge": 1200, "unet": 2200, "adapter": 800}
 ASSETS = Path(__file__).resolve().parent.parent / "src" / "phosphene" / "assets" / "mini"
 WALLS = Path(__file__).resolve().parent.parent / "docs" / "img"
 

@@ -107,7 +107,11 @@ def load_clip(name: str) -> tuple["CLIPModel", Any, Any]:
     from transformers import AutoTokenizer, CLIPImageProcessorPil, CLIPModel
 
     row = backbone(name, "clip")
-    where: dict[str, Any] = {"subfolder": row.clip_subfolder, "revision": row.revision or "main", "local_files_only": row.local}
+    where: dict[str, Any] = {
+        "subfolder": row.clip_subfolder,
+        "revision": row.revision or "main",
+        "local_files_only": row.local,
+    }
     with _readable(row):
         model = CLIPModel.from_pretrained(row.source, dtype="float32", **where)
         processor = CLIPImageProcessorPil.from_pretrained(row.source, **where)

@@ -22,7 +22,7 @@ app = typer.Typer(
 
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one key of the recipe.")]
 RunFolder = Annotated[Path, typer.Argument(help="A folder that `phosphene run` wrote.")]
-RecipeFile = Annotated[Path, typer.Argument(help="A recipe (YAML).")]
+RecipeFile = Annotated[str, typer.Argument(help="A recipe: a YAML file, or the name of a shipped one.")]
 
 
 def _verb(example: str) -> Any:
@@ -57,19 +57,23 @@ def _say(text: str) -> None:
 
 @_verb("phosphene list method")
 def list_registered(
-    kind: Annotated[str | None, typer.Argument(help="dataset, target, encoder, ... or backbone.")] = None,
+    kind: Annotated[str | None, typer.Argument(help="dataset, target, encoder, ..., backbone or recipe.")] = None,
 ) -> None:
-    """List what is registered: datasets, targets, encoders, priors, generators, methods, backbones."""
+    """List what is registered: datasets, targets, encoders, priors, generators, methods, backbones, recipes."""
     from phosphene.backbones import BACKBONES
     from phosphene.errors import nearest
+    from phosphene.recipe import SHIPPED, Recipe
     from phosphene.registry import PACKAGES, classes
 
-    kinds = [*PACKAGES, "backbone"]
+    kinds = [*PACKAGES, "backbone", "recipe"]
     if kind is not None and kind.rstrip("s") not in kinds:
         raise PhospheneError(f"unknown kind '{kind}': {nearest(kind, kinds)}")
     for name in kinds if kind is None else [kind.rstrip("s")]:
         _say(name)
-        if name == "backbone":
+        if name == "recipe":
+            for key, path in SHIPPED.items():
+                _say(f"  {key:<20}{Recipe.read(path, {'dataset.root': '...'}).description}")
+        elif name == "backbone":
             for row in BACKBONES.values():
                 _say(f"  {row.name:<16}{row.kind:<10} {row.repo} ({row.licence}) {row.note}".rstrip())
         else:

@@ -96,7 +96,7 @@ class Experiment:
         self.score()
         return self.out
 
-    # -- data ---------------------------------------------------------------------------------------------------------
+    # -- data ----------------------------------------------------------------------------------
 
     def prepare(self) -> Path:
         """`trials/`: preprocessed, not yet whitened."""
@@ -127,7 +127,7 @@ class Experiment:
     def twins(self) -> tuple[bool, ...]:
         return (False, True) if self.recipe.evaluation.twin else (False,)
 
-    # -- training and decoding ------------------------------------------------------------------------------------------
+    # -- training and decoding -------------------------------------------------------------------
 
     def train(self) -> None:
         """A method for each fold, and its shuffled twin; both decode the same test trials."""
@@ -211,7 +211,7 @@ class Experiment:
         shown = self.gallery(fold)[0] if "image" in heads else self.trials.stimuli
         return nearest_pictures(self.method(fold), table, heads, shown, k)
 
-    # -- pictures -------------------------------------------------------------------------------------------------------
+    # -- pictures --------------------------------------------------------------------------------
 
     def draw(self) -> None:
         """`images/<fold>/<trial>-<draw>.png` for every test trial; real EEG and shuffled twin share the noise."""
@@ -222,7 +222,9 @@ class Experiment:
         jobs = []
         for fold, twin in [(f, t) for f in self.folds for t in self.twins]:
             table, tensors = self.decoded(fold, twin)
-            fields: dict[str, Any] = {k.removeprefix("condition."): v for k, v in tensors.items() if k.startswith("condition.")}
+            fields: dict[str, Any] = {
+                k.removeprefix("condition."): v for k, v in tensors.items() if k.startswith("condition.")
+            }
             paths = [self.picture(fold, i, twin=twin) for i in range(len(table))]
             jobs.append((Conditioning(**fields), paths))
         with self.display.bar("drawing pictures", sum(len(paths) for _, paths in jobs)) as bar:
@@ -247,7 +249,7 @@ class Experiment:
         """Where the picture drawn from one test trial lies."""
         return self.out / "images" / self.folder(fold, twin).name / f"{trial:05d}-{draw}.png"
 
-    # -- scores and report ----------------------------------------------------------------------------------------------
+    # -- scores and report -----------------------------------------------------------------------
 
     def score(self) -> pd.DataFrame:
         """`scores.csv`, and `scores_shuffled.csv` with the same scores of the shuffled twin."""

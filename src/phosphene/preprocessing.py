@@ -75,7 +75,8 @@ class Preprocessing:
         for name in self.picks or ():
             if name not in raw.ch_names:
                 raise PhospheneError(
-                    f"channel '{name}' is not in the recording: {nearest(name, raw.ch_names)} (set preprocessing.rename)"
+                    f"channel '{name}' is not in the recording: {nearest(name, raw.ch_names)} "
+                    "(set preprocessing.rename)"
                 )
         raw.pick(list(self.picks) if self.picks else "eeg", exclude=(), verbose="error")
         bad = [c for c, x in zip(raw.ch_names, np.isnan(raw.get_data()).any(axis=1), strict=True) if x]
@@ -95,7 +96,7 @@ class Preprocessing:
             value = getattr(self, key)
             if value is not None and value >= nyquist:
                 raise PhospheneError(
-                    f"{key} is {value:g} Hz but the recording ends at {nyquist:g} Hz ({2 * nyquist:g} Hz sampling): lower it"
+                    f"{key} is {value:g} Hz but the recording ends at {nyquist:g} Hz (half its sampling rate): lower it"
                 )
         if self.sfreq is not None and self.sfreq > raw.info["sfreq"]:
             raise PhospheneError(f"sfreq {self.sfreq:g} Hz is above the recording's {raw.info['sfreq']:g} Hz: lower it")

@@ -14,6 +14,13 @@ from phosphene.preprocessing import Preprocessing
 from phosphene.registry import check_arguments, find
 from phosphene.training import Training
 
+SHIPPED = {path.stem: path for path in sorted((Path(__file__).parent / "recipes").glob("**/*.yaml"))}
+
+
+def shipped(source: str | Path) -> Path:
+    """The path of a recipe: a file, or the name of one that comes with the package."""
+    return Path(source) if Path(source).is_file() else SHIPPED.get(str(source), Path(source))
+
 
 class Evaluation(BaseModel):
     """How scores get their intervals and p-values.
@@ -74,9 +81,9 @@ class Recipe(BaseModel):
         if isinstance(source, Mapping):
             values, origin = dict(source), "the recipe"
         else:
-            path, origin = Path(source), str(source)
+            path, origin = shipped(source), str(source)
             if not path.is_file():
-                raise PhospheneError(f"recipe {path} does not exist: check the path")
+                raise PhospheneError(f"recipe {path} does not exist: {nearest(path.stem, SHIPPED)} (or give a path)")
             try:
                 values = yaml.safe_load(path.read_text(encoding="utf-8"))
             except (yaml.YAMLError, UnicodeDecodeError) as error:

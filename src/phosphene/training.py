@@ -83,7 +83,7 @@ def fit(
     settings : see `Training`.
     select_on : "val" keeps the epoch with the smallest validation loss, "last" the last one. "test" does not exist.
     seed : of initialisation-independent randomness: order of the trials and dropout.
-    folder : where checkpoints go; a call with the same folder continues where the last one stopped, with the same result.
+    folder : where checkpoints go; a call with the same folder continues where the last one stopped, to the same end.
     cache : folder of target tables, see `Target.table`.
     log : hears a dict for each epoch.
     progress : hears (stage, epochs done, epochs in all).

@@ -42,7 +42,7 @@ class Signal:
     ch_names: tuple[str, ...]
     sfreq: float
     tmin: float = 0.0
-    positions: tuple[tuple[float, float, float], ...] | None = None
+    positions: tuple[tuple[float, ...], ...] | None = None
 
     def __post_init__(self) -> None:
         names = tuple(str(c) for c in self.ch_names)

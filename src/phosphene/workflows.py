@@ -5,13 +5,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from phosphene.backbones import ASSETS
 from phosphene.experiment import Display, Experiment, Silent
 from phosphene.recipe import Recipe
 from phosphene.report import write_report
-
-RECIPE = ASSETS / "demo.yaml"
-MUSE_RECIPE = ASSETS / "muse-houses-faces.yaml"
 
 
 def run(
@@ -66,7 +62,7 @@ def demo(out: str | Path, display: Display, *, muse: str | Path | None = None, s
     out = Path(out)
     folder = study(out / "study", display, seed=seed)
     overrides = {"dataset.root": str(folder), "protocol.seed": seed}
-    Experiment(Recipe.read(RECIPE, overrides), out, display).run()
-    real = [] if muse is None else [run(MUSE_RECIPE, {"dataset.root": str(muse)}, out / "muse", display)]
+    Experiment(Recipe.read("demo", overrides), out, display).run()
+    real = [] if muse is None else [run("muse-houses-faces", {"dataset.root": str(muse)}, out / "muse", display)]
     write_report(out, real)
     return out

@@ -6,8 +6,8 @@ import json
 import numpy as np
 import pytest
 import torch
-from conftest import make_trials
 
+from conftest import make_trials
 from phosphene.datasets.base import Dataset
 from phosphene.encoders.base import Encoder
 from phosphene.errors import PhospheneError

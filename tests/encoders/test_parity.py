@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
+
 from conftest import golden
 from golden import fill
-
 from phosphene.errors import PhospheneError
 from phosphene.registry import build
 

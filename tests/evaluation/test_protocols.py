@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
-from conftest import make_trials
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from conftest import make_trials
 from phosphene.errors import PhospheneError
 from phosphene.evaluation.protocols import Protocol, overlaps
 

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
-from conftest import golden
-from golden.fill import inputs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from conftest import golden
+from golden.fill import inputs
 from phosphene.errors import PhospheneError
 from phosphene.evaluation import retrieval
 
@@ -32,7 +32,9 @@ def test_parity_with_the_published_retrieval(kind):
 
 def test_parity_with_the_published_two_way():
     facts, arrays = golden("metrics_two_way")
-    real, noise = (inputs(facts["inputs"][k]["shape"], facts["inputs"][k]["seed"]).astype(float) for k in ("real", "noise"))
+    real, noise = (
+        inputs(facts["inputs"][k]["shape"], facts["inputs"][k]["seed"]).astype(float) for k in ("real", "noise")
+    )
     r = retrieval.ranks(retrieval.correlation(0.1 * real + noise, real)).of(np.arange(60))
     np.testing.assert_array_equal(np.round(retrieval.two_way(r) * 59), arrays["success_counts"])
     assert retrieval.two_way(r).mean() == pytest.approx(facts["accuracy"], abs=1e-9)

@@ -11,8 +11,12 @@ from phosphene.simulate.judge import load_judge
 from phosphene.simulate.scenes import Scene, draw
 from phosphene.targets.clip import CLIPImage
 
-SCENES = [Scene("car", "red", "snow", "left"), Scene("fish", "blue", "forest", "right"), Scene("cup", "yellow", "room", "centre"),
-          Scene("tree", "green", "night", "left")]  # fmt: skip
+SCENES = [
+    Scene("car", "red", "snow", "left"),
+    Scene("fish", "blue", "forest", "right"),
+    Scene("cup", "yellow", "room", "centre"),
+    Scene("tree", "green", "night", "left"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -92,8 +96,8 @@ def test_tokens_are_what_a_prompt_becomes(mini):
 
 def test_a_weak_start_keeps_the_first_picture(mini):
     start = draw(SCENES[0])
-    (weak,), = mini(Conditioning(prompt=[SCENES[0].prompt], init=[start], strength=0.2)),
-    (strong,), = mini(Conditioning(prompt=[SCENES[1].prompt], init=[start], strength=1.0)),
+    ((weak,),) = (mini(Conditioning(prompt=[SCENES[0].prompt], init=[start], strength=0.2)),)
+    ((strong,),) = (mini(Conditioning(prompt=[SCENES[1].prompt], init=[start], strength=1.0)),)
     first = pixels([start])[0]
     assert np.abs(pixels(weak)[0] - first).mean() < 0.5 * np.abs(pixels(strong)[0] - first).mean()
 

@@ -20,7 +20,7 @@ def test_a_linear_map_is_found():
 
 
 def test_the_spread_of_real_embeddings_is_given_back_within_bounds():
-    x, clean, y = data(10.0)
+    x, _, y = data(10.0)
     plain, stretched = RidgePrior(6, 4, stretch=1.0).fit(x, y), RidgePrior(6, 4).fit(x, y)
     assert (plain(x).std(0) < y.std(0)).all()
     torch.testing.assert_close(stretched(x).std(0), y.std(0), rtol=1e-3, atol=1e-3)

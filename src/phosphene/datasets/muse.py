@@ -27,9 +27,10 @@ import numpy as np
 import pandas as pd
 
 from phosphene.datasets.base import Dataset, Recording
-from phosphene.datasets.muse_csv import clock, electrodes, montage, read_csv
+from phosphene.datasets.muse_csv import clock, electrodes, read_csv
 from phosphene.errors import PhospheneError, nearest
 from phosphene.files import digest
+from phosphene.montages import standard_montage
 from phosphene.registry import register
 from phosphene.trials import Trials
 
@@ -218,7 +219,7 @@ class Muse(Dataset):
             mne.create_info(names, self.sfreq, "eeg"),
             verbose="error",
         )
-        raw.set_montage(montage(), verbose="error")
+        raw.set_montage(standard_montage(), verbose="error")
         edges = np.flatnonzero(np.diff(np.r_[False, bad, False])).reshape(-1, 2) / self.sfreq
         raw.set_annotations(mne.Annotations(edges[:, 0], edges[:, 1] - edges[:, 0], "BAD_muse"), verbose="error")
 

@@ -1,16 +1,12 @@
 """The CSV that muse-lsl writes: `timestamps, TP9, AF7, AF8, TP10, Right AUX, Marker`, microvolts, a row a sample."""
 
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from phosphene.errors import PhospheneError
-
-if TYPE_CHECKING:
-    import mne
+from phosphene.montages import standard_montage
 
 
 def read_csv(path: Path) -> tuple[pd.DataFrame, np.ndarray]:
@@ -38,18 +34,9 @@ def read_csv(path: Path) -> tuple[pd.DataFrame, np.ndarray]:
     return data, marker
 
 
-@cache
-def montage() -> "mne.channels.DigMontage":
-    """The 10-05 positions, m."""
-    import mne
-
-    name = "colin27_1005"  # what MNE 1.13 calls standard_1005
-    return mne.channels.make_standard_montage(name if name in mne.channels.get_builtin_montages() else "standard_1005")
-
-
 def electrodes(data: pd.DataFrame) -> list[str]:
     """The columns that are electrodes: those with a 10-05 position."""
-    known = set(montage().ch_names)
+    known = set(standard_montage().ch_names)
     return [c for c in data if c in known]
 
 

@@ -85,8 +85,8 @@ def k_way(r: Ranks, k: int, top: int = 1) -> np.ndarray:
 def two_way(r: Ranks) -> np.ndarray:
     """Share of the other items that are strictly less similar to the query than this one.
 
-    With correlations of features this is 2-way identification as ATM computes it: the query is a drawing, the distractors
-    are the other *real* pictures (not the reverse), and a tie is a miss.
+    With correlations of features this is 2-way identification as ATM computes it: the query is a drawing, the
+    distractors are the other *real* pictures (not the reverse), and a tie is a miss.
     """
     return (r.n - 1 - r.above - r.tied) / (r.n - 1)
 

@@ -83,7 +83,7 @@ def _within(groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def picture_retrieval(
     decoded: np.ndarray, gallery: np.ndarray, truth: np.ndarray, concepts: np.ndarray, backbone: str
 ) -> list[Question]:
-    """Retrieval of the picture seen among the gallery's, of its concept among the concepts, and among its concept's pictures.
+    """Retrieval of the picture seen: in the gallery, by its concept, and among its concept's pictures.
 
     Parameters
     ----------
@@ -146,7 +146,7 @@ def caption_retrieval(
 def drawn_pictures(
     drawn: np.ndarray, real: np.ndarray, truth: np.ndarray, clusters: np.ndarray, backbone: str
 ) -> list[Question]:
-    """2-way identification of drawings, (n_drawn, dim), against real pictures, (n_real, dim); drawing i is of ``truth[i]``."""
+    """2-way identification of drawings (n_drawn, dim) against real pictures (n_real, dim); i saw ``truth[i]``."""
     r = retrieval.ranks(retrieval.correlation(drawn, real))
     return [Question("drawn_2way", retrieval.two_way(r), truth, clusters, backbone=backbone)]
 

@@ -88,6 +88,6 @@ class Generator(ABC):
     ) -> list[list[Image.Image]]:
         """Draw ``n`` pictures for each trial: ``[trial][sample]``, RGB.
 
-        ``first`` is the number of the first trial: the noise of a picture depends on seed, trial and sample alone, so that
-        a long job may be cut into pieces.
+        ``first`` is the number of the first trial: the noise of a picture depends on seed, trial and sample alone, so
+        that a long job may be cut into pieces.
         """

@@ -21,8 +21,8 @@ class NICE(Method):
     """Natural Image Contrast EEG (Song et al., ICLR 2024, arXiv 2308.13234, sections 3.1 to 3.3).
 
     An encoder maps each trial into CLIP's image space and is trained with the symmetric contrastive loss; a picture is
-    found by cosine. Ours beyond the paper: a small cosine term, repeats of one picture are no negatives of each other, and a
-    ridge prior that turns the aligned embedding into a full-scale one for a generator.
+    found by cosine. Ours beyond the paper: a small cosine term, repeats of one picture are no negatives of each
+    other, and a ridge prior that turns the aligned embedding into a full-scale one for a generator.
 
     Parameters
     ----------

@@ -11,8 +11,8 @@ from phosphene.registry import register
 class RidgePrior(nn.Module):
     """Linear map with shrinkage, and the scale of real embeddings given back.
 
-    A least-squares estimate shrinks towards the mean, and generators draw the mean as grey mush. So each dimension of the
-    training predictions is stretched to the standard deviation of the training targets (ours), with the stretch bounded.
+    A least-squares estimate shrinks towards the mean, and generators draw the mean as grey mush. So each dimension of
+    the training predictions is stretched to the standard deviation of the training targets (ours), within a bound.
 
     Parameters
     ----------
