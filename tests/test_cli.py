@@ -1,0 +1,124 @@
+"""The command line as a user meets it: in its own process."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from conftest import make_trials
+
+PHOSPHENE = Path(sys.executable).parent / "phosphene"
+VERBS = ("list", "simulate", "prepare", "run", "decode", "evaluate", "report", "demo")
+
+
+def phosphene(*arguments, **options):
+    return subprocess.run([PHOSPHENE, *map(str, arguments)], capture_output=True, text=True, **options)
+
+
+def fails(done, *words):
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.strip().count("\n") == 0, done.stderr
+    assert done.stderr.startswith("phosphene: ")
+    for word in words:
+        assert word in done.stderr
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help_with_an_example(verb):
+    done = phosphene(verb, "--help")
+    assert done.returncode == 0
+    assert f"Example: phosphene {verb}" in done.stdout
+
+
+def test_help_names_every_verb():
+    done = phosphene("--help")
+    assert all(verb in done.stdout for verb in VERBS)
+
+
+def test_list_shows_what_is_registered():
+    done = phosphene("list")
+    assert done.returncode == 0, done.stderr
+    for name in ("muse", "synthetic", "nice", "lda", "ridge", "diffusion", "mini", "muse-houses-faces"):
+        assert name in done.stdout
+    fails(phosphene("list", "encodr"), "did you mean 'encoder'")
+
+
+def test_bad_recipes_fail_in_one_line(tmp_path):
+    fails(phosphene("run", tmp_path / "none.yaml"), "does not exist")
+    fails(phosphene("run", "muse-houses-faces"), "--set dataset.root=")
+    fails(
+        phosphene("run", "muse-houses-faces", "--set", "dataset.root=x", "--set", "methd.name=x"),
+        "did you mean 'method'",
+    )
+    fails(
+        phosphene("run", "muse-houses-faces", "--set", "dataset.root=/nowhere", "--out", tmp_path / "r"),
+        "does not exist",
+    )
+    assert not (tmp_path / "r").exists()
+
+
+def test_bad_folders_fail_in_one_line(tmp_path):
+    fails(phosphene("evaluate", tmp_path), "not a run folder")
+    fails(phosphene("report", tmp_path), "not a run folder")
+    fails(phosphene("decode", tmp_path, tmp_path, "--out", tmp_path / "o"), "not a run folder")
+    fails(phosphene("simulate", "--out", tmp_path, "--n-subjects", "0"), "n_subjects")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").write_text("mine")
+    fails(phosphene("simulate", "--out", tmp_path / "full"), "choose another --out")
+    assert (tmp_path / "full" / "thesis.txt").read_text() == "mine"
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    out = tmp_path_factory.mktemp("cli") / "study"
+    numbers = ("--n-train-pictures", "40", "--n-test-pictures", "40", "--train-repeats", "1", "--test-repeats", "1")
+    done = phosphene("simulate", "--out", out, *numbers, "--snr-db", "5")
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def test_simulate_then_prepare(small, tmp_path):
+    done = phosphene("prepare", "demo", "--set", f"dataset.root={small}", "--out", tmp_path / "t")
+    assert done.returncode == 0, done.stderr
+    assert "80 of 63 channels x 100 samples" in done.stdout
+    fails(phosphene("prepare", "demo", "--set", f"dataset.root={small}", "--out", tmp_path / "t"), "exists already")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("preprocessing.picks=[Oz, Ox]", ("channel 'Ox' is not in the recording", "run-01")),
+        ("preprocessing.sfreq=1000", ("above the recording's 250 Hz",)),
+        ("preprocessing.reject=1e-9", ("none of 80 epochs is left",)),
+    ],
+)
+def test_bad_settings_name_the_recording_and_the_fix(small, tmp_path, change, words):
+    fails(
+        phosphene("prepare", "demo", "--set", f"dataset.root={small}", "--set", change, "--out", tmp_path / "t"), *words
+    )
+    assert not (tmp_path / "t").exists()
+
+
+def test_a_truncated_recording_is_named(small, tmp_path):
+    shutil.copytree(small, tmp_path / "s")
+    (raw,) = (tmp_path / "s").rglob("*_raw.fif")
+    raw.write_bytes(raw.read_bytes()[:5000])
+    fails(phosphene("prepare", "demo", "--set", f"dataset.root={tmp_path / 's'}", "--out", tmp_path / "t"), raw.name)
+
+
+def test_a_full_disk_leaves_nothing_half_written(tmp_path):
+    """A device that is always full stands in for the disk."""
+    if not Path("/dev/full").exists():
+        pytest.skip("/dev/full is absent on this system")
+    import numpy as np
+
+    from phosphene.errors import PhospheneError
+    from phosphene.files import whole
+
+    with pytest.raises(PhospheneError, match="no space left"), whole(tmp_path / "trials") as part:
+        part.mkdir()
+        with open("/dev/full", "wb", buffering=0) as device:
+            device.write(np.asarray(make_trials().eeg).tobytes())
+    assert list(tmp_path.iterdir()) == []

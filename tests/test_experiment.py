@@ -1,0 +1,173 @@
+"""A whole run on a small simulated study: it finishes, repeats itself, resumes, and its controls are controls."""
+
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from conftest import make_trials
+from phosphene.errors import PhospheneError
+from phosphene.evaluation.scores import COLUMNS
+from phosphene.experiment import Experiment, shuffled
+from phosphene.recipe import Recipe
+from phosphene.simulate.study import simulate
+from phosphene.trials import Trials
+
+SETTINGS = {
+    "training.epochs": 4,
+    "evaluation.n_boot": 200,
+    "evaluation.n_perm": 200,
+    "generator.steps": 2,
+    "protocol.average_test": 0,
+}
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study") / "s"
+    return simulate(folder, n_train_pictures=240, n_test_pictures=40, train_repeats=1, test_repeats=4, snr_db=5.0)
+
+
+@pytest.fixture(scope="module")
+def recipe(study):
+    return Recipe.read("demo", {"dataset.root": str(study), **SETTINGS})
+
+
+@pytest.fixture(scope="module")
+def finished(recipe, tmp_path_factory):
+    experiment = Experiment(recipe, tmp_path_factory.mktemp("runs") / "a")
+    experiment.run()
+    return experiment
+
+
+def scores(experiment, name="scores"):
+    return pd.read_csv(experiment.out / f"{name}.csv").set_index("metric")
+
+
+def test_scores_have_their_columns_and_stand_above_their_controls(finished):
+    table = pd.read_csv(finished.out / "scores.csv")
+    assert tuple(table.columns) == COLUMNS
+    table = table.set_index("metric")
+    twin = scores(finished, "scores_shuffled")
+    assert {"image_top1", "image_top5", "concept_top1", "caption_object_top1", "drawn_2way", "drawn_object"} <= set(
+        table.index
+    )
+    assert table.loc["image_top5", "p"] < 0.01
+    assert table.loc["image_top5", "ci_low"] > table.loc["image_top5", "chance"]
+    assert twin.loc["image_top5", "p"] > 0.01
+    assert table.loc["image_top5", "shuffled"] == pytest.approx(twin.loc["image_top5", "value"])
+    assert (table["protocol"] == finished.protocol.hash).all()
+    assert (table["ci_low"] <= table["value"]).all()
+    assert (table["value"] <= table["ci_high"]).all()
+    assert table.loc["image_top1", "n"] == 40
+    assert table.loc["image_top1", "chance"] == pytest.approx(1 / 40, abs=0.01)
+    assert table["backbone"].str.contains("mini").all()
+
+
+def test_one_picture_is_drawn_for_each_test_picture_and_each_twin(finished):
+    (fold,) = finished.folds
+    for twin in (False, True):
+        assert all(finished.picture(fold, i, twin=twin).is_file() for i in range(40))
+
+
+def test_the_true_picture_is_found_where_the_scores_say(finished):
+    (fold,) = finished.folds
+    retrieved = finished.retrieve(fold)
+    hits = (retrieved["picture_1"] == retrieved["stimulus"]).mean()
+    assert hits == pytest.approx(scores(finished).loc["image_top1", "value"])
+
+
+def test_the_same_seed_gives_the_same_scores(finished, recipe, tmp_path):
+    again = Experiment(recipe, tmp_path / "b")
+    again.run()
+    for name in ("scores.csv", "scores_shuffled.csv"):
+        assert (again.out / name).read_text() == (finished.out / name).read_text()
+
+
+def test_a_stopped_run_goes_on_without_doing_finished_work_again(finished, recipe, tmp_path, monkeypatch):
+    """Stopped while drawing: trials, models and the first pictures stay as they were, and the end is the same."""
+    from phosphene.generators.diffusion import Diffusion
+
+    draw, calls = Diffusion.__call__, []
+
+    def stop_at_second(self, conditioning, **arguments):
+        calls.append(len(conditioning))
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return draw(self, conditioning, **arguments)
+
+    experiment = Experiment(recipe, tmp_path / "c")
+    monkeypatch.setattr(Diffusion, "__call__", stop_at_second)
+    with pytest.raises(KeyboardInterrupt):
+        experiment.run()
+    assert not (experiment.out / "scores.csv").exists()
+    kept = {p: p.stat().st_mtime_ns for p in experiment.out.rglob("*") if p.is_file()}
+    assert not [p for p in kept if p.name.startswith(".")]
+    monkeypatch.setattr(Diffusion, "__call__", draw)
+    Experiment.open(experiment.out).run()
+    assert all(p.stat().st_mtime_ns == t for p, t in kept.items())
+    assert (experiment.out / "scores.csv").read_text() == (finished.out / "scores.csv").read_text()
+
+
+def test_another_recipe_is_refused_in_the_same_folder(finished, recipe):
+    other = Recipe.read(recipe.model_dump(mode="json"), {"protocol.seed": 5})
+    with pytest.raises(PhospheneError, match="holds a run of another recipe"):
+        Experiment(other, finished.out)
+
+
+def test_a_bad_source_leaves_no_run_folder(recipe, tmp_path):
+    other = Recipe.read(recipe.model_dump(mode="json"), {"dataset.root": str(tmp_path / "nowhere")})
+    with pytest.raises(PhospheneError, match="does not exist"):
+        Experiment(other, tmp_path / "d").run()
+    assert not (tmp_path / "d").exists()
+
+
+def test_the_record_says_what_was_run(finished):
+    config = yaml.safe_load((finished.out / "config.yaml").read_text())
+    assert config["method"]["name"] == "nice"
+    provenance = yaml.safe_load((finished.out / "provenance.json").read_text())
+    assert provenance["protocol_hash"] == finished.protocol.hash
+    assert provenance["overlaps"]["01-test"]["concept"] == 0
+    assert provenance["overlaps"]["01-test"]["stimulus"] == 0
+    assert provenance["backbones"]["mini"]
+    assert (finished.out / "log.jsonl").read_text().count("\n") == 2 * (4 + 1)
+
+
+def test_decoding_saved_trials_gives_what_the_run_gave(finished, tmp_path):
+    (fold,) = finished.folds
+    test = Trials.load(finished.out / "trials").select(split="test")
+    out = finished.decode(test, tmp_path / "decoded")
+    table, tensors = finished.decoded(fold)
+    retrieved = pd.read_csv(out / "retrieved.csv")
+    assert list(retrieved["stimulus"]) == list(table["stimulus"])
+    from safetensors.torch import load_file
+
+    again = load_file(out / "decoded.safetensors")["head.image"]
+    np.testing.assert_allclose(again, tensors["head.image"], rtol=1e-3, atol=1e-4)
+    assert len([*(out / "images").glob("*.png")]) == 40
+    with pytest.raises(PhospheneError, match="exists already"):
+        finished.decode(test, out)
+    with pytest.raises(PhospheneError, match="channel 'Fp1' is not in the recording"):
+        finished.decode(test.pick(["Oz", "Cz"]), tmp_path / "other")
+
+
+def test_a_missing_picture_is_named(study, tmp_path):
+    copy = tmp_path / "study"
+    shutil.copytree(study, copy)
+    victim = next((copy / "stimuli").rglob("test-*.png"))
+    victim.unlink()
+    recipe = Recipe.read("demo", {"dataset.root": str(copy), **SETTINGS})
+    with pytest.raises(PhospheneError, match=rf"picture .*{victim.name}.* is missing"):
+        Experiment(recipe, tmp_path / "run").run()
+
+
+def test_the_twin_keeps_the_eeg_and_breaks_the_pairs():
+    trials = make_trials(subjects=("01", "02"), repeats=8)
+    twin = shuffled(trials, 0)
+    np.testing.assert_array_equal(twin.eeg, trials.eeg)
+    assert sorted(twin.table["stimulus"]) == sorted(trials.table["stimulus"])
+    assert (twin.table["stimulus"] == trials.table["stimulus"]).mean() < 0.3
+    assert (twin.table["subject"] == trials.table["subject"]).all()
+    assert (twin.table["concept"] == "c" + twin.table["stimulus"].str[1]).all()
