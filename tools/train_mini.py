@@ -547,7 +547,7 @@ class Run:
         data, scenes = self.data(), self.scenes()
         vae = self.trained_vae()
         latents, scaling = self.latents(vae), vae.config.scaling_factor
-        masks = F.avg_pool2d(torch.from_numpy(np.asarray(data["masks"])).half()[:, None], SIZE // LATENT)
+        masks = F.avg_pool2d(torch.from_numpy(np.array(data["masks"])).half()[:, None], SIZE // LATENT)
         encoder, kept = self.text_encoder(), {}
         torch.manual_seed(self.seed + 4 + adapter)
         unet = make_unet().to(self.device, memory_format=torch.channels_last)

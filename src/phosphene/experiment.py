@@ -28,7 +28,7 @@ from phosphene.generators.base import Conditioning, Generator
 from phosphene.methods.base import Method
 from phosphene.preprocessing import Preprocessing
 from phosphene.recipe import Recipe
-from phosphene.registry import build
+from phosphene.registry import build, find
 from phosphene.training import fit
 from phosphene.trials import Trials, read_table
 from phosphene.whitening import whiten
@@ -133,14 +133,19 @@ class Experiment:
         """A method for each fold, and its shuffled twin; both decode the same test trials."""
         provenance.write(self.out / "provenance.json", self.recipe, self.trials, self.overlaps())
         todo = [(f, t) for f in self.folds for t in self.twins if not (self.folder(f, t) / "decoded").is_dir()]
-        for fold, twin in todo:
-            self._train(fold, twin)
+        method: type[Method] = find("method", self.recipe.method["name"])
+        epochs = self.recipe.training.epochs * len(set(method.stages) - set(method.solved))
+        with self.display.bar("training", len(todo) * max(1, epochs)) as bar:
+            for fold, twin in todo:
+                self._train(fold, twin, bar)
+                if epochs == 0:
+                    bar(1)
 
     def overlaps(self) -> dict[str, dict[str, int]]:
         """For each fold, how many test trials share a stimulus, concept, run, ... with training."""
         return {f"{f.subject}-{f.name}": overlaps(self.trials, f) for f in self.folds}
 
-    def _train(self, fold: Fold, twin: bool) -> None:
+    def _train(self, fold: Fold, twin: bool, bar: Bar) -> None:
         folder = self.folder(fold, twin)
         trials = self.trials
         if self.recipe.whitening is not None:
@@ -156,14 +161,17 @@ class Experiment:
             method = Method.from_pretrained(folder / "model")
         else:
             method = self._method(train)
-            epochs = self.recipe.training.epochs * len(set(method.stages) - set(method.solved))
-            what = f"training {fold.subject} {fold.name}" + (", shuffled twin" if twin else "")
-            with self.display.bar(what, max(1, epochs)) as bar:
-                fit(
-                    method, train, val, settings=self.recipe.training, select_on=self.protocol.select_on,
-                    seed=self.protocol.seed, folder=folder / "checkpoints",
-                    log=lambda row: self._log({"fold": folder.name, **row}), progress=lambda stage, done, total: bar(1),
-                )  # fmt: skip
+            fit(
+                method,
+                train,
+                val,
+                settings=self.recipe.training,
+                select_on=self.protocol.select_on,
+                seed=self.protocol.seed,
+                folder=folder / "checkpoints",
+                log=lambda row: self._log({"fold": folder.name, **row}),
+                progress=lambda stage, done, total: bar(1),
+            )
             method.save(folder / "model")
         tensors = {f"head.{k}": v.contiguous() for k, v in method.encode(test).items()}
         if self.recipe.generator is not None:

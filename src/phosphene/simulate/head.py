@@ -7,6 +7,8 @@ from functools import lru_cache
 import mne
 import numpy as np
 
+from phosphene.montages import standard_montage
+
 # fmt: off
 CHANNELS: tuple[str, ...] = (
     "Fp1", "Fp2", "AF7", "AF3", "AFz", "AF4", "AF8", "F7", "F5", "F3", "F1", "F2", "F4", "F6", "F8",
@@ -18,16 +20,9 @@ CHANNELS: tuple[str, ...] = (
 # fmt: on
 
 
-@lru_cache(maxsize=1)
-def _standard() -> mne.channels.DigMontage:
-    names = mne.channels.get_builtin_montages()
-    name = "colin27_1005" if "colin27_1005" in names else "standard_1005"  # MNE >= 1.13 renamed it
-    return mne.channels.make_standard_montage(name)
-
-
 def montage() -> mne.channels.DigMontage:
     """The 63 channels of THINGS-EEG2, in their order, where MNE's standard 10-05 montage has them (metres)."""
-    standard = _standard()
+    standard = standard_montage()
     places = standard.get_positions()
     return mne.channels.make_dig_montage(
         {name: places["ch_pos"][name] for name in CHANNELS},

@@ -1,0 +1,245 @@
+"""A finished run as the report reads it: every file looked up once, and what is optional may be missing."""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from phosphene.captions import SLOTS
+from phosphene.errors import PhospheneError
+from phosphene.evaluation.protocols import Fold
+from phosphene.evaluation.retrieval import cosine, median_rank, ranks
+from phosphene.evaluation.scores import COLUMNS
+from phosphene.experiment import Experiment
+from phosphene.files import read_json
+from phosphene.report import words
+from phosphene.trials import Trials
+
+
+@dataclass
+class Sample:
+    """A test sample: where it is, what was seen, and how well it was read."""
+
+    fold: Fold
+    row: int  # in the fold's decoded table
+    seen: pd.Series  # its row of the table
+    retrieved: list[tuple[str, float]]  # stimulus and similarity, best first
+    place: float = float("nan")  # of the picture seen, 1 is best; retrieval only
+    score: float = float("nan")  # log-odds of the second concept; two concepts only
+    captions: tuple[tuple[str, str, str], ...] = ()  # level, retrieved, true
+
+
+class Run:
+    """What a run folder says.
+
+    Raises
+    ------
+    PhospheneError
+        If a file that every finished run has is missing or damaged.
+    """
+
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder)
+        self.experiment = Experiment.open(folder)
+        self.recipe = self.experiment.recipe
+        if not (self.folder / "trials").is_dir():
+            raise PhospheneError(f"{folder} holds no trials: finish it with `phosphene run`")
+        self.scores = self._table("scores.csv")
+        shuffled = self.folder / "scores_shuffled.csv"
+        self.scores_shuffled = self._table(shuffled.name) if shuffled.is_file() else None
+        self.provenance: dict[str, Any] = self._json("provenance.json")
+        self.dataset: dict[str, Any] = self._json("dataset.json")
+
+    def _table(self, name: str) -> pd.DataFrame:
+        path = self.folder / name
+        if not path.is_file():
+            raise PhospheneError(f"{self.folder} has no {name}: finish it with `phosphene run` or `phosphene evaluate`")
+        try:
+            table = pd.read_csv(path, dtype={"subject": str, "protocol": str, "backbone": str})
+            numbers = ["value", "ci_low", "ci_high", "n", "chance", "shuffled", "p"]
+            table[numbers] = table[numbers].astype(float)
+        except (ValueError, KeyError, pd.errors.ParserError) as error:
+            line = " ".join(str(error).split())
+            raise PhospheneError(f"{path} cannot be read ({line}): write it again with `phosphene evaluate`") from None
+        return table[list(COLUMNS)].fillna({"backbone": ""})
+
+    def _json(self, name: str) -> dict[str, Any]:
+        path = self.folder / name
+        return dict(read_json(path)) if path.is_file() else {}
+
+    @cached_property
+    def trials(self) -> Trials:
+        """All trials: full epochs, not whitened."""
+        return Trials.load(self.folder / "trials")
+
+    @property
+    def folds(self) -> list[Fold]:
+        return self.experiment.folds
+
+    @cached_property
+    def test(self) -> np.ndarray:
+        """(n_trials,) the trials that some fold tests."""
+        mask: np.ndarray = np.any([fold.test for fold in self.folds], axis=0)
+        return mask
+
+    @cached_property
+    def heads(self) -> set[str]:
+        return {k.removeprefix("head.") for k in self.experiment.decoded(self.folds[0])[1] if k.startswith("head.")}
+
+    @property
+    def retrieves(self) -> bool:
+        """Whether single pictures are told apart, not only concepts."""
+        return "image" in self.heads
+
+    @property
+    def simulated(self) -> bool:
+        return bool(self.dataset.get("simulated"))
+
+    @cached_property
+    def backbones(self) -> list[str]:
+        """Frozen models on which the run rests."""
+        named = {b for b in self.scores["backbone"] if b} | set(self.provenance.get("backbones", {}))
+        return sorted(named)
+
+    @property
+    def mini(self) -> bool:
+        return any("mini" in name for name in self.backbones)
+
+    @cached_property
+    def overlaps(self) -> dict[str, int]:
+        """Test trials that share their stimulus, concept, ... with training, over all folds."""
+        found = self.provenance.get("overlaps") or self.experiment.overlaps()
+        return {k: sum(int(fold[k]) for fold in found.values()) for k in next(iter(found.values()))}
+
+    @property
+    def unseen(self) -> bool:
+        """Whether no test concept was trained on."""
+        return self.overlaps.get("concept", 1) == 0
+
+    @cached_property
+    def gallery_size(self) -> int:
+        return len(self.experiment.gallery(self.folds[0])[0])
+
+    @cached_property
+    def concepts(self) -> list[str]:
+        """The decoder's concepts, in its order; the test trials' where it has none."""
+        config = self._json(str((self.experiment.folder(self.folds[0]) / "model/method.json").relative_to(self.folder)))
+        given = config.get("config", {}).get("concepts") if not self.retrieves else None
+        return [str(c) for c in given or sorted(self.trials.table["concept"][self.test].unique())]
+
+    @cached_property
+    def log(self) -> pd.DataFrame:
+        """(epochs) rows of `log.jsonl` that have a loss; a line cut off by a stop is passed over."""
+        path, rows = self.folder / "log.jsonl", []
+        for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+            try:
+                rows.append(json.loads(line))
+            except ValueError:
+                continue
+        rows = [row for row in rows if isinstance(row, dict) and "loss" in row and "epoch" in row]
+        return pd.DataFrame(rows, columns=["fold", "stage", "epoch", "loss", "val_loss"])
+
+    def headline(self) -> list[pd.Series]:
+        """The few scores that matter: of all subjects together where there are several."""
+        subjects = list(self.scores["subject"].unique())
+        chosen = ["all"] if "all" in subjects else subjects
+        rows = [row for _, row in self.scores[self.scores["subject"].isin(chosen)].iterrows()]
+        return [row for metric in words.HEADLINE for row in rows if row["metric"] == metric]
+
+    def twin(self, row: pd.Series) -> pd.Series | None:
+        """The same score of the shuffled twin."""
+        if self.scores_shuffled is None:
+            return None
+        t = self.scores_shuffled
+        found = t[(t["metric"] == row["metric"]) & (t["subject"] == row["subject"])]
+        return found.iloc[0] if len(found) else None
+
+    def label(self, row: pd.Series) -> str:
+        """What a headline score asks, and of whom where there are several subjects."""
+        asked = words.question(row["metric"], self.gallery_size, self.unseen, self.concepts)
+        several = self.scores["subject"].nunique() > 1
+        whom = "all subjects" if row["subject"] == "all" else f"subject {row['subject']}"
+        return f"{asked}, {whom}" if several else asked
+
+    def similarity(self, fold: Fold, twin: bool = False) -> tuple[np.ndarray, np.ndarray] | None:
+        """(n_samples, n_gallery) similarities and each sample's own gallery row; None if the space cannot be had."""
+        try:
+            gallery, truth = self.experiment.gallery(fold)
+            space = self.experiment.method(fold).targets()["image"]
+            _, tensors = self.experiment.decoded(fold, twin)
+            return cosine(tensors["head.image"].numpy(), space.table(gallery).vectors.numpy()), truth
+        except (PhospheneError, KeyError, OSError):
+            return None
+
+    @cached_property
+    def places(self) -> dict[bool, np.ndarray]:
+        """Place of the picture seen for every test sample, in the order of the folds: of the run and of its twin."""
+        found = {}
+        for twin in self.experiment.twins if self.retrieves else ():
+            tables = [self.similarity(f, twin) for f in self.folds]
+            known = [t for t in tables if t is not None]
+            if len(known) == len(tables):
+                found[twin] = np.concatenate([median_rank(ranks(s).of(truth)) for s, truth in known])
+        return found
+
+    @cached_property
+    def samples(self) -> list[Sample]:
+        """Every test sample, fold by fold."""
+        found: list[Sample] = []
+        for fold in self.folds:
+            table, tensors = self.experiment.decoded(fold)
+            retrieved = self._retrieved(fold)
+            scores = np.full(len(table), np.nan)
+            if "concept" in self.heads and tensors["head.concept"].shape[1] == 2:
+                p = tensors["head.concept"].numpy().astype(float).clip(1e-9, 1)
+                scores = np.log(p[:, 1] / p[:, 0])
+            for i, (_, seen) in enumerate(table.iterrows()):
+                found.append(Sample(fold, i, seen, retrieved[i] if i < len(retrieved) else [], score=float(scores[i])))
+        for sample, place in zip(found, self.places.get(False, ()), strict=False):
+            sample.place = float(place)
+        return found
+
+    def _retrieved(self, fold: Fold) -> list[list[tuple[str, float]]]:
+        path = self.experiment.folder(fold) / "retrieved.csv"
+        if not path.is_file():
+            return []
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        k = sum(column.startswith("picture_") for column in table)
+        return [
+            [(row[f"picture_{j}"], float(row[f"similarity_{j}"])) for j in range(1, k + 1)]
+            for _, row in table.iterrows()
+        ]
+
+    def add_captions(self, chosen: list[Sample]) -> None:
+        """The nearest caption at each level for these samples, among all distinct ones of the study."""
+        stimuli = self.trials.stimuli
+        slots = [slot for slot in SLOTS if slot.name in stimuli] if self.retrieves else []
+        for slot in slots:
+            texts = np.unique(stimuli[slot.name].to_numpy(str))
+            try:
+                space: Any = self.experiment.method().targets()["image"]
+                vectors = space.texts(list(texts)).numpy()
+            except (PhospheneError, KeyError, OSError, AttributeError):
+                return
+            for sample in chosen:
+                decoded = self.experiment.decoded(sample.fold)[1]["head.image"][sample.row : sample.row + 1].numpy()
+                best = str(texts[int(cosine(decoded, vectors)[0].argmax())])
+                true = str(stimuli.loc[sample.seen["stimulus"], slot.name])
+                sample.captions += ((slot.level, best, true),)
+
+    def config(self) -> str:
+        """The recipe as it was run."""
+        return yaml.safe_dump(self.recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def spread(samples: list[Sample], n: int) -> list[Sample]:
+    """``n`` samples evenly spaced from the best read one to the worst, by place or by the true concept's log-odds."""
+    if len(samples) <= n:
+        return samples
+    at = np.linspace(0, len(samples) - 1, n).round().astype(int)
+    return [samples[i] for i in at]

@@ -1,0 +1,153 @@
+"""What scores are called, what they mean, and what may be said of them: rules, not judgement."""
+
+import math
+import re
+from typing import NamedTuple
+
+import pandas as pd
+
+ALPHA = 0.01  # below it a p-value counts
+TWIN_MARGIN = 0.02  # how far the mean of many shuffles may lie from chance
+
+
+class Words(NamedTuple):
+    """A metric in words. `kind`: "share" is told in per cent, "auc" as a fraction, "rank" as a number of places."""
+
+    group: str
+    title: str
+    meaning: str
+    kind: str = "share"
+
+
+_PICTURES, _CAPTIONS, _DRAWN, _CLASSES = (
+    "Pictures retrieved",
+    "Captions retrieved",
+    "Pictures drawn",
+    "Categories told apart",
+)
+GROUPS = (_PICTURES, _CAPTIONS, _DRAWN, _CLASSES, "Other scores")
+
+_PATTERNS: tuple[tuple[str, Words], ...] = (
+    (r"image_top1", Words(_PICTURES, "Top-1 picture", "how often the picture seen is the most similar one of the gallery")),
+    (r"image_top(\d+)", Words(_PICTURES, "Top-{0} picture", "how often the picture seen is among the {0} most similar")),
+    (r"image_map", Words(_PICTURES, "Mean reciprocal rank", "mean of 1 / place of the picture seen; with one right answer this is the mean average precision")),
+    (r"image_median_rank", Words(_PICTURES, "Median rank", "place of the picture seen in the ordered gallery; 1 is best, so lower is better", "rank")),
+    (r"image_top1_of_(\d+)", Words(_PICTURES, "1 of {0}", "how often the picture seen comes first among itself and {1} others drawn from the gallery")),
+    (r"concept_top1", Words(_PICTURES, "Top-1 concept", "how often the concept seen is nearest, a concept being the mean of its pictures")),
+    (r"within_concept_top1", Words(_PICTURES, "Top-1 within the concept", "how often the picture seen comes first among the pictures of its own concept: what is read beyond the concept")),
+    (r"caption_(\w+)_top(\d+)", Words(_CAPTIONS, "Top-{1} caption, {0}", "how often the caption of the picture seen is among the {1} nearest of all distinct captions at the {0} level")),
+    (r"drawn_2way", Words(_DRAWN, "2-way identification", "how often a drawing resembles the picture seen more than another test picture, in the backbone's image space")),
+    (r"drawn_(\w+)", Words(_DRAWN, "Right {0}", "how often an independently trained classifier sees the true {0} in the drawing")),
+    (r"auc", Words(_CLASSES, "AUC within runs", "chance that a trial of the second category scores higher than one of the first in the same run; 0.5 is guessing", "auc")),
+    (r"auc_pooled", Words(_CLASSES, "AUC over all trials", "the same, over pairs of trials of all runs", "auc")),
+    (r"balanced_accuracy", Words(_CLASSES, "Balanced accuracy", "share decided rightly, averaged over the two categories")),
+)  # fmt: skip
+
+HEADLINE = (
+    "image_top1", "image_top5", "concept_top1", "caption_object_top1", "drawn_2way", "drawn_object", "auc",
+    "balanced_accuracy",
+)  # fmt: skip
+
+
+def words(metric: str) -> Words:
+    """What a metric of `scores.csv` is called; an unknown one by its name."""
+    for pattern, found in _PATTERNS:
+        match = re.fullmatch(pattern, metric)
+        if match:
+            parts = [*match.groups(), ""]
+            if pattern.startswith("image_top1_of"):
+                parts[1] = str(int(parts[0]) - 1)
+            return found._replace(title=found.title.format(*parts), meaning=found.meaning.format(*parts))
+    return Words(GROUPS[-1], metric, "see the documentation of phosphene.evaluation", "auc")
+
+
+def amount(value: float | None, kind: str) -> str:
+    """A value as it is read: "31 %", "0.69" or "4"; an en dash where there is none."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    if kind == "rank":
+        return f"{value:.1f}".removesuffix(".0")
+    if kind == "auc":
+        return f"{value:.2f}"
+    return f"{bare(value, kind)} %"
+
+
+def bare(value: float, kind: str) -> str:
+    """`amount` without the unit."""
+    if kind != "share":
+        return amount(value, kind)
+    text = f"{100 * value:.1f}"
+    return text.removesuffix(".0") if abs(value) < 0.0995 else f"{100 * value:.0f}"
+
+
+def interval(row: pd.Series, kind: str) -> str:
+    """The 95 % interval without its unit: "25–38"."""
+    low, high = float(row["ci_low"]), float(row["ci_high"])
+    return "–" if math.isnan(low + high) else f"{bare(low, kind)}–{bare(high, kind)}"
+
+
+def p_value(p: float) -> str:
+    """ "p < 0.001" or "p = 0.02"."""
+    if not math.isfinite(p):
+        return "p unknown"
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
+
+
+def lower_is_better(metric: str) -> bool:
+    return words(metric).kind == "rank"
+
+
+def above_chance(row: pd.Series) -> bool:
+    """Whether the p-value counts and the interval leaves chance out, on the right side."""
+    if lower_is_better(row["metric"]):
+        return bool(row["p"] < ALPHA and row["ci_high"] < row["chance"])
+    return bool(row["p"] < ALPHA and row["ci_low"] > row["chance"])
+
+
+def twin_at_chance(row: pd.Series, twin: pd.Series | None) -> bool | None:
+    """None without a twin. One trained twin is tested by its own p-value, a mean over shuffles by its distance."""
+    if twin is not None and math.isfinite(twin["p"]):
+        return bool(twin["p"] >= ALPHA)
+    if not math.isfinite(row["shuffled"]):
+        return None
+    return bool(abs(row["shuffled"] - row["chance"]) <= TWIN_MARGIN)
+
+
+def verdict(row: pd.Series, twin: pd.Series | None) -> tuple[str, str]:
+    """A class ("good", "plain" or "bad") and the sentence that the rule gives."""
+    control = twin_at_chance(row, twin)
+    if control is False:
+        if above_chance(row):
+            return "bad", "Above chance, but so is the shuffled twin: find out why before trusting it."
+        return "bad", "Not above chance, and the shuffled twin is not at chance: something leaks or is broken."
+    if not above_chance(row):
+        return "plain", "Not distinguishable from chance."
+    return "good", "Above chance; no shuffled twin to compare." if control is None else (
+        "Above chance; the shuffled twin is at chance."
+    )
+
+
+def sentence(row: pd.Series) -> str:
+    """A score with its interval, chance, twin and p, on one line."""
+    kind = words(row["metric"]).kind
+    unit = " %" if kind == "share" else ""
+    parts = [f"95 % interval {interval(row, kind)}{unit}", f"chance {amount(row['chance'], kind)}"]
+    if math.isfinite(row["shuffled"]):
+        parts.append(f"shuffled twin {amount(row['shuffled'], kind)}")
+    return f"{amount(row['value'], kind)} ({', '.join([*parts, p_value(row['p'])])})"
+
+
+def question(metric: str, gallery: int, unseen: bool, concepts: list[str]) -> str:
+    """What a headline score asks, as the beginning of its sentence."""
+    of_what = "pictures of unseen concepts" if unseen else "pictures"
+    asked = {
+        "image_top1": f"Top-1 among {gallery} {of_what}",
+        "image_top5": f"Top-5 among {gallery} {of_what}",
+        "concept_top1": f"Top-1 among {len(concepts)} {'unseen ' if unseen else ''}concepts",
+        "caption_object_top1": "Caption of the object, top-1 among all captions",
+        "drawn_2way": "Picture drawn from EEG resembles the picture seen more than another",
+        "drawn_object": "Picture drawn from EEG shows the right object",
+        "auc": f"AUC, {' against '.join(concepts)}" if len(concepts) == 2 else "AUC",
+        "balanced_accuracy": "Balanced accuracy",
+    }
+    return asked.get(metric, words(metric).title)
