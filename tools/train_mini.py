@@ -622,7 +622,8 @@ class Run:
         halves = {key: value.detach().half().contiguous() for key, value in adapter_state(parts).items()}
         save_file(halves, work / "ip_adapter" / "ip-adapter_mini.safetensors")
         (work / "judge").mkdir()
-        save_file({k: v.half() for k, v in self.weights("judge").items()}, work / "judge" / "model.safetensors")
+        halves = {key: value.half().contiguous() for key, value in self.weights("judge").items()}
+        save_file(halves, work / "judge" / "model.safetensors")
         settings = {"attributes": ATTRIBUTES, "width": 32}
         (work / "judge" / "config.json").write_text(json.dumps(settings, indent=2) + "\n")
         for path in work.rglob("config.json"):  # loaded as float32 unless a caller asks for less
@@ -725,10 +726,10 @@ def score(run: Run) -> None:
         chosen[key] = [ATTRIBUTES[key][i] for i in (seen @ said.T).argmax(1).tolist()]
     figures["clip"] = agreement(chosen, scenes)
 
-    def generate(batches: Callable[[int, int], dict]) -> tuple[list[Image.Image], float]:
+    def generate(batches: Callable[[int, int], dict], size: int = 32) -> tuple[list[Image.Image], float]:
         made, begun = [], time.time()
-        for start in range(0, n, 32):
-            stop = min(n, start + 32)
+        for start in range(0, n, size):
+            stop = min(n, start + size)
             generator = [torch.Generator().manual_seed(seed + i) for i in range(start, stop)]
             made += pipeline(
                 height=SIZE, width=SIZE, num_inference_steps=10, guidance_scale=2.0, generator=generator,
@@ -748,7 +749,7 @@ def score(run: Run) -> None:
     figures["text"] = agreement(judge.predict(made), scenes)
     wall(made[:64], run.walls / "mini_text.png")
     pipeline.load_ip_adapter(folder, subfolder="ip_adapter", weight_name="ip-adapter_mini.safetensors")
-    made, _ = generate(from_embeds)
+    made, _ = generate(from_embeds, size=1)  # the stock pipeline repeats all embeddings for each prompt of a batch
     figures["embeds"] = agreement(judge.predict(made), scenes)
     wall(made[:64], run.walls / "mini_embeds.png")
     wall([Image.fromarray(image.transpose(1, 2, 0)) for image in images[:64]], run.out / "drawings.png")
@@ -802,14 +803,17 @@ settings = dict(height=64, width=64, num_inference_steps=10, guidance_scale=2)
 image = pipe("a red car on the left, in the snow", **settings).images[0]
 ```
 
-From image embeddings (n, 128), not normalised (norm {mean} ± {spread}):
+From an image embedding (1, 128), not normalised (norm {mean} ± {spread}):
 
 ```python
 pipe.load_ip_adapter(folder, subfolder="ip_adapter", weight_name="ip-adapter_mini.safetensors")
-positive = embeds[:, None]                                        # (n, 1, 128)
-both = torch.cat([torch.zeros_like(positive), positive])          # (2 n, 1, 128): negative first, then positive
-images = pipe([""] * n, ip_adapter_image_embeds=[both], **settings).images
+positive = embed[:, None]                                         # (1, 1, 128)
+both = torch.cat([torch.zeros_like(positive), positive])          # (2, 1, 128): negative first, then positive
+image = pipe("", ip_adapter_image_embeds=[both], **settings).images[0]
 ```
+
+One at a time: the stock pipeline (diffusers 0.42) repeats all given embeddings for every prompt of a batch, which mixes
+them without a word. `phosphene.generators.diffusion.Diffusion` draws a batch in which each picture has its own.
 
 `clip/` is the same vision and text tower as one `transformers.CLIPModel`; `judge/` is loaded by
 `phosphene.simulate.judge.load_judge`. Prompts are cut at {TOKENS} tokens.

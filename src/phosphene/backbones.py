@@ -3,6 +3,8 @@
 `mini` ships with the package and is loaded by the same calls as a model of the Hub, from a local folder.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -104,8 +106,6 @@ def verify(name: str) -> None:
 
 def load_clip(name: str) -> tuple["CLIPModel", Any, Any]:
     """The CLIP model, frozen and in float32, with its image processor and tokenizer."""
-    from transformers import AutoTokenizer, CLIPImageProcessorPil, CLIPModel
-
     row = backbone(name, "clip")
     where: dict[str, Any] = {
         "subfolder": row.clip_subfolder,
@@ -113,6 +113,8 @@ def load_clip(name: str) -> tuple["CLIPModel", Any, Any]:
         "local_files_only": row.local,
     }
     with _readable(row):
+        from transformers import AutoTokenizer, CLIPImageProcessorPil, CLIPModel
+
         model = CLIPModel.from_pretrained(row.source, dtype="float32", **where)
         processor = CLIPImageProcessorPil.from_pretrained(row.source, **where)
         tokenizer = AutoTokenizer.from_pretrained(row.source, **where)
@@ -122,31 +124,44 @@ def load_clip(name: str) -> tuple["CLIPModel", Any, Any]:
 def load_pipeline(name: str, device: str = "cpu") -> "DiffusionPipeline":
     """The stock text-to-image pipeline of a diffusion backbone, silent, without its safety checker."""
     import torch
-    from diffusers import AutoPipelineForText2Image
 
     row = backbone(name, "diffusion")
     dtype = torch.float32 if device == "cpu" else torch.float16
     with _readable(row):
+        from diffusers import AutoPipelineForText2Image
+
         pipe = AutoPipelineForText2Image.from_pretrained(
-            row.source, revision=row.revision, torch_dtype=dtype, local_files_only=row.local
+            row.source, revision=row.revision, dtype=dtype, local_files_only=row.local
         )
     pipe.set_progress_bar_config(disable=True)
     return pipe.to(device)
 
 
-class _readable:
-    """Turn a failed load into one line that names the fix; check the files of a shipped backbone first."""
+@contextmanager
+def _readable(row: Backbone) -> Iterator[None]:
+    """Load in silence, a shipped backbone's checksums compared first; a failure is one line that names the fix."""
+    import diffusers
+    import transformers
 
-    def __init__(self, row: Backbone):
-        self.row = row
-
-    def __enter__(self) -> None:
-        if self.row.local:
-            verify(self.row.name)
-
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, OSError) and not isinstance(error, PhospheneError):
-            raise PhospheneError(
-                f"backbone '{self.row.name}' ({self.row.source}) cannot be loaded: "
-                f"download it once with `hf download {self.row.repo}`, or use backbone 'mini'"
-            ) from error
+    if row.local:
+        verify(row.name)
+    logs = (diffusers.utils.logging, transformers.utils.logging)
+    before = [log.get_verbosity() for log in logs]
+    bars = [log.is_progress_bar_enabled() for log in logs]
+    for log in logs:
+        log.set_verbosity_error()
+        log.disable_progress_bar()
+    try:
+        yield
+    except PhospheneError:
+        raise
+    except OSError as error:
+        raise PhospheneError(
+            f"backbone '{row.name}' ({row.source}) cannot be loaded: "
+            f"download it once with `hf download {row.repo}`, or use backbone 'mini'"
+        ) from error
+    finally:
+        for log, verbosity, bar in zip(logs, before, bars, strict=True):
+            log.set_verbosity(verbosity)
+            if bar:
+                log.enable_progress_bar()

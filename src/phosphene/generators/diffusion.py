@@ -1,6 +1,6 @@
 """Pictures from a latent diffusion model: stock diffusers pipelines, every argument through `Conditioning`."""
 
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import torch
@@ -84,6 +84,10 @@ class Diffusion(Generator):
 
             pipe = AutoPipelineForImage2Image.from_pipe(pipe)
             pipe.set_progress_bar_config(disable=True)
+        if conditioning.image_embeds is not None:
+            options = {k: v for k, v in pipe.config.items() if k == "requires_safety_checker"}
+            pipe = _own_embeddings(type(pipe))(**pipe.components, **options)
+            pipe.set_progress_bar_config(disable=True)
         jobs = [(trial, sample) for trial in range(len(conditioning)) for sample in range(n)]
         pictures: list[list[Image.Image]] = [[] for _ in range(len(conditioning))]
         for start in range(0, len(jobs), self.batch_size):
@@ -116,6 +120,28 @@ class Diffusion(Generator):
         else:
             arguments["height"] = arguments["width"] = self.size
         return arguments
+
+
+class _OwnEmbeddings:
+    """Each prompt of a batch has its own image embedding.
+
+    The stock pipelines take precomputed embeddings as meant for every prompt and repeat all of them for each; in a batch
+    the U-Net then mixes the trials without a word (diffusers 0.42).
+    """
+
+    def prepare_ip_adapter_image_embeds(
+        self, image: Any, embeds: list[torch.Tensor], device: Any, n_pictures: int, guided: bool
+    ) -> list[torch.Tensor]:
+        if embeds[0].shape[0] != n_pictures * (2 if guided else 1):
+            raise PhospheneError(f"{embeds[0].shape[0]} image embeddings for {n_pictures} pictures: give one for each")
+        one: list[torch.Tensor] = super().prepare_ip_adapter_image_embeds(image, embeds, device, 1, guided)  # type: ignore[misc]
+        return one
+
+
+@cache
+def _own_embeddings(stock: type) -> Any:
+    """The stock pipeline's class with that one difference, under its own name."""
+    return type(stock.__name__, (_OwnEmbeddings, stock), {})
 
 
 def _row(name: str) -> Any:
