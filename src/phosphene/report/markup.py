@@ -41,7 +41,7 @@ def render(content: Content) -> Markup:
     return Markup("".join(render(part) for part in content))
 
 
-def tag(name: str, *content: Content, **attributes: Any) -> Markup:
+def tag(name: str, /, *content: Content, **attributes: Any) -> Markup:
     """One element: ``tag("p", "a < b", class_="note")``; an attribute that is None or False is left out."""
     words = [name]
     for key, value in attributes.items():
@@ -128,8 +128,8 @@ def drawing(figure: "Figure", name: str, alt: str, caption: Content) -> Markup:
     svg = re.sub(r'\sid="([^"]+)"', rf' id="{name}-\1"', svg)
     svg = re.sub(r'(url\(|href=")#', rf"\1#{name}-", svg)
     svg = re.sub(r'\sxmlns(:xlink)?="[^"]*"', "", svg)
-    svg = re.sub(r"font: ([^;\"]*?)'?DejaVu Sans'?[^;\"]*", r"font: \1inherit-family", svg)
-    svg = svg.replace("inherit-family", "system-ui, sans-serif")
+    svg = re.sub(r"font-family: [^;\"]*;?", "", svg)  # the page's own
+    svg = re.sub(r"(font: [^;\"]*?px) [^;\"]*", r"\1 system-ui, sans-serif", svg)
     for variable, sentinel in COLOURS.items():
         svg = svg.replace(sentinel, f"var(--{variable})")
     svg = re.sub(r"<svg ([^>]*)>", rf'<svg \1 role="img" aria-label="{html.escape(alt)}">', svg, count=1)

@@ -1,61 +1,87 @@
-"""The page: sections of one run, and of further ones beside it."""
+"""The page around the runs."""
 
-from collections.abc import Sequence
-from pathlib import Path
+from importlib.resources import files
 
-from phosphene.experiment import Experiment
-from phosphene.files import whole
-from phosphene.report import sections, words
-from phosphene.report.html import Raw, tag
+import phosphene
+from phosphene.report import samples, sections, trust, words
+from phosphene.report.markup import Content, Markup, tag
+from phosphene.report.run import Run
+
+SECTIONS = (
+    ("headline", "What was found", sections.headline),
+    ("samples", "What was seen, what was read", samples.seen_and_read),
+    ("scores", "All scores", sections.scores),
+    ("trust", "How far to trust it", trust.how_far),
+    ("signal", "The signal", sections.signal),
+    ("training", "Training", sections.training),
+    ("reproduce", "Reproduce", sections.reproduce),
+)
 
 
-def write_report(folder: str | Path, also: Sequence[str | Path] = ()) -> Path:
-    """Write `report.html` into a finished run folder.
-
-    Parameters
-    ----------
-    folder : the run folder.
-    also : further run folders, shown on the same page.
-
-    Returns
-    -------
-    The page's path. It holds its pictures and styles and fetches nothing.
-    """
-    runs = [Experiment.open(f) for f in (folder, *also)]
-    css = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
-    title = "Phosphene: what was seen, what was read"
-    links = [tag("a", e.recipe.name, href=f"#run-{i}") for i, e in enumerate(runs)]
-    body = [
-        tag("h1", title),
-        *([tag("nav", *links)] if len(runs) > 1 else []),
-        *(tag("section", *_run(e), id=f"run-{i}") for i, e in enumerate(runs)),
-    ]
-    page = (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{title}</title><style>{css}</style></head><body>{''.join(body)}</body></html>\n"
+def page(runs: list[Run]) -> str:
+    """The whole page as HTML."""
+    title = f"Phosphene: {runs[0].recipe.name}"
+    style = files("phosphene.report").joinpath("page.css").read_text(encoding="utf-8")
+    several = len(runs) > 1
+    lead = f"What {_people(runs)} saw, what was read from their EEG, and how far to trust it."
+    body = tag(
+        "body",
+        tag(
+            "header",
+            tag("p", "Phosphene", class_="brand"),
+            tag("h1", lead),
+            tag("nav", tag("ol", [_entry(run) for run in runs]), aria_label="Contents") if several else None,
+        ),
+        tag("main", [section(run) for run in runs]),
+        tag(
+            "footer",
+            tag("p", f"Written by Phosphene {phosphene.__version__}. The page needs no network and no script."),
+        ),
     )
-    path = Path(folder) / "report.html"
-    with whole(path) as part:
-        part.write_text(page, encoding="utf-8")
-    return path
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", name="color-scheme", content="light dark"),
+        tag("title", title),
+        tag("style", Markup(style)),
+    )
+    return f"<!DOCTYPE html>\n{tag('html', head, body, lang='en')}\n"
 
 
-def _run(e: Experiment) -> list[Raw]:
-    scores = words.read_scores(e.out)
-    return [
-        tag("h2", e.recipe.name),
-        *sections.head(e),
-        *sections.cards(e, scores),
-        tag("h3", "What was seen, what was read"),
-        *sections.seen_and_read(e),
-        tag("h3", "All scores"),
-        *sections.all_scores(scores),
-        tag("h3", "How far to trust it"),
-        *sections.trust(e),
-        tag("h3", "The signal"),
-        *sections.signal(e),
-        *sections.training(e),
-        tag("h3", "Reproduce"),
-        *sections.reproduce(e),
-    ]
+def _people(runs: list[Run]) -> str:
+    kinds = {run.simulated for run in runs}
+    if kinds == {True, False}:
+        return "simulated and real people"
+    count = sum(run.trials.table["subject"].nunique() for run in runs)
+    kind = "simulated " if kinds == {True} else ""
+    return f"{'a' if count == 1 else count} {kind}{'person' if count == 1 else 'people'}"
+
+
+def _entry(run: Run) -> Markup:
+    """A run in the table of contents, with its first headline."""
+    found = run.headline()
+    first: Content = f"{run.label(found[0])}: {words.sentence(found[0])}".replace(" %", "\u00a0%") if found else None
+    return tag("li", tag("a", run.recipe.name, href=f"#{run.key}"), " ", sections.badges(run), tag("p", first))
+
+
+def section(run: Run) -> Markup:
+    """One run."""
+    key = run.key
+    notes: Content = None
+    if run.trials.notes:
+        notes = tag("ul", [tag("li", note) for note in run.trials.notes], class_="caveats")
+    links = [tag("li", tag("a", title, href=f"#{key}-{name}")) for name, title, _ in SECTIONS]
+    return tag(
+        "article",
+        tag("h2", run.recipe.name, id=key),
+        tag("p", sections.badges(run), class_="badges"),
+        tag("p", run.recipe.description, class_="lead") if run.recipe.description else None,
+        tag("p", sections.summary(run)),
+        notes and [tag("h4", "To know of these data"), notes],
+        tag("nav", tag("ul", links), class_="local", aria_label=f"Sections of {run.recipe.name}"),
+        [
+            tag("section", tag("h3", title), content(run), id=f"{key}-{name}")
+            for name, title, content in SECTIONS
+        ],
+    )  # fmt: skip

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import yaml
+from safetensors import SafetensorError
 
 from phosphene.captions import SLOTS
 from phosphene.errors import PhospheneError
@@ -37,14 +38,19 @@ class Sample:
 class Run:
     """What a run folder says.
 
+    Parameters
+    ----------
+    folder : what `phosphene run` wrote.
+    key : identifies the run in its page.
+
     Raises
     ------
     PhospheneError
         If a file that every finished run has is missing or damaged.
     """
 
-    def __init__(self, folder: str | Path):
-        self.folder = Path(folder)
+    def __init__(self, folder: str | Path, key: str = "run"):
+        self.folder, self.key = Path(folder), key
         self.experiment = Experiment.open(folder)
         self.recipe = self.experiment.recipe
         if not (self.folder / "trials").is_dir():
@@ -54,6 +60,9 @@ class Run:
         self.scores_shuffled = self._table(shuffled.name) if shuffled.is_file() else None
         self.provenance: dict[str, Any] = self._json("provenance.json")
         self.dataset: dict[str, Any] = self._json("dataset.json")
+        self._decoded: dict[tuple[str, str, bool], tuple[pd.DataFrame, dict[str, np.ndarray]]] = {}
+        for fold in self.folds:
+            self.decoded(fold)
 
     def _table(self, name: str) -> pd.DataFrame:
         path = self.folder / name
@@ -80,6 +89,20 @@ class Run:
     @property
     def folds(self) -> list[Fold]:
         return self.experiment.folds
+
+    def decoded(self, fold: Fold, twin: bool = False) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+        """The test samples' table and what was decoded from them, `head.<name>`: (n_samples, dim)."""
+        key = (fold.subject, fold.name, twin)
+        if key not in self._decoded:
+            try:
+                table, tensors = self.experiment.decoded(fold, twin)
+            except (SafetensorError, OSError, ValueError) as error:
+                if isinstance(error, PhospheneError):
+                    raise
+                folder, line = self.experiment.folder(fold, twin) / "decoded", " ".join(str(error).split())
+                raise PhospheneError(f"{folder} cannot be read ({line}): remove it and run again") from None
+            self._decoded[key] = table, {k: v.numpy() for k, v in tensors.items() if k.startswith("head.")}
+        return self._decoded[key]
 
     @cached_property
     def test(self) -> np.ndarray:
@@ -133,6 +156,14 @@ class Run:
         return [str(c) for c in given or sorted(self.trials.table["concept"][self.test].unique())]
 
     @cached_property
+    def simulation(self) -> dict[str, Any]:
+        """Arguments of `phosphene simulate` that made the study, where it still lies at its place."""
+        path = Path(str(self.recipe.dataset.get("root", ""))) / "dataset.json"
+        if not self.simulated or not path.is_file():
+            return {}
+        return dict(read_json(path).get("parameters", {}))
+
+    @cached_property
     def log(self) -> pd.DataFrame:
         """(epochs) rows of `log.jsonl` that have a loss; a line cut off by a stop is passed over."""
         path, rows = self.folder / "log.jsonl", []
@@ -171,8 +202,8 @@ class Run:
         try:
             gallery, truth = self.experiment.gallery(fold)
             space = self.experiment.method(fold).targets()["image"]
-            _, tensors = self.experiment.decoded(fold, twin)
-            return cosine(tensors["head.image"].numpy(), space.table(gallery).vectors.numpy()), truth
+            _, tensors = self.decoded(fold, twin)
+            return cosine(tensors["head.image"], space.table(gallery).vectors.numpy()), truth
         except (PhospheneError, KeyError, OSError):
             return None
 
@@ -192,11 +223,11 @@ class Run:
         """Every test sample, fold by fold."""
         found: list[Sample] = []
         for fold in self.folds:
-            table, tensors = self.experiment.decoded(fold)
+            table, tensors = self.decoded(fold)
             retrieved = self._retrieved(fold)
             scores = np.full(len(table), np.nan)
             if "concept" in self.heads and tensors["head.concept"].shape[1] == 2:
-                p = tensors["head.concept"].numpy().astype(float).clip(1e-9, 1)
+                p = tensors["head.concept"].astype(float).clip(1e-9, 1)
                 scores = np.log(p[:, 1] / p[:, 0])
             for i, (_, seen) in enumerate(table.iterrows()):
                 found.append(Sample(fold, i, seen, retrieved[i] if i < len(retrieved) else [], score=float(scores[i])))
@@ -227,7 +258,7 @@ class Run:
             except (PhospheneError, KeyError, OSError, AttributeError):
                 return
             for sample in chosen:
-                decoded = self.experiment.decoded(sample.fold)[1]["head.image"][sample.row : sample.row + 1].numpy()
+                decoded = self.decoded(sample.fold)[1]["head.image"][[sample.row]]
                 best = str(texts[int(cosine(decoded, vectors)[0].argmax())])
                 true = str(stimuli.loc[sample.seen["stimulus"], slot.name])
                 sample.captions += ((slot.level, best, true),)
@@ -236,10 +267,27 @@ class Run:
         """The recipe as it was run."""
         return yaml.safe_dump(self.recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
+    def goodness(self, sample: Sample) -> float:
+        """Larger for a sample that was read better: above 0 if rightly, where concepts are decided."""
+        if self.retrieves:
+            return -sample.place
+        if len(self.concepts) == 2:
+            return sample.score if sample.seen["concept"] == self.concepts[1] else -sample.score
+        first = sample.retrieved[0][0] if sample.retrieved else ""
+        stimuli = self.trials.stimuli
+        right = first in stimuli.index and stimuli.loc[first, "concept"] == sample.seen["concept"]
+        return 1.0 if right else -1.0
 
-def spread(samples: list[Sample], n: int) -> list[Sample]:
-    """``n`` samples evenly spaced from the best read one to the worst, by place or by the true concept's log-odds."""
-    if len(samples) <= n:
-        return samples
-    at = np.linspace(0, len(samples) - 1, n).round().astype(int)
-    return [samples[i] for i in at]
+    def spread(self, n: int) -> list[Sample]:
+        """``n`` samples evenly spaced from the best read one to the worst; the first ones if nothing orders them."""
+        samples = self.samples
+        if self.retrieves and not self.places:
+            return samples[:n]
+        ordered = sorted(samples, key=self.goodness, reverse=True)
+        at = np.unique(np.linspace(0, len(ordered) - 1, min(n, len(ordered))).round().astype(int))
+        return [ordered[i] for i in at]
+
+    @cached_property
+    def reach(self) -> float:
+        """The largest decision score, either side."""
+        return max((abs(s.score) for s in self.samples if np.isfinite(s.score)), default=1.0)

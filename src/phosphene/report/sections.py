@@ -1,294 +1,246 @@
-"""The page's sections, each from one run folder. A part that a run does not have is left out."""
+"""The sections of a run, each from the run to its content; what a run lacks makes a section say so or vanish."""
 
 import json
-from typing import Any
+import math
 
 import numpy as np
 import pandas as pd
-import yaml
-from PIL import Image
 
-from phosphene.captions import SLOTS
-from phosphene.errors import PhospheneError
-from phosphene.evaluation.protocols import Fold
-from phosphene.experiment import Experiment
-from phosphene.files import read_json
+from phosphene.evaluation.classification import auc_by_run, run_names
+from phosphene.registry import find
 from phosphene.report import figures, words
-from phosphene.report.html import Raw, figure, number, p_value, picture, table, tag
-from phosphene.targets.clip import open_picture
-from phosphene.trials import Trials
+from phosphene.report.markup import Content, Markup, details, drawing, table, tag
+from phosphene.report.run import Run
 
-SHOWN = 14  # trials on the page
+MAPPED = 16  # fewest channels from which a map of the head is drawn
 
 
-def head(e: Experiment) -> list[Raw]:
-    """What was run, and what must be known before any number is read."""
-    facts, trials, protocol = _json(e, "dataset.json"), e.trials, e.protocol
-    subjects = trials.table["subject"].nunique()
-    stamps = []
-    if facts.get("simulated"):
-        stamps.append("simulated EEG")
-    if "mini" in (e.recipe.method.get("backbone"), (e.recipe.generator or {}).get("backbone")):
-        stamps.append("backbone mini: a stand-in, never a result about people")
-    if facts.get("design") == "block":
-        stamps.append("block design: class and time are confounded")
-    sentence = (
-        f"{len(trials):,} trials of {subjects} subject{'s' * (subjects > 1)}, {trials.n_chans} channels, "
-        f"{1e3 * trials.times[0]:.0f} to {1e3 * trials.times[-1]:.0f} ms at {trials.signal.sfreq:g} Hz; "
-        f"dataset {facts.get('name', '')}, method {e.recipe.method['name']}, protocol {protocol.hash}, "
-        f"seed {protocol.seed}."
+def badges(run: Run) -> list[Content]:
+    """What must be known before any number is read."""
+    kind = "simulated EEG" if run.simulated else "recorded EEG"
+    stamps: list[Content] = [tag("span", kind, class_="badge sim" if run.simulated else "badge real")]
+    if run.mini:
+        stamps.append(tag("span", "mini backbone: a stand-in, never a result", class_="badge warn"))
+    if run.dataset.get("design") == "block":
+        stamps.append(tag("span", "block design: drift alone can tell concepts", class_="badge warn"))
+    return stamps
+
+
+def summary(run: Run) -> str:
+    """What was run, in one sentence."""
+    trials, recipe = run.trials, run.recipe
+    subjects = sorted(trials.table["subject"].unique())
+    who = f"{len(subjects)} subject{'s' if len(subjects) > 1 else ''}"
+    named = f" ({', '.join(subjects[:8])}{', …' if len(subjects) > 8 else ''})"
+    encoder = f" with encoder '{recipe.method['encoder']}'" if "encoder" in recipe.method else ""
+    return (
+        f"{'Simulated' if run.simulated else 'Recorded'} EEG of {who}{named} from dataset "
+        f"'{run.dataset.get('name', recipe.dataset['name'])}': {len(trials):,} trials, {trials.n_chans} channels at "
+        f"{trials.signal.sfreq:g} Hz, of which {int(run.test.sum()):,} were tested; method "
+        f"'{recipe.method['name']}'{encoder}; protocol {recipe.protocol.split.replace('_', ' ')} "
+        f"({recipe.protocol.hash}), seed {recipe.protocol.seed}."
     )
-    notes = [tag("li", note) for note in trials.notes]
-    return [
-        tag("p", e.recipe.description or e.recipe.name, cls="lead"),
-        tag("p", *(tag("span", s, cls="stamp") for s in stamps)),
-        tag("p", sentence),
-        *([tag("h3", "Know this first"), tag("ul", *notes)] if notes else []),
-    ]
 
 
-def cards(e: Experiment, scores: pd.DataFrame) -> list[Raw]:
-    """Headline scores, each with its controls."""
-    found = []
-    for _, row in words.leading(scores).iterrows():
-        verdict = words.verdict(row)
-        found.append(
+def headline(run: Run) -> list[Content]:
+    """The few scores that matter, each with its control and the verdict of the rule."""
+    cards = []
+    for row in run.headline():
+        kind = words.words(row["metric"]).kind
+        grade, verdict = words.verdict(row, run.twin(row))
+        control = [f"95 % interval {words.interval(row, kind)}{' %' if kind == 'share' else ''}"]
+        facts: list[Content] = [tag("span", f"chance {words.amount(row['chance'], kind)}")]
+        if math.isfinite(row["shuffled"]):
+            facts.append(tag("span", f"shuffled twin {words.amount(row['shuffled'], kind)}"))
+        facts.append(tag("span", words.p_value(row["p"])))
+        cards.append(
             tag(
                 "div",
-                tag("span", words.title(row["metric"], words.gallery_size(e, row["metric"])), f", {_who(row)}"),
-                tag("b", number(row["value"])),
-                tag("span", verdict, cls="above" if verdict == "above chance" else "not"),
-                Raw("<br>"),
-                tag(
-                    "small",
-                    f"95 % {number(row['ci_low'])} to {number(row['ci_high'])}; chance {number(row['chance'])}; "
-                    f"shuffled twin {number(row['shuffled'])}; {p_value(row['p'])}; n = {row['n']}",
-                ),
-                cls="card",
+                tag("p", run.label(row), class_="asked"),
+                tag("p", tag("strong", words.amount(row["value"], kind)), " ", tag("span", *control), class_="value"),
+                tag("p", facts, class_="controls"),
+                tag("p", verdict, class_=f"verdict {grade}"),
+                class_="card",
             )
         )
-    return [tag("div", *found, cls="cards")]
-
-
-def seen_and_read(e: Experiment) -> list[Raw]:
-    """Test trials with what was found and drawn for them, chosen by a rule and not by their looks."""
-    fold = e.folds[0]
-    _, tensors = e.decoded(fold)
-    return _pictures(e, fold, tensors) if "head.image" in tensors else _decisions(e)
-
-
-def _pictures(e: Experiment, fold: Fold, tensors: dict[str, Any]) -> list[Raw]:
-    retrieved, stimuli = e.retrieve(fold), e.trials.stimuli
-    place = _places(e, fold, tensors)
-    rows = np.argsort(place, kind="stable")[np.linspace(0, len(place) - 1, min(SHOWN, len(place))).round().astype(int)]
-    drawn = e.recipe.generator is not None
-    captions = _captions(e, tensors)
-    columns = ["place", "seen", "nearest five in the gallery", *(["drawn from EEG"] if drawn else [])]
-    columns += ["drawn from the twin"] if drawn and True in e.twins else []
-    columns += ["captions read"] if captions else []
-    body = []
-    for i in rows:
-        stimulus = retrieved["stimulus"][i]
-        five = []
-        for k in range(1, 6):
-            if f"picture_{k}" not in retrieved:
-                break
-            name, hit = retrieved[f"picture_{k}"][i], retrieved[f"picture_{k}"][i] == stimulus
-            alt = f"{stimuli['concept'][name]}{', the true picture' if hit else ''}"
-            five.append(picture(open_picture(stimuli["image"][name]), alt, "px small true" if hit else "px small"))
-        cells = [
-            int(place[i]),
-            _cell(
-                open_picture(stimuli["image"][stimulus]),
-                f"seen: {stimuli['concept'][stimulus]}",
-                stimuli["concept"][stimulus],
-            ),
-            tag("td", *(Raw(f"{p} ") for p in five), cls="pic", style="white-space:nowrap"),
-        ]
-        for twin in (False, True) if drawn else ():
-            if twin in e.twins:
-                cells.append(
-                    _cell(
-                        open_picture(e.picture(fold, int(i), twin=twin)),
-                        "drawn from the twin" if twin else "drawn from EEG",
-                    )
-                )
-        if captions:
-            lines = []
-            for slot, read in captions.items():
-                right = read[i] == stimuli[slot][stimulus]
-                lines += [
-                    tag("span", ("✓ " if right else "✗ ") + read[i], cls="above" if right else "not"),
-                    Raw("<br>"),
-                ]
-            cells.append(tag("td", *lines))
-        body.append(cells)
     rule = (
-        f"{len(rows)} of {len(place)} test pictures of subject {fold.subject}, evenly spaced from the best to the worst place of "
-        "the true picture: not a selection of successes. One drawing each; no best of several. Green frame: the true picture. "
-        "The twin was trained on EEG and pictures paired at random, and draws with the same noise."
+        f"The verdicts follow a rule: above chance means p < {words.ALPHA:g} and an interval that leaves chance out; a "
+        f"twin is at chance if its own p is at least {words.ALPHA:g} or, where it is the mean of many shuffles, if it "
+        f"lies within {words.TWIN_MARGIN:g} of chance."
+    )
+    return [tag("div", cards, class_="cards"), tag("p", rule, class_="note")] if cards else ["No headline score."]
+
+
+def scores(run: Run) -> list[Content]:
+    """Every score, with a chart of value, interval, chance and twin in its row."""
+    several = run.scores["subject"].nunique() > 1
+    head: list[Content] = ["Score", "Value", "95 % interval", "Chance", "Shuffled twin", "p", "n", _scale()]
+    parts: list[Content] = []
+    for group in words.GROUPS:
+        rows = [row for _, row in run.scores.iterrows() if words.words(row["metric"]).group == group]
+        if not rows:
+            continue
+        lines = []
+        for row in rows:
+            what = words.words(row["metric"])
+            name: list[Content] = [tag("span", what.title, title=what.meaning, class_="term")]
+            name += [f", subject {row['subject']}" if row["subject"] != "all" else ", all subjects"] if several else []
+            p = words.p_value(row["p"]).removeprefix("p ").removeprefix("= ")
+            lines.append([
+                name, words.amount(row["value"], what.kind), words.interval(row, what.kind),
+                words.amount(row["chance"], what.kind), words.amount(row["shuffled"], what.kind), p, f"{row['n']:g}",
+                _dots(row, run.gallery_size if what.kind == "rank" else None),
+            ])  # fmt: skip
+        backbones = sorted({row["backbone"] for row in rows if row["backbone"]})
+        rests = f" · rests on {', '.join(backbones)}" if backbones else ""
+        parts.append(table(head, lines, [tag("b", group), rests], class_="scores"))
+    metrics = {words.words(m).title: words.words(m).meaning for m in run.scores["metric"]}
+    legend = tag(
+        "p", _key("value"), " value with its interval   ", _key("twin"), " shuffled twin   ", _key("chance"),
+        " chance. Shares run from 0 to 100 %, AUC from 0 to 1, ranks from 1 to the size of the gallery.", class_="note",
     )  # fmt: skip
-    return [tag("p", rule, cls="note"), table(columns, body, numeric=(0,))]
+    terms = details("What each score means", tag("dl", [[tag("dt", k), tag("dd", v)] for k, v in metrics.items()]))
+    return [legend, *parts, terms, *_spread(run)]
 
 
-def _places(e: Experiment, fold: Fold, tensors: dict[str, Any]) -> np.ndarray:
-    from phosphene.evaluation import retrieval
-
-    gallery, truth = e.gallery(fold)
-    vectors = e.method(fold).targets()["image"].table(gallery).vectors.numpy()
-    similarity = retrieval.cosine(tensors["head.image"].numpy(), vectors)
-    return retrieval.median_rank(retrieval.ranks(similarity).of(truth))
+def _scale() -> Markup:
+    return tag("span", tag("span", "0"), tag("span", "½"), tag("span", "1"), class_="scale")
 
 
-def _captions(e: Experiment, tensors: dict[str, Any]) -> dict[str, np.ndarray]:
-    """Slot -> the nearest caption of each trial."""
-    from phosphene.evaluation import retrieval
-
-    space, found = e.method().targets()["image"], {}
-    for slot in SLOTS:
-        if slot.name in e.trials.stimuli and hasattr(space, "texts"):
-            every = np.unique(e.trials.stimuli[slot.name].to_numpy(str))
-            similarity = retrieval.cosine(tensors["head.image"].numpy(), space.texts(list(every)).numpy())
-            found[slot.name] = every[similarity.argmax(1)]
-    return found
+def _key(kind: str) -> Markup:
+    shape = (
+        tag("line", x1=6, y1=1, x2=6, y2=11, class_=kind)
+        if kind == "chance"
+        else tag("circle", cx=6, cy=6, r=4, class_=kind)
+    )
+    return tag("svg", shape, viewBox="0 0 12 12", width=12, height=12, role="img", aria_label=kind)
 
 
-def _decisions(e: Experiment) -> list[Raw]:
-    """Where only the concept is read: evenly spaced trials of all folds, by the decoder's certainty for what was seen."""
-    parts = []
-    for fold in e.folds:
-        retrieved, (_, tensors) = e.retrieve(fold, k=1), e.decoded(fold)
-        concepts = e.method(fold).config["concepts"]
-        p = tensors["head.concept"].numpy()
-        own = [concepts.index(c) for c in retrieved["concept"]]
-        parts.append(retrieved.assign(p=p[np.arange(len(p)), own], read=[concepts[j] for j in p.argmax(1)]))
-    trials = pd.concat(parts, ignore_index=True).sort_values("p", ascending=False, kind="stable")
-    rows = trials.iloc[np.linspace(0, len(trials) - 1, min(SHOWN, len(trials))).round().astype(int)]
-    stimuli = e.trials.stimuli
-    body = [
-        [
-            f"subject {r['subject']}, run {r['run']}, {float(r['onset']):.1f} s", r["concept"],
-            tag("span", ("✓ " if r["read"] == r["concept"] else "✗ ") + r["read"], cls="above" if r["read"] == r["concept"] else "not"),
-            _cell(open_picture(stimuli["image"][r["picture_1"]]), f"retrieved: {r['picture_1']}", r["picture_1"]),
-            f"{r['p']:.2f}",
-        ]
-        for _, r in rows.iterrows()
-    ]  # fmt: skip
-    rule = (
-        f"{len(rows)} of {len(trials)} single trials, evenly spaced from the most to the least probability given to what was seen: "
-        "not a selection of successes. Every picture stands for its concept alone: which of a concept's pictures is "
-        "retrieved means nothing here."
-    )  # fmt: skip
+def _dots(row: pd.Series, n_gallery: int | None) -> Markup:
+    def x(value: float) -> str:
+        share = (value - 1) / max(1, n_gallery - 1) if n_gallery else value
+        return f"{5 + 190 * min(1.0, max(0.0, share)):.1f}"
+
+    known = {k: float(row[k]) for k in ("value", "ci_low", "ci_high", "chance", "shuffled") if math.isfinite(row[k])}
+    shapes: list[Content] = [tag("line", x1=5, y1=10, x2=195, y2=10, class_="axis")]
+    if "chance" in known:
+        shapes.append(tag("line", x1=x(known["chance"]), y1=3, x2=x(known["chance"]), y2=17, class_="chance"))
+    if "ci_low" in known and "ci_high" in known:
+        shapes.append(tag("line", x1=x(known["ci_low"]), y1=10, x2=x(known["ci_high"]), y2=10, class_="interval"))
+    if "shuffled" in known:
+        shapes.append(tag("circle", cx=x(known["shuffled"]), cy=10, r=4, class_="twin"))
+    shapes.append(tag("circle", cx=x(known.get("value", 0.0)), cy=10, r=4.5, class_="value"))
+    alt = ", ".join(f"{name.replace('ci_', 'interval ')} {value:.3g}" for name, value in known.items())
+    return tag("svg", shapes, viewBox="0 0 200 20", width=200, height=20, role="img", aria_label=alt)
+
+
+def _spread(run: Run) -> list[Content]:
+    """How the samples lie behind the scores."""
+    if run.places:
+        found = figures.cumulative_ranks(run.places, run.gallery_size)
+        caption = "How many of the pictures seen are among the first k retrieved, for every k."
+        return [drawing(found, f"{run.key}-ranks", "share of pictures found against k, EEG, twin and chance", caption)]
+    if run.retrieves or len(run.concepts) != 2:
+        return []
+    score = np.array([s.score for s in run.samples])
+    labels = np.array([int(s.seen["concept"] == run.concepts[1]) for s in run.samples])
+    names = run_names(pd.DataFrame([s.seen for s in run.samples]).reset_index(drop=True))
+    by_run = auc_by_run(labels, score, names).dropna() if 0 < labels.sum() < len(labels) else None
+    few = by_run is None or len(by_run) < 2
+    caption = "Scores of held-out trials by what was seen."
+    if not few:
+        caption += " Right: the AUC within each left-out run; dashed is chance."
+    found = figures.decisions(score, labels, run.concepts, None if few else by_run)
     return [
-        tag("p", rule, cls="note"),
-        table(["trial", "seen", "read", "retrieved", "probability"], body, numeric=(4,)),
+        drawing(
+            found, f"{run.key}-decisions", "histograms of decision scores by category, and AUC of each run", caption
+        )
     ]
 
 
-def all_scores(scores: pd.DataFrame) -> list[Raw]:
-    """Every score beside its controls."""
-    single = scores[scores["subject"] == ("all" if (scores["subject"] == "all").any() else scores["subject"].iloc[0])]
-    body = [
-        [
-            tag("td", tag("span", r["metric"], title=words.MEANING.get(r["metric"], "")), Raw("<br>"),
-                tag("small", words.MEANING.get(r["metric"], ""), style="white-space:normal")),
-            _who(r), number(r["value"]), f"{number(r['ci_low'])} to {number(r['ci_high'])}", number(r["chance"]),
-            number(r["shuffled"]), p_value(r["p"]), r["n"], r["backbone"] if isinstance(r["backbone"], str) else "",
-        ]
-        for _, r in scores.iterrows()
-    ]  # fmt: skip
-    columns = ["metric", "subject", "value", "95 % interval", "chance", "shuffled twin", "p", "n", "rests on"]
-    chart = figure(
-        figures.scores(single), "scores with intervals, chance and twin", "Scores between 0 and 1, with their controls."
-    )
-    return [chart, table(columns, body, numeric=(2, 3, 4, 5, 6, 7))]
-
-
-def trust(e: Experiment) -> list[Raw]:
-    """Protocol in words, overlaps of the split, and what the controls are."""
-    p = e.protocol
-    split = {"given": "the dataset's own training and test part"}.get(p.split, p.split.replace("_", " "))
-    repeats = {0: "all repeats of a picture averaged", 1: "single trials"}
-    lines = [
-        f"Split: {split}; {'a model for each subject' if p.subjects == 'within' else 'one model for all subjects'}.",
-        f"A training sample: {repeats.get(p.average_train, f'{p.average_train} repeats averaged')}; "
-        f"a test sample: {repeats.get(p.average_test, f'{p.average_test} repeats averaged')}.",
-        f"Epoch chosen by {'the validation part: whole ' + p.val_by + 's held out of training' if p.select_on == 'val' and p.val_fraction else 'nothing: the last one is taken'}. "
-        "Test trials select nothing.",
-        f"Whitening: {e.recipe.whitening or 'none'}" + ("; fitted on training trials of each session." if e.recipe.whitening else "."),
-        "Intervals: bootstrap over whole concepts (over trials within run and class for two-class scores). "
-        "p: random pairings of trials and pictures (labels shuffled within run, every fold trained again, for two-class scores).",
-        "Shuffled twin: the whole pipeline trained on EEG and pictures paired at random. A leak would lift it above chance.",
-    ]  # fmt: skip
-    overlaps = _json(e, "provenance.json").get("overlaps", {})
-    parts = [tag("ul", *(tag("li", line) for line in lines))]
-    if overlaps:
-        frame = pd.DataFrame(overlaps).T
-        total = {f"{f.subject}-{f.name}": int(f.test.sum()) for f in e.folds}
-        rows = [
-            [name, total.get(name, ""), *map(int, row)] for name, row in zip(frame.index, frame.to_numpy(), strict=True)
-        ]
-        columns = ["fold", "test trials", *(f"share their {c} with training" for c in frame.columns)]
-        parts += [
-            tag("h3", "What test trials share with training"),
-            table(columns, rows, numeric=tuple(range(1, len(columns)))),
-            tag("p", "Shared subject, session and run are expected within a subject whose trials are randomly intermixed. A shared "
-                "stimulus or concept means that the score is not about unseen ones.", cls="note"),
-        ]  # fmt: skip
+def signal(run: Run) -> list[Content]:
+    """The averaged response: a plausible one is the first check of any recording."""
+    trials, test = run.trials, run.test
+    mean, _, n = figures.mean_and_error(trials, test)
+    following = _following(run)
+    overlap = ""
+    if following < trials.times[-1]:
+        overlap = (
+            f"A new picture came every {1e3 * following:.0f} ms (median), so responses to successive pictures overlap."
+        )
+    parts: list[Content] = []
+    if trials.n_chans >= MAPPED:
+        positions = trials.signal.positions
+        front = None if positions is None else np.array(positions)[:, 1] > np.median(np.array(positions)[:, 1])
+        peaks = figures.field_power_peaks(mean, trials.times, following)
+        parts.append(drawing(
+            figures.butterfly(mean, trials.times, peaks, front, following), f"{run.key}-erp",
+            "average response of every channel over time, with global field power",
+            f"Mean of {n:,} test trials at each of {trials.n_chans} channels, not whitened. {overlap}",
+        ))  # fmt: skip
+        if positions is not None and peaks:
+            try:
+                maps = figures.topographies(mean, trials, peaks)
+            except (ValueError, RuntimeError) as error:
+                parts.append(tag("p", f"No maps of the head: {error}", class_="note"))
+            else:
+                parts.append(drawing(
+                    maps, f"{run.key}-maps", "maps of the head at the peaks of the global field power",
+                    "The same mean over the head, at the highest peaks of the global field power; nose up.",
+                ))  # fmt: skip
+    if len(run.concepts) <= 4 and len(run.concepts) > 1:
+        names = trials.signal.ch_names
+        shown = names if trials.n_chans <= 8 else [names[i] for i in np.argsort(-mean.std(axis=1))[:4]]
+        parts.append(drawing(
+            figures.by_concept(trials, test, run.concepts, shown), f"{run.key}-concepts",
+            "average response to each category with its 95 % band",
+            f"Mean response to each category with its 95 % band over trials (the count in brackets). {overlap}",
+        ))  # fmt: skip
+    if not parts:
+        parts.append(drawing(
+            figures.butterfly(mean, trials.times, [], None, following), f"{run.key}-erp",
+            "average response of every channel", f"Mean of {n:,} test trials at each channel, not whitened. {overlap}",
+        ))  # fmt: skip
     return parts
 
 
-def signal(e: Experiment) -> list[Raw]:
-    """The evoked response in volts, before whitening."""
-    trials = Trials.load(e.out / "trials")
-    used = trials.select(np.any([f.test for f in e.folds], axis=0))
-    drawn, maps = figures.evoked(used)
-    caption = (
-        "Mean over test trials: every channel (blue), global field power (black), and the scalp at its peaks."
-        if maps
-        else "Mean of each concept over test trials, with its 95 % band (1.96 standard errors)."
-    )
-    return [figure(drawn, "evoked response", caption)]
+def _following(run: Run) -> float:
+    """When the next picture came after one, s: the median; infinity if onsets do not tell."""
+    gaps = run.trials.table.sort_values("onset").groupby(["subject", "session", "run"])["onset"].diff()
+    return float(gaps[gaps > 0].median()) if (gaps > 0).any() else math.inf
 
 
-def training(e: Experiment) -> list[Raw]:
-    path = e.out / "log.jsonl"
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
-    log = pd.DataFrame([row for row in rows if "loss" in row])
-    if len(log) == 0:
-        return []
-    return [
-        tag("h3", "Training"),
-        figure(figures.training(log), "losses over epochs", f"Losses of fold {log['fold'][0]}."),
+def training(run: Run) -> list[Content]:
+    """Loss curves."""
+    if run.log.empty:
+        solved = (run.folder / "log.jsonl").is_file()
+        return [tag("p", "Solved in closed form: there is no curve to show." if solved else "No log was kept.")]
+    caption = "Loss of each epoch. The twin learns its training pairs too, but nothing that holds for validation."
+    if not run.log["fold"].str.endswith("-shuffled").any():
+        caption = "Loss of each epoch."
+    return [drawing(figures.losses(run.log), f"{run.key}-losses", "training and validation loss by epoch", caption)]
+
+
+def reproduce(run: Run) -> list[Content]:
+    """Commands, recipe and provenance."""
+    commands = ["phosphene run config.yaml --out runs/again"]
+    parameters = run.simulation
+    if parameters:
+        options = {"format" if k == "fmt" else k.replace("_", "-"): v for k, v in parameters.items() if k != "size"}
+        flags = " ".join(f"--{k} {v}" for k, v in options.items())
+        commands = [f"phosphene simulate --out study {flags}", f"{commands[0]} --set dataset.root=study"]
+    git = run.provenance.get("git")
+    intro = f"The recipe below is config.yaml of the run folder{f'; the source was at revision {git}' if git else ''}."
+    parts: list[Content] = [
+        tag("p", intro),
+        tag("pre", "\n".join(commands)),
+        details("Recipe", tag("pre", run.config())),
     ]
-
-
-def reproduce(e: Experiment) -> list[Raw]:
-    """The recipe and the provenance, whole."""
-    facts = _json(e, "dataset.json")
-    command = f"phosphene run {e.out.name}/config.yaml --out runs/again"
-    config = yaml.safe_dump(e.recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    record = {k: v for k, v in _json(e, "provenance.json").items() if k != "overlaps"}
-    return [
-        tag("pre", command),
-        tag(
-            "p", f"Data: {facts.get('citation', '')} Licence: {facts.get('licence', '')}. Method: {e.method().citation}"
-        ),
-        tag("details", tag("summary", "Recipe"), tag("pre", config)),
-        tag("details", tag("summary", "Provenance"), tag("pre", json.dumps(record, indent=2))),
-    ]
-
-
-def _json(e: Experiment, name: str) -> dict[str, Any]:
-    try:
-        return dict(read_json(e.out / name))
-    except PhospheneError:
-        return {}
-
-
-def _who(row: pd.Series) -> str:
-    return "all subjects" if row["subject"] == "all" else f"subject {row['subject']}"
-
-
-def _cell(image: Image.Image, alt: str, below: str = "") -> Raw:
-    return tag("td", picture(image, alt), *([tag("small", below)] if below else []), cls="pic")
+    if run.provenance:
+        record = json.dumps(run.provenance, indent=2, ensure_ascii=False)
+        parts.append(details("Provenance: versions, hashes, overlaps", tag("pre", record)))
+    if run.dataset:
+        facts = {**run.dataset, "method": getattr(find("method", run.recipe.method["name"]), "citation", "")}
+        lines = [[tag("dt", k), tag("dd", str(v))] for k, v in facts.items() if v != ""]
+        parts.append(details("Data and method: licence and citation", tag("dl", lines)))
+    return parts

@@ -28,20 +28,59 @@ _PICTURES, _CAPTIONS, _DRAWN, _CLASSES = (
 GROUPS = (_PICTURES, _CAPTIONS, _DRAWN, _CLASSES, "Other scores")
 
 _PATTERNS: tuple[tuple[str, Words], ...] = (
-    (r"image_top1", Words(_PICTURES, "Top-1 picture", "how often the picture seen is the most similar one of the gallery")),
-    (r"image_top(\d+)", Words(_PICTURES, "Top-{0} picture", "how often the picture seen is among the {0} most similar")),
-    (r"image_map", Words(_PICTURES, "Mean reciprocal rank", "mean of 1 / place of the picture seen; with one right answer this is the mean average precision")),
-    (r"image_median_rank", Words(_PICTURES, "Median rank", "place of the picture seen in the ordered gallery; 1 is best, so lower is better", "rank")),
-    (r"image_top1_of_(\d+)", Words(_PICTURES, "1 of {0}", "how often the picture seen comes first among itself and {1} others drawn from the gallery")),
-    (r"concept_top1", Words(_PICTURES, "Top-1 concept", "how often the concept seen is nearest, a concept being the mean of its pictures")),
-    (r"within_concept_top1", Words(_PICTURES, "Top-1 within the concept", "how often the picture seen comes first among the pictures of its own concept: what is read beyond the concept")),
-    (r"caption_(\w+)_top(\d+)", Words(_CAPTIONS, "Top-{1} caption, {0}", "how often the caption of the picture seen is among the {1} nearest of all distinct captions at the {0} level")),
-    (r"drawn_2way", Words(_DRAWN, "2-way identification", "how often a drawing resembles the picture seen more than another test picture, in the backbone's image space")),
-    (r"drawn_(\w+)", Words(_DRAWN, "Right {0}", "how often an independently trained classifier sees the true {0} in the drawing")),
-    (r"auc", Words(_CLASSES, "AUC within runs", "chance that a trial of the second category scores higher than one of the first in the same run; 0.5 is guessing", "auc")),
-    (r"auc_pooled", Words(_CLASSES, "AUC over all trials", "the same, over pairs of trials of all runs", "auc")),
-    (r"balanced_accuracy", Words(_CLASSES, "Balanced accuracy", "share decided rightly, averaged over the two categories")),
-)  # fmt: skip
+    (
+        r"image_top1",
+        Words(_PICTURES, "Top-1 picture", "how often the picture seen is the most similar one of the gallery"),
+    ),
+    (
+        r"image_top(\d+)",
+        Words(_PICTURES, "Top-{0} picture", "how often the picture seen is among the {0} most similar of the gallery"),
+    ),
+    (
+        r"image_map",
+        Words(_PICTURES, "Mean reciprocal rank", "mean of 1 / place of the picture seen: mean average precision"),
+    ),
+    (
+        r"image_median_rank",
+        Words(_PICTURES, "Median rank", "place of the picture seen in the ordered gallery; lower is better", "rank"),
+    ),
+    (
+        r"image_top1_of_(\d+)",
+        Words(_PICTURES, "1 of {0}", "how often the picture seen comes first among itself and {1} others, at random"),
+    ),
+    (
+        r"concept_top1",
+        Words(_PICTURES, "Top-1 concept", "how often the concept seen is nearest, as the mean of its pictures"),
+    ),
+    (
+        r"within_concept_top1",
+        Words(_PICTURES, "Top-1 within the concept", "the same among pictures of one concept: what is read beyond it"),
+    ),
+    (
+        r"caption_(\w+)_top(\d+)",
+        Words(_CAPTIONS, "{0}, top-{1}", "how often the true caption is among the {1} nearest of all at the {0} level"),
+    ),
+    (
+        r"drawn_2way",
+        Words(_DRAWN, "2-way identification", "how often a drawing is nearer to the picture seen than to another one"),
+    ),
+    (
+        r"drawn_(\w+)",
+        Words(_DRAWN, "Right {0}", "how often a separately trained classifier sees the true {0} in the drawing"),
+    ),
+    (
+        r"auc",
+        Words(_CLASSES, "AUC within runs", "how often, of two trials of a run, the right one scores higher", "auc"),
+    ),
+    (
+        r"auc_pooled",
+        Words(_CLASSES, "AUC over all trials", "the same for pairs of trials from any runs", "auc"),
+    ),
+    (
+        r"balanced_accuracy",
+        Words(_CLASSES, "Balanced accuracy", "share decided rightly, averaged over the two categories"),
+    ),
+)
 
 HEADLINE = (
     "image_top1", "image_top5", "concept_top1", "caption_object_top1", "drawn_2way", "drawn_object", "auc",

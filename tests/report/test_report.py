@@ -1,0 +1,365 @@
+"""The page of a run: known figures appear, nothing is injected, nothing is fetched, and what is missing is said."""
+
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from PIL import Image
+from safetensors.torch import save_file
+
+from phosphene.errors import PhospheneError
+from phosphene.evaluation.scores import COLUMNS
+from phosphene.experiment import Experiment
+from phosphene.methods.nice import NICE
+from phosphene.recipe import Recipe
+from phosphene.report import headline, words, write_report
+from phosphene.report.markup import render, tag
+from phosphene.report.run import Run
+from phosphene.simulate.brain import CHANNELS, montage
+from phosphene.simulate.scenes import COLOURS, OBJECTS, Scene, draw
+from phosphene.targets.clip import CLIPImage
+from phosphene.trials import Signal, Trials
+
+EVIL = "<script>alert('x')</script>"
+N_TEST, N_TRAIN, N_TIMES = 24, 12, 40
+SCORES = [
+    # metric, value, low, high, n, chance, shuffled, p
+    ("image_top1", 0.31, 0.25, 0.38, 24, 0.005, 0.005, 0.0005),
+    ("image_top5", 0.62, 0.5, 0.7, 24, 0.025, 0.03, 0.0005),
+    ("image_median_rank", 3.0, 2.0, 5.0, 24, 12.5, 12.0, 0.0005),
+    ("caption_object_top1", 0.05, 0.0, 0.1, 24, 0.03, 0.02, 0.4),
+    ("drawn_2way", 0.8, 0.7, 0.9, 24, 0.5, 0.49, 0.0005),
+]
+
+
+class Page(HTMLParser):
+    """The elements of a page, and whether they are closed in order."""
+
+    void = frozenset({"img", "br", "meta", "link"})
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, name, attributes):
+        self.elements.append((name, dict(attributes)))
+        if name not in self.void:
+            self.open.append(name)
+
+    def handle_startendtag(self, name, attributes):
+        self.elements.append((name, dict(attributes)))
+
+    def handle_endtag(self, name):
+        if name not in self.void:
+            assert self.open.pop() == name
+
+    def all(self, name, **wanted):
+        return [a for n, a in self.elements if n == name and all(a.get(k) == v for k, v in wanted.items())]
+
+
+def _write_scores(folder, rows, name="scores.csv"):
+    frame = pd.DataFrame(rows, columns=[*COLUMNS[:8]])
+    frame = frame.assign(subject="01", seed=0, protocol="abc", backbone="mini")
+    frame[list(COLUMNS)].to_csv(folder / name, index=False)
+
+
+@pytest.fixture(scope="module")
+def retrieval(tmp_path_factory):
+    """A run whose decoded vectors are the pictures' own plus noise, and whose twin's are another picture's."""
+    root = tmp_path_factory.mktemp("retrieval")
+    out, rng = root / "run", np.random.default_rng(0)
+    scenes = [Scene(OBJECTS[i % 16], list(COLOURS)[i % 10], "snow", "left", i // 16) for i in range(N_TEST + N_TRAIN)]
+    rows = []
+    for i, scene in enumerate(scenes):
+        path = root / f"p{i}.png"
+        draw(scene).save(path)
+        concept = EVIL if i == 0 else f"{scene.concept} {i}"
+        rows.append({"stimulus": f"s{i}", "image": str(path), "concept": concept, **scene.captions})
+    stimuli = pd.DataFrame(rows).set_index("stimulus")
+    names = np.repeat(stimuli.index, 2)
+    table = pd.DataFrame({"subject": "01", "stimulus": names, "onset": np.arange(len(names)) * 0.4})
+    table["split"] = np.where(np.arange(len(names)) < 2 * N_TEST, "test", "train")
+    signal = Signal(CHANNELS, 50.0, -0.1, tuple(map(tuple, montage().get_positions()["ch_pos"].values())))
+    wave = np.sin(np.arange(N_TIMES) / 4) * rng.standard_normal((63, 1))
+    eeg = 1e-6 * (wave + rng.standard_normal((len(names), 63, N_TIMES)))
+    notes = ["simulated EEG: a known model", f"watch {EVIL}"]
+    recipe = Recipe.read("demo", {"dataset.root": str(root), "window": None, "name": "made", "description": EVIL})
+    experiment = Experiment(recipe, out)
+    out.mkdir()
+    (out / "config.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
+    Trials(eeg.astype(np.float32), table, stimuli, signal, notes).save(out / "trials")
+    facts = {"name": "synthetic", "licence": "CC0", "citation": "none", "design": "rapid", "simulated": True}
+    (out / "dataset.json").write_text(json.dumps(facts))
+    overlaps = {"01-test": experiment.overlaps()["01-test"]}
+    record = {"overlaps": overlaps, "git": "abc123", "backbones": {"mini": "x"}, "packages": {"torch": "2"}}
+    (out / "provenance.json").write_text(json.dumps(record))
+    (fold,) = experiment.folds
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PHOSPHENE_CACHE", str(root / "cache"))
+        vectors = CLIPImage("mini").table(stimuli[:N_TEST]).vectors
+    test = experiment.protocol.samples(experiment.trials.select(fold.test), "test")
+    log = []
+    for twin in (False, True):
+        folder = experiment.folder(fold, twin)
+        NICE(63, N_TIMES, 50.0, encoder="projection").save(folder / "model")
+        (folder / "decoded").mkdir()
+        near = vectors + 0.02 * vectors.std() * torch.from_numpy(rng.standard_normal(vectors.shape)).float()
+        heads = {"head.image": (near if not twin else near.roll(7, 0)).contiguous()}
+        save_file(heads, folder / "decoded/decoded.safetensors")
+        test.table.to_csv(folder / "decoded/table.csv", index=False)
+        log += [{"fold": folder.name, "stage": "align", "epoch": e, "loss": 3 / e, "val_loss": 3.5 / e} for e in (1, 2)]
+        for i in range(N_TEST):
+            path = experiment.picture(fold, i, twin=twin)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (64, 64), (10 * i, 100, 250 * twin)).save(path)
+    experiment.retrieve(fold).to_csv(experiment.folder(fold) / "retrieved.csv", index=False)
+    (out / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in log) + '{"cut off')
+    _write_scores(out, SCORES)
+    _write_scores(out, [(m, s, s, s, n, c, s, 0.5) for m, _, _, _, n, c, s, _ in SCORES], "scores_shuffled.csv")
+    return out
+
+
+@pytest.fixture(scope="module")
+def concept(tmp_path_factory):
+    """Two categories over three runs, decoded by LDA; category pictures in the gallery."""
+    root = tmp_path_factory.mktemp("concept")
+    out, rng = root / "run", np.random.default_rng(1)
+    for name in ("face", "house"):
+        Image.new("RGB", (200, 150), "gray").save(root / f"{name}.png")
+    stimuli = pd.DataFrame(
+        {"concept": ["house", "face"] * 2, "image": ["", "", str(root / "house.png"), str(root / "face.png")]},
+        index=pd.Index(["house", "face", "house/1", "face/1"], name="stimulus"),
+    )
+    labels = np.tile([0, 1], 45)
+    table = pd.DataFrame({
+        "subject": "1", "run": np.repeat(["01", "02", "03"], 30), "stimulus": np.array(["house", "face"])[labels],
+    })  # fmt: skip
+    eeg = rng.standard_normal((90, 4, 32)) + 0.3 * labels[:, None, None]
+    recipe = Recipe.read(
+        "muse-houses-faces",
+        {"dataset.root": str(root), "evaluation.n_perm": 19, "evaluation.n_boot": 50, "method.bin_samples": 8},
+    )
+    out.mkdir()
+    (out / "config.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
+    signal = Signal(("TP9", "AF7", "AF8", "TP10"), 64.0, -0.1)
+    Trials((1e-6 * eeg).astype(np.float32), table, stimuli, signal).save(out / "trials")
+    experiment = Experiment(recipe, out)
+    experiment.train()
+    experiment.score()
+    return out
+
+
+@pytest.fixture
+def made(retrieval, tmp_path):
+    """A copy that may be damaged."""
+    return shutil.copytree(retrieval, tmp_path / "run")
+
+
+def read(path):
+    return path.read_text(encoding="utf-8")
+
+
+def text(html):
+    """What is read on a page."""
+    plain = re.sub(r"<[^>]+>", " ", re.sub(r"<style>.*?</style>", "", html, flags=re.S))
+    return re.sub(r"\s+", " ", plain)
+
+
+@pytest.fixture(scope="module")
+def page(retrieval):
+    return read(write_report(retrieval))
+
+
+def test_headline_figures_stand_beside_their_controls(page, retrieval):
+    shown = text(page)
+    assert "Top-1 among 24 pictures of unseen concepts" in shown
+    assert "31 % 95 % interval 25–38 %" in shown
+    assert "chance 0.5 % shuffled twin 0.5 % p &lt; 0.001" in shown
+    assert "Above chance; the shuffled twin is at chance." in shown
+    assert "Not distinguishable from chance." in shown
+    (first, *_) = headline(retrieval)
+    assert first == (
+        "Top-1 among 24 pictures of unseen concepts: 31 % (95 % interval 25–38 %, chance 0.5 %, shuffled twin 0.5 %, "
+        "p < 0.001). Above chance; the shuffled twin is at chance."
+    )
+
+
+def test_the_page_is_whole_and_fetches_nothing(page):
+    parsed = Page(page)
+    assert parsed.open == []
+    assert page.startswith("<!DOCTYPE html>")
+    assert not parsed.all("script")
+    assert not parsed.all("link")
+    for name, attributes in parsed.elements:
+        for key in ("src", "href", "xlink:href"):
+            if key in attributes:
+                assert attributes[key].startswith(("data:image/", "#")), (name, attributes[key][:80])
+    assert not re.search(r"url\((?!#)|@import", page)
+    ids = [a["id"] for _, a in parsed.elements if "id" in a]
+    assert len(ids) == len(set(ids))
+    for _, attributes in parsed.elements:
+        target = attributes.get("href") or attributes.get("xlink:href") or "#"
+        assert target == "#" or target.startswith("data:") or target[1:] in ids
+    assert all(a.get("alt") for a in parsed.all("img"))
+    assert len(page) < 2e6
+
+
+def test_what_a_study_says_is_escaped(page):
+    assert EVIL not in page
+    assert render(EVIL) in page
+    assert tag("p", EVIL, title='"') == f'<p title="&quot;">{render(EVIL)}</p>'
+
+
+def test_stamps_and_notes(page):
+    shown = text(page)
+    assert "simulated EEG" in shown
+    assert "mini backbone: a stand-in, never a result" in shown
+    assert "simulated EEG: a known model" in shown
+    assert "LEAK" not in shown
+
+
+def test_the_marked_picture_is_the_true_one(retrieval, page):
+    run = Run(retrieval)
+    marked = Page(page).all("img", **{"class": "pixel true"})
+    hits = [s for s in run.spread(12) if s.seen["stimulus"] in [name for name, _ in s.retrieved[:5]]]
+    assert len(marked) == len(hits) > 3
+    for image, sample in zip(marked, hits, strict=True):
+        place = 1 + [name for name, _ in sample.retrieved].index(sample.seen["stimulus"])
+        assert image["alt"] == f"place {place}: {sample.seen['concept']}, the picture seen"
+        assert sample.place == place
+
+
+def test_samples_run_evenly_from_best_to_worst(retrieval):
+    run = Run(retrieval)
+    places = [s.place for s in run.spread(5)]
+    everything = sorted(s.place for s in run.samples)
+    assert places == [everything[i] for i in (0, 6, 12, 17, 23)]
+
+
+def test_captions_are_marked_by_comparison_with_the_true_one(retrieval):
+    run = Run(retrieval)
+    chosen = run.spread(3)
+    run.add_captions(chosen)
+    for sample in chosen:
+        assert [level for level, _, _ in sample.captions] == ["object", "spatial", "thematic"]
+        assert sample.captions[0][2] == run.trials.stimuli.loc[sample.seen["stimulus"], "ObjectSnap"]
+    assert chosen[0].captions[2][1] == "a cold winter day"
+
+
+def test_two_categories(concept):
+    page = read(write_report(concept))
+    shown = text(page)
+    assert Page(page).open == []
+    value = pd.read_csv(concept / "scores.csv").set_index("metric").loc["auc", "value"]
+    assert "AUC, face against house" in shown
+    assert f"{value:.2f} 95 % interval" in shown
+    assert "p = 0.05" in shown
+    run = Run(concept)
+    right = [run.goodness(s) > 0 for s in run.spread(12)]
+    assert right == sorted(right, reverse=True)
+    assert set(right) == {True, False}
+    for sample in run.samples:
+        decided = run.trials.stimuli.loc[sample.retrieved[0][0], "concept"]
+        assert (decided == sample.seen["concept"]) == (run.goodness(sample) > 0)
+    assert "Solved in closed form" in shown
+    assert "kept apart, as intended" in shown
+    assert "recorded EEG" in shown
+
+
+def test_several_runs_share_a_page(retrieval, concept):
+    page = read(write_report(retrieval, [concept]))
+    shown = text(page)
+    assert Page(page).open == []
+    assert "simulated and real people" in shown
+    assert [a["id"] for a in Page(page).all("h2")] == ["run1", "run2"]
+    ids = [a["id"] for _, a in Page(page).elements if "id" in a]
+    assert len(ids) == len(set(ids))
+
+
+def test_without_twin_generator_log_pictures_and_record(made):
+    config = yaml.safe_load(read(made / "config.yaml"))
+    config["evaluation"]["twin"] = False
+    config["generator"] = None
+    (made / "config.yaml").write_text(yaml.safe_dump(config))
+    for name in ("scores_shuffled.csv", "log.jsonl", "provenance.json", "dataset.json"):
+        (made / name).unlink()
+    shutil.rmtree(made / "images")
+    _write_scores(made, [(*row[:6], np.nan, row[7]) for row in SCORES])
+    shown = text(read(write_report(made)))
+    assert "Above chance; no shuffled twin to compare." in shown
+    assert "No log was kept." in shown
+    assert "Drawn" not in shown
+
+
+def test_lost_pictures_leave_a_note(made):
+    shutil.rmtree(made / "images")
+    assert "no picture" in text(read(write_report(made)))
+
+
+def test_a_twin_above_chance_is_told(made):
+    _write_scores(made, [(m, v, v, v, n, c, s, 0.0005) for m, v, _, _, n, c, s, _ in SCORES], "scores_shuffled.csv")
+    assert "Above chance, but so is the shuffled twin" in text(read(write_report(made)))
+
+
+def test_pictures_known_from_training_are_told(made):
+    record = json.loads(read(made / "provenance.json"))
+    record["overlaps"]["01-test"].update(stimulus=4, concept=4)
+    (made / "provenance.json").write_text(json.dumps(record))
+    shown = text(read(write_report(made)))
+    assert "test pictures were trained on" in shown
+    assert "unseen concepts" not in shown
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda f: (f / "config.yaml").unlink(), "is not a run folder"),
+        (lambda f: (f / "scores.csv").unlink(), "finish it with `phosphene run`"),
+        (lambda f: (f / "scores.csv").write_text("metric,value\nimage_top1,x\n"), "write it again with"),
+        (lambda f: (f / "provenance.json").write_text("{"), "is not readable JSON"),
+        (lambda f: shutil.rmtree(f / "trials"), "holds no trials"),
+        (lambda f: shutil.rmtree(f / "folds"), "is not trained yet"),
+        (lambda f: next(f.glob("folds/*/decoded/decoded.safetensors")).write_bytes(b"x"), "cannot be read"),
+    ],
+)
+def test_damage_is_told_in_one_line_and_keeps_the_old_page(made, damage, message):
+    (made / "report.html").write_text("old")
+    damage(made)
+    with pytest.raises(PhospheneError, match=message) as error:
+        write_report(made)
+    assert "\n" not in str(error.value)
+    assert read(made / "report.html") == "old"
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "shown"),
+    [(0.314, "share", "31 %"), (0.005, "share", "0.5 %"), (0.0, "share", "0 %"), (1.0, "share", "100 %"),
+     (0.0996, "share", "10 %"), (0.694, "auc", "0.69"), (4.0, "rank", "4"), (12.5, "rank", "12.5"),
+     (np.nan, "share", "–")],
+)  # fmt: skip
+def test_amounts(value, kind, shown):
+    assert words.amount(value, kind) == shown
+
+
+def test_verdicts_follow_the_rule():
+    row = pd.Series(
+        {"metric": "auc", "value": 0.7, "ci_low": 0.6, "ci_high": 0.8, "chance": 0.5, "shuffled": 0.5, "p": 0.001}
+    )
+    twin = pd.Series({"p": 0.3})
+    assert words.verdict(row, None)[0] == "good"
+    assert words.verdict(row, twin)[0] == "good"
+    assert words.verdict(row, pd.Series({"p": 0.001}))[0] == "bad"
+    assert words.verdict(pd.Series({**row, "shuffled": 0.56}), None)[0] == "bad"
+    assert words.verdict(pd.Series({**row, "p": 0.02}), twin)[0] == "plain"
+    assert words.verdict(pd.Series({**row, "ci_low": 0.45}), twin)[0] == "plain"
+    rank = {**row, "metric": "image_median_rank", "ci_low": 2, "ci_high": 5, "chance": 12}
+    assert words.verdict(pd.Series(rank), twin)[0] == "good"
+    assert words.verdict(pd.Series({**rank, "ci_high": 13}), twin)[0] == "plain"
