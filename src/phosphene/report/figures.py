@@ -114,7 +114,7 @@ def topographies(mean: np.ndarray, trials: Trials, peaks: Sequence[int]) -> "Fig
     """Maps of the mean (n_chans, n_times), uV, at ``peaks``, on one scale."""
     import mne
 
-    figure, axes = canvas(7.6, 1.9, len(peaks))
+    figure, axes = canvas(1.7 * len(peaks) + 0.9, 1.9, len(peaks))
     limit = float(np.abs(mean[:, peaks]).max()) or 1.0
     info = trials.signal.to_info()
     for ax, peak in zip(axes, peaks, strict=True):

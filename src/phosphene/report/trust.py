@@ -121,7 +121,7 @@ def limits(run: Run) -> list[str]:
     subjects = run.trials.table["subject"].nunique()
     if run.recipe.protocol.split != "leave_one_subject_out":
         lines.append(
-            f"Nothing about other people: {'one person' if subjects == 1 else f'{subjects} people'}, each known to the "
+            f"Nothing about other people: {'one person' if subjects == 1 else f'{subjects} people'}, known to the "
             "decoder from training. Intervals cover other test trials and pictures, not other people, days or seeds."
         )
     if run.recipe.protocol.average_test != 1:
