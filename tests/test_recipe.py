@@ -21,6 +21,8 @@ def test_overrides_reach_every_depth():
     assert recipe.protocol.seed == 7
     assert recipe.method["encoder_args"] == {"dropout": 0.1}
     assert recipe.window == (0.0, 0.5)
+    small = Recipe.read(MINIMAL, parse_overrides(["preprocessing.reject=1e-4"]))  # text to YAML 1.1
+    assert small.steps().reject == 1e-4
 
 
 @pytest.mark.parametrize(
@@ -35,6 +37,8 @@ def test_overrides_reach_every_depth():
         ({"dataset": {"root": "x"}}, "dataset has no 'name'"),
         ({"dataset": {"name": "synthetic"}}, r"add --set dataset\.root="),
         ({"preprocessing.hfreq": 30}, "did you mean 'h_freq'"),
+        ({"preprocessing.reject": "a lot"}, "preprocessing: reject: .*given: 'a lot'"),
+        ({"method.cosine_weight": []}, "method 'nice': cosine_weight"),
         ({"name.first": "x"}, "'name' is a single value"),
         ({"whitening": "some"}, "whitening"),
     ],

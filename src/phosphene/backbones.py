@@ -133,26 +133,19 @@ def load_pipeline(name: str, device: str = "cpu") -> "DiffusionPipeline":
         pipe = AutoPipelineForText2Image.from_pretrained(
             row.source, revision=row.revision, dtype=dtype, local_files_only=row.local
         )
+        pipe.to(device)
     pipe.set_progress_bar_config(disable=True)
-    return pipe.to(device)
+    return pipe
 
 
 @contextmanager
 def _readable(row: Backbone) -> Iterator[None]:
-    """Load in silence, a shipped backbone's checksums compared first; a failure is one line that names the fix."""
-    import diffusers
-    import transformers
-
+    """A shipped backbone's checksums are compared first; a failed load is one line that names the fix."""
     if row.local:
         verify(row.name)
-    logs = (diffusers.utils.logging, transformers.utils.logging)
-    before = [log.get_verbosity() for log in logs]
-    bars = [log.is_progress_bar_enabled() for log in logs]
-    for log in logs:
-        log.set_verbosity_error()
-        log.disable_progress_bar()
     try:
-        yield
+        with quiet():
+            yield
     except PhospheneError:
         raise
     except OSError as error:
@@ -160,8 +153,23 @@ def _readable(row: Backbone) -> Iterator[None]:
             f"backbone '{row.name}' ({row.source}) cannot be loaded: "
             f"download it once with `hf download {row.repo}`, or use backbone 'mini'"
         ) from error
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No bars and no advice from transformers and diffusers meanwhile."""
+    import diffusers
+    import transformers
+
+    logs = (diffusers.utils.logging, transformers.utils.logging)
+    before = [(log.get_verbosity(), log.is_progress_bar_enabled()) for log in logs]
+    for log in logs:
+        log.set_verbosity_error()
+        log.disable_progress_bar()
+    try:
+        yield
     finally:
-        for log, verbosity, bar in zip(logs, before, bars, strict=True):
+        for log, (verbosity, bar) in zip(logs, before, strict=True):
             log.set_verbosity(verbosity)
             if bar:
                 log.enable_progress_bar()

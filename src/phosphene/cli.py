@@ -181,7 +181,8 @@ def demo(
     """From a simulated recording to pictures and a report, in minutes, without a download."""
     from phosphene.workflows import demo as run_demo
 
-    _conclude(run_demo(out, _display(), muse=muse, seed=seed))
+    run_demo(out, _display(), muse=muse, seed=seed)
+    _conclude(out, *([] if muse is None else [out / "muse"]))
 
 
 def _display() -> Any:
@@ -190,12 +191,13 @@ def _display() -> Any:
     return Terminal()
 
 
-def _conclude(folder: Path) -> None:
+def _conclude(folder: Path, *also: Path) -> None:
     """Headline scores beside their controls, and the page to open."""
     from phosphene.report import headline
 
-    for line in headline(folder):
-        _say(line)
+    for run in (folder, *also):
+        for line in headline(run):
+            _say(line)
     _say(f"open {folder / 'report.html'}")
 
 

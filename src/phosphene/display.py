@@ -1,5 +1,6 @@
 """Progress on the terminal: one bar for each long stage."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,13 +11,18 @@ from phosphene.experiment import Bar
 
 
 class Terminal:
-    """Shows a bar with counts and times; on a terminal that cannot redraw, one line when a stage ends."""
+    """Shows a bar with counts and times; where stderr is not a terminal, one line when a stage ends."""
 
     def __init__(self) -> None:
         self.console = Console(stderr=True)
 
     @contextmanager
     def bar(self, stage: str, total: int) -> Iterator[Bar]:
+        if not self.console.is_terminal:
+            start = time.monotonic()
+            yield lambda n=1: None
+            self.console.print(f"{stage}: {total} done in {time.monotonic() - start:.0f} s", highlight=False)
+            return
         columns = (
             TextColumn("{task.description:<32}"), BarColumn(bar_width=30), MofNCompleteColumn(), TimeElapsedColumn(),
             TimeRemainingColumn(),

@@ -331,7 +331,7 @@ def prepared(recipe: Recipe, display: Display) -> tuple[Trials, Dataset]:
     arguments = {k: v for k, v in recipe.dataset.items() if k != "name"}
     dataset: Dataset = build("dataset", recipe.dataset["name"], **arguments)
     with display.bar("preprocessing", dataset.n_recordings()) as bar:
-        return dataset.load(Preprocessing(**recipe.preprocessing), lambda name: bar(1)), dataset
+        return dataset.load(recipe.steps(), lambda name: bar(1)), dataset
 
 
 def load(name: str, preprocessing: Preprocessing | None = None, **arguments: Any) -> Trials:

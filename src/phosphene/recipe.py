@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from phosphene.errors import PhospheneError, nearest
 from phosphene.evaluation.protocols import Protocol
 from phosphene.preprocessing import Preprocessing
-from phosphene.registry import check_arguments, find
+from phosphene.registry import checked, find
 from phosphene.training import Training
 
 SHIPPED = {path.stem: path for path in sorted((Path(__file__).parent / "recipes").glob("**/*.yaml"))}
@@ -99,6 +99,10 @@ class Recipe(BaseModel):
         recipe.check()
         return recipe
 
+    def steps(self) -> Preprocessing:
+        """The preprocessing, built."""
+        return Preprocessing(**checked(Preprocessing, self.preprocessing, "preprocessing"))
+
     def check(self) -> None:
         """Names and arguments of every part, before anything is computed."""
         for kind in ("dataset", "method", "generator"):
@@ -108,9 +112,8 @@ class Recipe(BaseModel):
             if "name" not in part:
                 raise PhospheneError(f"{kind} has no 'name': name a registered {kind} (`phosphene list`)")
             arguments = {k: v for k, v in part.items() if k != "name"}
-            check_arguments(find(kind, part["name"]), arguments, f"{kind} '{part['name']}'")
-        check_arguments(Preprocessing, self.preprocessing, "preprocessing")
-        Preprocessing(**self.preprocessing)
+            checked(find(kind, part["name"]), arguments, f"{kind} '{part['name']}'")
+        self.steps()
         missing = [
             name
             for name, p in inspect.signature(find("dataset", self.dataset["name"])).parameters.items()

@@ -7,7 +7,9 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from phosphene.errors import PhospheneError, nearest
 
@@ -53,14 +55,26 @@ def find(kind: str, name: str) -> type:
     return known[name]
 
 
-def check_arguments(cls: type, arguments: dict[str, Any], where: str) -> None:
-    """Raise, naming the nearest valid key, if ``cls`` does not take one of ``arguments``."""
+def checked(cls: type, arguments: dict[str, Any], where: str) -> dict[str, Any]:
+    """The arguments as ``cls`` takes them, numbers written as text made numbers.
+
+    Raises
+    ------
+    PhospheneError
+        If ``cls`` has no such argument (naming the nearest one), or a value is of the wrong kind.
+    """
     parameters = inspect.signature(cls).parameters
-    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        return
-    for key in arguments:
+    hints = get_type_hints(cls.__init__)  # type: ignore[misc]
+    values = {}
+    for key, value in arguments.items():
         if key not in parameters:
             raise PhospheneError(f"unknown key '{key}' of {where}: {nearest(key, parameters)}")
+        kind: TypeAdapter[Any] = TypeAdapter(hints.get(key, Any), config=ConfigDict(arbitrary_types_allowed=True))
+        try:
+            values[key] = kind.validate_python(value)
+        except ValidationError as error:
+            raise PhospheneError(f"{where}: {key}: {error.errors()[0]['msg']} (given: {value!r})") from None
+    return values
 
 
 def build(kind: str, name: str, **arguments: Any) -> Any:
@@ -72,5 +86,4 @@ def build(kind: str, name: str, **arguments: Any) -> Any:
         For an unknown kind, name or argument; the message names the nearest valid one.
     """
     cls = find(kind, name)
-    check_arguments(cls, arguments, f"{kind} '{name}'")
-    return cls(**arguments)
+    return cls(**checked(cls, arguments, f"{kind} '{name}'"))

@@ -9,6 +9,8 @@ from phosphene.experiment import Display, Experiment, Silent
 from phosphene.recipe import Recipe
 from phosphene.report import write_report
 
+DEMO_SNR_DB = -12.0  # single trials; kinder than the simulator's default, so that drawings can be judged by eye
+
 
 def run(
     recipe: str | Path | Mapping[str, Any],
@@ -60,7 +62,7 @@ def demo(out: str | Path, display: Display, *, muse: str | Path | None = None, s
     seed : of the simulated study and of the training.
     """
     out = Path(out)
-    folder = study(out / "study", display, seed=seed)
+    folder = study(out / "study", display, seed=seed, snr_db=DEMO_SNR_DB)
     overrides = {"dataset.root": str(folder), "protocol.seed": seed}
     Experiment(Recipe.read("demo", overrides), out, display).run()
     real = [] if muse is None else [run("muse-houses-faces", {"dataset.root": str(muse)}, out / "muse", display)]

@@ -96,5 +96,5 @@ def test_an_unknown_value_names_the_nearest(field: str, value: str, near: str):
 
 
 def test_a_negative_seed_is_refused():
-    with pytest.raises(ValueError, match="at least 0"):
+    with pytest.raises(ValueError, match="give 0 or more"):
         Scene("cat", "red", "room", "left", seed=-1)

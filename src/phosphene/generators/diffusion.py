@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from phosphene.backbones import backbone, load_pipeline
+from phosphene.backbones import ASSETS, backbone, load_pipeline, quiet
 from phosphene.errors import PhospheneError
 from phosphene.generators.base import Conditioning, Generator, noise_generator
 from phosphene.registry import register
@@ -50,18 +50,17 @@ class Diffusion(Generator):
 
     def _adapter(self, wanted: bool) -> None:
         """Attach or detach the image-prompt adapter; a stock pipeline with one refuses to run without its input."""
-        from phosphene.backbones import ASSETS
-
         attached = self.pipeline.unet.encoder_hid_proj is not None
         if wanted and not attached:
             row = _row(self.backbone)
             if row.adapter is None:
                 raise PhospheneError(f"backbone '{self.backbone}' has no image-prompt adapter: give a prompt instead")
             repo, subfolder, name = row.adapter
-            self.pipeline.load_ip_adapter(
-                str(ASSETS / repo) if row.local else repo, subfolder=subfolder, weight_name=name,
-                image_encoder_folder=None, local_files_only=row.local,
-            )  # fmt: skip
+            where = {"subfolder": subfolder, "weight_name": name, "local_files_only": row.local}
+            with quiet():
+                self.pipeline.load_ip_adapter(
+                    str(ASSETS / repo) if row.local else repo, image_encoder_folder=None, **where
+                )
         if wanted:
             self.pipeline.set_ip_adapter_scale(self.adapter_scale)
         elif attached:
@@ -86,7 +85,8 @@ class Diffusion(Generator):
             pipe.set_progress_bar_config(disable=True)
         if conditioning.image_embeds is not None:
             options = {k: v for k, v in pipe.config.items() if k == "requires_safety_checker"}
-            pipe = _own_embeddings(type(pipe))(**pipe.components, **options)
+            stock: type = type(pipe)
+            pipe = _own_embeddings(stock)(**pipe.components, **options)
             pipe.set_progress_bar_config(disable=True)
         jobs = [(trial, sample) for trial in range(len(conditioning)) for sample in range(n)]
         pictures: list[list[Image.Image]] = [[] for _ in range(len(conditioning))]
@@ -125,8 +125,8 @@ class Diffusion(Generator):
 class _OwnEmbeddings:
     """Each prompt of a batch has its own image embedding.
 
-    The stock pipelines take precomputed embeddings as meant for every prompt and repeat all of them for each; in a batch
-    the U-Net then mixes the trials without a word (diffusers 0.42).
+    The stock pipelines take precomputed embeddings as meant for every prompt and repeat all of them for each; in a
+    batch the U-Net then mixes the trials without a word (diffusers 0.42).
     """
 
     def prepare_ip_adapter_image_embeds(

@@ -32,12 +32,14 @@ Content = dict[str, np.ndarray]
 def describe(scenes: Sequence[Scene], drawn: Sequence[tuple[Image.Image, np.ndarray]] | None = None) -> Content:
     """The content of some scenes.
 
-    Args:
-        scenes: What the pictures show.
-        drawn: Picture and mask of each scene, as `draw_with_mask` returns them; drawn here at 64 pixels when None.
+    Parameters
+    ----------
+    scenes : What the pictures show.
+    drawn : Picture and mask of each scene, as `draw_with_mask` returns them; drawn here at 64 pixels when None.
 
-    Returns:
-        Kind of content -> float64 array (n_stimuli, dim).
+    Returns
+    -------
+    Kind of content -> float64 array (n_stimuli, dim).
     """
     drawn = [draw_with_mask(scene) for scene in scenes] if drawn is None else drawn
     rgb = np.stack([np.asarray(picture, dtype=np.float32) / 255 for picture, _ in drawn])  # (n, height, width, 3)

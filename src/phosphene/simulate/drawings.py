@@ -1,8 +1,8 @@
 """Painters of the drawn world: sixteen objects and six backgrounds, in plain vector shapes.
 
-Objects are drawn in a square of coordinates from -1 to 1 (x to the right, y down), which a [`Brush`][phosphene.
-simulate.drawings.Brush] scales, turns and moves onto its canvas; backgrounds in coordinates from 0 to 1. Nothing here
-depends on the number of pixels. [`scenes`][phosphene.simulate.scenes] puts the two together.
+Objects are drawn in a square of coordinates from -1 to 1 (x to the right, y down), which a `Brush` scales, turns and
+moves onto its canvas; backgrounds in coordinates from 0 to 1. Nothing here depends on the number of pixels. `scenes`
+puts the two together.
 """
 
 from __future__ import annotations
@@ -35,11 +35,12 @@ def mix(first: RGB, second: RGB, share: float) -> RGB:
 class Brush:
     """Draws shapes, given in an object's own coordinates, onto a canvas.
 
-    Args:
-        draw: The canvas, in pixels.
-        centre: Where the origin of the coordinates lies, in pixels.
-        scale: Pixels per unit.
-        angle: Turn, in radians, clockwise.
+    Parameters
+    ----------
+    draw : The canvas, in pixels.
+    centre : Where the origin of the coordinates lies, in pixels.
+    scale : Pixels per unit.
+    angle : Turn, in radians, clockwise.
     """
 
     draw: ImageDraw.ImageDraw

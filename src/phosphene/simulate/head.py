@@ -69,12 +69,14 @@ def centre() -> np.ndarray:
 def lead_field(positions: np.ndarray, orientations: np.ndarray) -> np.ndarray:
     """What the 63 electrodes see of current dipoles, through a three-layer sphere.
 
-    Args:
-        positions: (n_sources, 3), metres, in MNE's head coordinates, inside the inner skull.
-        orientations: (n_sources, 3), unit vectors.
+    Parameters
+    ----------
+    positions : (n_sources, 3), metres, in MNE's head coordinates, inside the inner skull.
+    orientations : (n_sources, 3), unit vectors.
 
-    Returns:
-        (63, n_sources), volts per ampere-metre.
+    Returns
+    -------
+    (63, n_sources), volts per ampere-metre.
     """
     info, sphere = _conductor()
     places = {"rr": positions, "nn": orientations}

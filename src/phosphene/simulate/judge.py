@@ -31,9 +31,10 @@ MINI = Path(__file__).parent.parent / "assets" / "mini"
 class Judge(nn.Module):
     """Four strided convolution blocks and one linear head per attribute.
 
-    Args:
-        width: Channels of the first block; the others have two, four and four times as many.
-        attributes: The names to choose from, per attribute.
+    Parameters
+    ----------
+    width : Channels of the first block; the others have two, four and four times as many.
+    attributes : The names to choose from, per attribute.
     """
 
     size = 64
@@ -58,11 +59,13 @@ class Judge(nn.Module):
     def predict(self, images: Tensor | Sequence[Image.Image]) -> dict[str, list[str]]:
         """Names what the pictures show.
 
-        Args:
-            images: Pictures of any size, or a float tensor (n, 3, height, width) in RGB from 0 to 1.
+        Parameters
+        ----------
+        images : Pictures of any size, or a float tensor (n, 3, height, width) in RGB from 0 to 1.
 
-        Returns:
-            For `object`, `colour`, `background` and `position`, one name per picture.
+        Returns
+        -------
+        For `object`, `colour`, `background` and `position`, one name per picture.
         """
         if not isinstance(images, Tensor):
             arrays = [np.asarray(image.convert("RGB").resize((self.size, self.size))) for image in images]
@@ -77,14 +80,18 @@ class Judge(nn.Module):
 def load_judge(folder: str | Path | None = None) -> Judge:
     """Loads a judge.
 
-    Args:
-        folder: A folder with `config.json` and `model.safetensors`; the shipped judge by default.
+    Parameters
+    ----------
+    folder : A folder with `config.json` and `model.safetensors`; the shipped judge by default.
 
-    Returns:
-        The judge, in float32 and evaluation mode.
+    Returns
+    -------
+    The judge, in float32 and evaluation mode.
 
-    Raises:
-        FileNotFoundError: When the folder holds no judge.
+    Raises
+    ------
+    FileNotFoundError
+        When the folder holds no judge.
     """
     folder = Path(folder) if folder is not None else MINI / "judge"
     if not (folder / "config.json").is_file():

@@ -1,20 +1,20 @@
 """Drawn scenes: a small world of plain pictures whose every property, and every caption, is known exactly.
 
-A [`Scene`][phosphene.simulate.scenes.Scene] is one of 16 objects in one of 10 colours, before one of 6 backgrounds,
+A `Scene` is one of 16 objects in one of 10 colours, before one of 6 backgrounds,
 at one of 3 positions. It stands in for photographs where none can be had: in examples, in tests, in simulated EEG and
 in the training of the embedded backbone `mini`. One combination in ten is held out of that training.
 
-Example:
-    >>> scene = Scene("car", "red", "snow", "left")
-    >>> scene.prompt
-    'a red car on the left, in the snow'
-    >>> draw(scene).size
-    (64, 64)
+Examples
+--------
+>>> scene = Scene("car", "red", "snow", "left")
+>>> scene.prompt
+'a red car on the left, in the snow'
+>>> draw(scene).size
+(64, 64)
 """
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import itertools
 from collections.abc import Sequence
@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL import Image, ImageFilter
 
+from phosphene.errors import PhospheneError, nearest
 from phosphene.simulate.drawings import GROUNDS, PAINTERS, RGB, Brush, Tones, blank
 
 OBJECTS: tuple[str, ...] = tuple(PAINTERS)
@@ -65,23 +66,25 @@ _OUTLINE = 0.016  # of the width of the picture
 
 def _known(field: str, value: str, allowed: Sequence[str]) -> None:
     if value not in allowed:
-        near = difflib.get_close_matches(str(value), allowed, n=1, cutoff=0.0)
-        raise ValueError(f"{field} {value!r} is not drawn here; the nearest is {near[0]!r} (of {', '.join(allowed)})")
+        raise PhospheneError(f"{field} '{value}' is not drawn here: {nearest(value, allowed)}")
 
 
 @dataclass(frozen=True)
 class Scene:
     """One drawn scene.
 
-    Args:
-        object: One of `OBJECTS`.
-        colour: One of `COLOURS`, the colour of the object.
-        background: One of `BACKGROUNDS`.
-        position: One of `POSITIONS`, where the object stands.
-        seed: Which of the slightly differing drawings of this combination (place, size, tilt and shade); at least 0.
+    Parameters
+    ----------
+    object : One of `OBJECTS`.
+    colour : One of `COLOURS`, the colour of the object.
+    background : One of `BACKGROUNDS`.
+    position : One of `POSITIONS`, where the object stands.
+    seed : Which of the slightly differing drawings of this combination (place, size, tilt and shade); at least 0.
 
-    Raises:
-        ValueError: For a value that is not drawn; the message names the nearest one.
+    Raises
+    ------
+    PhospheneError
+        For a value that is not drawn; the message names the nearest one.
     """
 
     object: str
@@ -96,7 +99,7 @@ class Scene:
         _known("background", self.background, BACKGROUNDS)
         _known("position", self.position, POSITIONS)
         if self.seed < 0:
-            raise ValueError(f"seed is {self.seed}; it must be at least 0")
+            raise PhospheneError(f"seed is {self.seed}: give 0 or more")
 
     @property
     def concept(self) -> str:
@@ -132,13 +135,15 @@ def is_held_out(scene: Scene) -> bool:
 def sample_scenes(n: int, *, seed: int, held_out: bool | None = None) -> list[Scene]:
     """Draws `n` scenes at random, no combination twice before every combination came once.
 
-    Args:
-        n: How many scenes.
-        seed: Seed of the choice, and of the scenes' own seeds.
-        held_out: True for held-out combinations only, False for the others only, None for all.
+    Parameters
+    ----------
+    n : How many scenes.
+    seed : Seed of the choice, and of the scenes' own seeds.
+    held_out : True for held-out combinations only, False for the others only, None for all.
 
-    Returns:
-        The scenes; the same for the same arguments.
+    Returns
+    -------
+    The scenes; the same for the same arguments.
     """
     every = (Scene(o, c, b, p) for o, c, b, p in itertools.product(OBJECTS, COLOURS, BACKGROUNDS, POSITIONS))
     pool = [scene for scene in every if held_out is None or is_held_out(scene) == held_out]
@@ -152,13 +157,15 @@ def sample_scenes(n: int, *, seed: int, held_out: bool | None = None) -> list[Sc
 def draw_with_mask(scene: Scene, size: int = 64) -> tuple[Image.Image, np.ndarray]:
     """Draws a scene, and says which pixels the object covers.
 
-    Args:
-        scene: What to draw.
-        size: Height and width, in pixels.
+    Parameters
+    ----------
+    scene : What to draw.
+    size : Height and width, in pixels.
 
-    Returns:
-        The picture (RGB, `size` x `size`), and a bool array (height, width), true where the object covers at least
-        half of the pixel.
+    Returns
+    -------
+    The picture (RGB, `size` x `size`), and a bool array (height, width), true where the object covers at least
+    half of the pixel.
     """
     key = hashlib.sha256("|".join((*scene.combination, str(scene.seed))).encode()).digest()
     rng = np.random.default_rng(int.from_bytes(key[:8], "little"))
