@@ -27,7 +27,7 @@ SETTINGS = {
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     folder = tmp_path_factory.mktemp("study") / "s"
-    return simulate(folder, n_train_pictures=240, n_test_pictures=40, train_repeats=1, test_repeats=4, snr_db=5.0)
+    return simulate(folder, n_train_pictures=240, n_test_pictures=80, train_repeats=1, test_repeats=4, snr_db=5.0)
 
 
 @pytest.fixture(scope="module")
@@ -61,15 +61,15 @@ def test_scores_have_their_columns_and_stand_above_their_controls(finished):
     assert (table["protocol"] == finished.protocol.hash).all()
     assert (table["ci_low"] <= table["value"]).all()
     assert (table["value"] <= table["ci_high"]).all()
-    assert table.loc["image_top1", "n"] == 40
-    assert table.loc["image_top1", "chance"] == pytest.approx(1 / 40, abs=0.01)
+    assert table.loc["image_top1", "n"] == 80
+    assert table.loc["image_top1", "chance"] == pytest.approx(1 / 80, abs=0.01)
     assert table["backbone"].str.contains("mini").all()
 
 
 def test_one_picture_is_drawn_for_each_test_picture_and_each_twin(finished):
     (fold,) = finished.folds
     for twin in (False, True):
-        assert all(finished.picture(fold, i, twin=twin).is_file() for i in range(40))
+        assert all(finished.picture(fold, i, twin=twin).is_file() for i in range(80))
 
 
 def test_the_true_picture_is_found_where_the_scores_say(finished):
@@ -146,7 +146,7 @@ def test_decoding_saved_trials_gives_what_the_run_gave(finished, tmp_path):
 
     again = load_file(out / "decoded.safetensors")["head.image"]
     np.testing.assert_allclose(again, tensors["head.image"], rtol=1e-3, atol=1e-4)
-    assert len([*(out / "images").glob("*.png")]) == 40
+    assert len([*(out / "images").glob("*.png")]) == 80
     with pytest.raises(PhospheneError, match="exists already"):
         finished.decode(test, out)
     with pytest.raises(PhospheneError, match="channel 'Fp1' is not in the recording"):

@@ -58,7 +58,7 @@ PREFIXES = ("a photo of", "a picture of", "a drawing of")
 PLACES = {s.background: s.prompt.split(", ")[1] for s in sample_scenes(2880, seed=0)}
 SIDES = {s.position: s.captions["SpatialLink"].removeprefix(s.captions["ObjectSnap"] + " ") for s in
          sample_scenes(2880, seed=0)}  # fmt: skip
-STEPS = {"text": 1200, "vae": 3200, "clip": 1400, "judge": 1200, "unet": 2200, "adapter": 800}
+STEPS = {"text": 1200, "vae": 3200, "clip": 1400, "judge": 1200, "unet": 2800, "adapter": 1000}
 ASSETS = Path(__file__).resolve().parent.parent / "src" / "phosphene" / "assets" / "mini"
 WALLS = Path(__file__).resolve().parent.parent / "docs" / "img"
 
@@ -529,7 +529,10 @@ class Run:
 
     def _flow(self, rng: np.random.Generator, clean: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Noisy latents, their times from 0 to 1000, and the velocity to predict."""
-        sigma = torch.from_numpy(rng.normal(0.2, 1.0, size=len(clean))).float().sigmoid().to(self.device)
+        drawn = 1 / (1 + np.exp(-rng.normal(0.2, 1.0, size=len(clean))))
+        first = rng.random(len(clean)) < 0.1  # the earliest steps choose the background, and are rare in this draw
+        drawn = np.where(first, rng.uniform(0.9, 1.0, size=len(clean)), drawn)
+        sigma = torch.from_numpy(drawn).float().to(self.device)
         noise = torch.randn_like(clean)
         at = sigma[:, None, None, None]
         return (1 - at) * clean + at * noise, sigma * 1000, noise - clean
@@ -569,15 +572,17 @@ class Run:
             noisy = noisy.contiguous(memory_format=torch.channels_last)
             drop = rng.random(len(picked)) < (0.9 if adapter else 0.1)
             texts = ["" if gone else caption(scenes[i], rng)[0] for i, gone in zip(picked, drop, strict=True)]
-            extra = {}
+            states, extra = self._states(encoder, kept, texts), {}
             if adapter:
                 image = torch.from_numpy(embeds[picked]).to(self.device)
                 strength = torch.rand(len(picked), 1, device=self.device) ** 2 * 0.5 * spread
                 image = image + strength * torch.randn_like(image)
                 image = image * torch.from_numpy(rng.random((len(picked), 1)) >= 0.1).to(self.device)
                 extra = {"added_cond_kwargs": {"image_embeds": [image[:, None].float()]}}
+            else:  # no text is an empty prompt or, as often, states of zero
+                states[torch.from_numpy(drop & (rng.random(len(drop)) < 0.5)).to(self.device)] = 0
             with self.autocast():
-                made = unet(noisy, time_, self._states(encoder, kept, texts), **extra).sample
+                made = unet(noisy, time_, states, **extra).sample
             weight = 1 + 3 * masks[torch.from_numpy(picked)].to(self.device).float()
             return (weight * (made.float() - velocity) ** 2).mean()
 
@@ -749,7 +754,7 @@ def score(run: Run) -> None:
     figures["text"] = agreement(judge.predict(made), scenes)
     wall(made[:64], run.walls / "mini_text.png")
     pipeline.load_ip_adapter(folder, subfolder="ip_adapter", weight_name="ip-adapter_mini.safetensors")
-    made, _ = generate(from_embeds, size=1)  # the stock pipeline repeats all embeddings for each prompt of a batch
+    made, _ = generate(from_embeds, size=1)  # the stock method repeats all embeddings for each prompt of a batch
     figures["embeds"] = agreement(judge.predict(made), scenes)
     wall(made[:64], run.walls / "mini_embeds.png")
     wall([Image.fromarray(image.transpose(1, 2, 0)) for image in images[:64]], run.out / "drawings.png")
@@ -831,7 +836,7 @@ The judge is a small network trained on other drawings of the same renderer only
 sentences such as "a photo of a cat", "a red thing", "a thing in the snow", "a thing on the left". The autoencoder's
 signal-to-noise ratio is {facts["psnr_db"]["all"]} dB, inside objects {facts["psnr_db"]["object"]} dB. Image embeddings
 are those of the held-out drawings themselves. One training run, one seed. About {facts["seconds_per_picture"]:.2f} s a
-picture in batches of 32 on {facts["threads"]} CPU threads.
+picture from text, in batches of 32 on {facts["threads"]} CPU threads.
 
 ## Training
 
