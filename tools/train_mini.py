@@ -765,6 +765,7 @@ def score(run: Run) -> None:
         "figures": figures, "n": n, "seed": seed, "seconds_per_picture": round(seconds, 3), "threads": run.threads,
         "psnr_db": {key: round(-10 * math.log10(float(value)), 1) for key, value in psnr.items()},
         "embed_norm": [round(float(raw.norm(dim=-1).mean()), 2), round(float(raw.norm(dim=-1).std()), 2)],
+        "notes": notes.read_text(encoding="utf-8").strip() if (notes := run.out / "notes.txt").is_file() else "",
         "training": {stage: training(run, stage) for stage in STAGES[:6]},
         "bytes": sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()),
     }  # fmt: skip
@@ -791,8 +792,8 @@ def card(facts: dict) -> str:
     return f"""# mini: the embedded backbone
 
 A small CLIP, autoencoder, text-conditioned U-Net and image-prompt adapter in the stock folder layout of `diffusers`,
-{facts["bytes"] / 1e6:.0f} MB in half precision. It draws 64x64 scenes of one object (16 kinds, 10 colours) before one
-of 6 backgrounds at one of 3 positions, and nothing else.
+{facts["bytes"] / 1e6:.0f} MB in half precision. It draws 64x64 scenes of one object (16 kinds, 10 colours) before one of
+6 backgrounds at one of 3 positions, and nothing else.
 
 **It is a stand-in, never a result.** It lets examples, tests and a newcomer's first hour run through the code path of
 Stable Diffusion, offline and on a CPU. It was trained on drawings made by `phosphene.simulate.scenes`, has seen no
@@ -834,9 +835,9 @@ training stage saw, though it saw each pair and triple), 10 steps, guidance 2, s
 
 The judge is a small network trained on other drawings of the same renderer only. For CLIP the choice is between
 sentences such as "a photo of a cat", "a red thing", "a thing in the snow", "a thing on the left". The autoencoder's
-signal-to-noise ratio is {facts["psnr_db"]["all"]} dB, inside objects {facts["psnr_db"]["object"]} dB. Image embeddings
-are those of the held-out drawings themselves. One training run, one seed. About {facts["seconds_per_picture"]:.2f} s a
-picture from text, in batches of 32 on {facts["threads"]} CPU threads.
+peak signal-to-noise ratio is {facts["psnr_db"]["all"]} dB, inside objects {facts["psnr_db"]["object"]} dB. Image
+embeddings are those of the held-out drawings themselves. One training run, one seed. About
+{facts["seconds_per_picture"]:.2f} s a picture from text, in batches of 32 on {facts["threads"]} threads of a busy machine.
 
 ## Training
 
@@ -845,6 +846,8 @@ picture from text, in batches of 32 on {facts["threads"]} CPU threads.
 | stage | steps | minutes |
 |---|---|---|
 {trained}
+
+{facts["notes"]}
 
 ## Limits
 
