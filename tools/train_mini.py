@@ -792,8 +792,8 @@ def card(facts: dict) -> str:
     return f"""# mini: the embedded backbone
 
 A small CLIP, autoencoder, text-conditioned U-Net and image-prompt adapter in the stock folder layout of `diffusers`,
-{facts["bytes"] / 1e6:.0f} MB in half precision. It draws 64x64 scenes of one object (16 kinds, 10 colours) before one of
-6 backgrounds at one of 3 positions, and nothing else.
+{facts["bytes"] / 1e6:.0f} MB in half precision. It draws 64x64 scenes of one object (16 kinds, 10 colours) before
+one of 6 backgrounds at one of 3 positions, and nothing else.
 
 **It is a stand-in, never a result.** It lets examples, tests and a newcomer's first hour run through the code path of
 Stable Diffusion, offline and on a CPU. It was trained on drawings made by `phosphene.simulate.scenes`, has seen no
@@ -837,7 +837,8 @@ The judge is a small network trained on other drawings of the same renderer only
 sentences such as "a photo of a cat", "a red thing", "a thing in the snow", "a thing on the left". The autoencoder's
 peak signal-to-noise ratio is {facts["psnr_db"]["all"]} dB, inside objects {facts["psnr_db"]["object"]} dB. Image
 embeddings are those of the held-out drawings themselves. One training run, one seed. About
-{facts["seconds_per_picture"]:.2f} s a picture from text, in batches of 32 on {facts["threads"]} threads of a busy machine.
+{facts["seconds_per_picture"]:.2f} s a picture from text, in batches of 32 on {facts["threads"]} threads of a busy
+machine.
 
 ## Training
 
