@@ -337,6 +337,9 @@ class Run:
             mean.load_state_dict(state["weights"])
             step, seconds = state["step"], state["seconds"]
         stop = steps if self.stop_after is None else min(steps, self.stop_after)
+        stale = {"vae": "latents", "clip": "embeds"}.get(stage)
+        if stale and step < stop:  # what the old weights made
+            shutil.rmtree(self.out / stale, ignore_errors=True)
         warmup, begun, recent = min(warmup, steps // 4 + 1), time.time() - seconds, []
 
         def save() -> None:
