@@ -12,6 +12,7 @@ from phosphene.errors import PhospheneError
 from phosphene.evaluation.scores import COLUMNS
 from phosphene.experiment import Experiment, shuffled
 from phosphene.recipe import Recipe
+from phosphene.scoring import score
 from phosphene.simulate.study import simulate
 from phosphene.trials import Trials
 
@@ -39,6 +40,7 @@ def recipe(study):
 def finished(recipe, tmp_path_factory):
     experiment = Experiment(recipe, tmp_path_factory.mktemp("runs") / "a")
     experiment.run()
+    score(experiment)
     return experiment
 
 
@@ -82,6 +84,7 @@ def test_the_true_picture_is_found_where_the_scores_say(finished):
 def test_the_same_seed_gives_the_same_scores(finished, recipe, tmp_path):
     again = Experiment(recipe, tmp_path / "b")
     again.run()
+    score(again)
     for name in ("scores.csv", "scores_shuffled.csv"):
         assert (again.out / name).read_text() == (finished.out / name).read_text()
 
@@ -106,7 +109,9 @@ def test_a_stopped_run_goes_on_without_doing_finished_work_again(finished, recip
     kept = {p: p.stat().st_mtime_ns for p in experiment.out.rglob("*") if p.is_file()}
     assert not [p for p in kept if p.name.startswith(".")]
     monkeypatch.setattr(Diffusion, "__call__", draw)
-    Experiment.open(experiment.out).run()
+    again = Experiment.open(experiment.out)
+    again.run()
+    score(again)
     assert all(p.stat().st_mtime_ns == t for p, t in kept.items())
     assert (experiment.out / "scores.csv").read_text() == (finished.out / "scores.csv").read_text()
 

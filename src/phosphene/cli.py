@@ -155,9 +155,9 @@ def decode(
 def evaluate(run: RunFolder) -> None:
     """Compute the scores of a finished run again, from what it decoded and drew."""
     from phosphene.experiment import Experiment
+    from phosphene.scoring import score
 
-    experiment = Experiment.open(run, _display())
-    _say(experiment.score().to_string(index=False))
+    _say(score(Experiment.open(run, _display())).to_string(index=False))
 
 
 @_verb("phosphene report runs/demo --also runs/muse")

@@ -1,4 +1,4 @@
-"""One recipe to one run folder: prepare, train, decode, draw, score, report. Every finished piece is kept, so that an
+"""One recipe to one run folder: prepare, train, decode, draw. Every finished piece is kept, so that an
 interrupted run continues where it stopped."""
 
 import json
@@ -20,7 +20,6 @@ from safetensors.torch import load_file, save_file
 from phosphene import provenance
 from phosphene.datasets.base import Dataset
 from phosphene.errors import PhospheneError, nearest
-from phosphene.evaluation import scoring
 from phosphene.evaluation.protocols import Fold, overlaps
 from phosphene.evaluation.retrieval import cosine
 from phosphene.files import whole, write_json
@@ -89,11 +88,10 @@ class Experiment:
         return cls(Recipe.read(path), folder, display)
 
     def run(self) -> Path:
-        """Every stage that is not done yet."""
+        """Every stage that is not done yet; scores and page are made of what they leave."""
         self.prepare()
         self.train()
         self.draw()
-        self.score()
         return self.out
 
     # -- data ----------------------------------------------------------------------------------
@@ -257,19 +255,7 @@ class Experiment:
         """Where the picture drawn from one test trial lies."""
         return self.out / "images" / self.folder(fold, twin).name / f"{trial:05d}-{draw}.png"
 
-    # -- scores and report -----------------------------------------------------------------------
-
-    def score(self) -> pd.DataFrame:
-        """`scores.csv`, and `scores_shuffled.csv` with the same scores of the shuffled twin."""
-
-        for fold in self.folds:
-            with whole(self.folder(fold) / "retrieved.csv") as part:
-                self.retrieve(fold).to_csv(part, index=False)
-        tables = scoring.score(self)
-        for name, table in tables.items():
-            with whole(self.out / f"{name}.csv") as part:
-                table.to_csv(part, index=False)
-        return tables["scores"]
+    # -- other trials ----------------------------------------------------------------------------
 
     def decode(self, trials: str | Path | Trials, out: str | Path, subject: str | None = None) -> Path:
         """Apply a trained fold to other trials: `decoded.safetensors`, `retrieved.csv` and, with a generator, pictures.

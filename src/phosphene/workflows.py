@@ -8,6 +8,7 @@ from typing import Any
 from phosphene.experiment import Display, Experiment, Silent
 from phosphene.recipe import Recipe
 from phosphene.report import write_report
+from phosphene.scoring import score
 
 DEMO_SNR_DB = -12.0  # single trials; kinder than the simulator's default, so that drawings can be judged by eye
 
@@ -32,9 +33,16 @@ def run(
     The run folder.
     """
     checked = Recipe.read(recipe, overrides)
-    folder = Experiment(checked, out or Path("runs") / checked.name, display or Silent()).run()
+    folder = _scored(checked, out or Path("runs") / checked.name, display or Silent())
     write_report(folder)
     return folder
+
+
+def _scored(recipe: Recipe, out: str | Path, display: Display) -> Path:
+    experiment = Experiment(recipe, out, display)
+    experiment.run()
+    score(experiment)
+    return experiment.out
 
 
 def study(out: str | Path, display: Display, **parameters: Any) -> Path:
@@ -64,7 +72,7 @@ def demo(out: str | Path, display: Display, *, muse: str | Path | None = None, s
     out = Path(out)
     folder = study(out / "study", display, seed=seed, snr_db=DEMO_SNR_DB)
     overrides = {"dataset.root": str(folder), "protocol.seed": seed}
-    Experiment(Recipe.read("demo", overrides), out, display).run()
+    _scored(Recipe.read("demo", overrides), out, display)
     real = [] if muse is None else [run("muse-houses-faces", {"dataset.root": str(muse)}, out / "muse", display)]
     write_report(out, real)
     return out

@@ -21,6 +21,7 @@ from phosphene.recipe import Recipe
 from phosphene.report import headline, words, write_report
 from phosphene.report.markup import render, tag
 from phosphene.report.run import Run
+from phosphene.scoring import score
 from phosphene.simulate.brain import CHANNELS, montage
 from phosphene.simulate.scenes import COLOURS, OBJECTS, Scene, draw
 from phosphene.targets.clip import CLIPImage
@@ -153,7 +154,7 @@ def concept(tmp_path_factory):
     Trials((1e-6 * eeg).astype(np.float32), table, stimuli, signal).save(out / "trials")
     experiment = Experiment(recipe, out)
     experiment.train()
-    experiment.score()
+    score(experiment)
     return out
 
 

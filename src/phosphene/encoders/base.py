@@ -41,11 +41,12 @@ class Encoder(nn.Module):
 
 
 class Residual(nn.Module):
-    """``x + fn(x)``."""
+    """``x + branch(x)``; ``name`` is what published checkpoints call the branch."""
 
-    def __init__(self, fn: nn.Module):
+    def __init__(self, branch: nn.Module, name: str = "fn"):
         super().__init__()
-        self.fn = fn
+        self.name = name
+        self.add_module(name, branch)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.fn(x)
+        return x + self.get_submodule(self.name)(x)

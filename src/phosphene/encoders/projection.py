@@ -5,19 +5,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from phosphene.encoders.base import Encoder
+from phosphene.encoders.base import Encoder, Residual
 from phosphene.registry import register
-
-
-class _Residual(nn.Module):
-    """``x + f(x)``; the published checkpoints call the branch `f`."""
-
-    def __init__(self, f: nn.Module):
-        super().__init__()
-        self.f = f
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.f(x)
 
 
 @register("encoder", "projection")
@@ -53,7 +42,7 @@ class ProjectionEncoder(Encoder):
         self.input_dropout = nn.Dropout(input_dropout)
         self.model = nn.Sequential(
             nn.Linear(n_chans * n_times, n_outputs),
-            _Residual(nn.Sequential(nn.GELU(), nn.Linear(n_outputs, n_outputs), nn.Dropout(dropout))),
+            Residual(nn.Sequential(nn.GELU(), nn.Linear(n_outputs, n_outputs), nn.Dropout(dropout)), name="f"),
             nn.LayerNorm(n_outputs),
         )
 

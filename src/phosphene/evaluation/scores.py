@@ -59,25 +59,27 @@ class Question:
         values = self.table[query, self.truth]
         galleries = np.isnan(self.table).argmin(axis=1)  # first column of the query's own gallery
         low, high = bootstrap(values, self.clusters, statistic=self.statistic, n_boot=n_boot, seed=seed)
-        rng = np.random.default_rng(seed + 1)
-        chance = [
-            self.statistic(self.table[query, self.truth[_within(galleries, rng)]]) for _ in range(min(n_perm, 500))
-        ]
         p = permutation(
             lambda order: float(self.statistic(self.table[query, self.truth[order]])), len(query),
             groups=galleries, higher_is_better=self.higher_is_better, n_perm=n_perm, seed=seed,
         )  # fmt: skip
         return {
             "metric": self.metric, "value": float(self.statistic(values)), "ci_low": low, "ci_high": high,
-            "n": len(values), "chance": float(np.mean(chance)), "p": p, "backbone": self.backbone,
+            "n": len(values), "chance": self._chance(galleries, seed), "p": p, "backbone": self.backbone,
         }  # fmt: skip
 
-
-def _within(groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    order = np.arange(len(groups))
-    for g in np.unique(groups):
-        order[groups == g] = rng.permutation(order[groups == g])
-    return order
+    def _chance(self, galleries: np.ndarray, seed: int) -> float:
+        """Expected value if each query's truth were another query's at random: exact for a mean, else by 500 draws."""
+        groups = [np.flatnonzero(galleries == g) for g in np.unique(galleries)]
+        if self.statistic is np.mean:
+            pairs = [self.table[np.ix_(rows, self.truth[rows])].mean(axis=1) for rows in groups]
+            return float(np.concatenate(pairs).mean())
+        rng = np.random.default_rng(seed + 1)
+        values = []
+        for _ in range(500):
+            drawn = [self.table[rows, self.truth[rng.permutation(rows)]] for rows in groups]
+            values.append(self.statistic(np.concatenate(drawn)))
+        return float(np.mean(values))
 
 
 def picture_retrieval(

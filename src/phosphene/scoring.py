@@ -1,7 +1,7 @@
 """From a finished run folder to its score tables: which questions can be asked, and their answers."""
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,15 +10,31 @@ from phosphene.captions import SLOTS
 from phosphene.evaluation import classification, scores
 from phosphene.evaluation.protocols import Fold
 from phosphene.evaluation.scores import Question
+from phosphene.experiment import Experiment
+from phosphene.files import whole
 from phosphene.targets.clip import CLIPImage, open_picture
-
-if TYPE_CHECKING:
-    from phosphene.experiment import Experiment
 
 ATTRIBUTES = ("object", "colour", "background", "position")
 
 
-def score(experiment: "Experiment") -> dict[str, pd.DataFrame]:
+def score(experiment: Experiment) -> pd.DataFrame:
+    """Write `scores.csv`, `scores_shuffled.csv` (the same of the shuffled twin) and each fold's `retrieved.csv`.
+
+    Returns
+    -------
+    The scores.
+    """
+    for fold in experiment.folds:
+        with whole(experiment.folder(fold) / "retrieved.csv") as part:
+            experiment.retrieve(fold).to_csv(part, index=False)
+    tables = _tables(experiment)
+    for name, table in tables.items():
+        with whole(experiment.out / f"{name}.csv") as part:
+            table.to_csv(part, index=False)
+    return tables["scores"]
+
+
+def _tables(experiment: Experiment) -> dict[str, pd.DataFrame]:
     """`scores`, and `scores_shuffled` where a twin was trained."""
     method = experiment.method()
     if "concept" in method.targets():
@@ -49,11 +65,11 @@ def score(experiment: "Experiment") -> dict[str, pd.DataFrame]:
     return tables
 
 
-def _frame(experiment: "Experiment", subject: str) -> dict[str, Any]:
+def _frame(experiment: Experiment, subject: str) -> dict[str, Any]:
     return {"subject": subject, "seed": experiment.protocol.seed, "protocol": experiment.protocol.hash}
 
 
-def _answer(experiment: "Experiment", parts: list[Question]) -> dict[str, Any]:
+def _answer(experiment: Experiment, parts: list[Question]) -> dict[str, Any]:
     evaluation = experiment.recipe.evaluation
     return (
         parts[0]
@@ -62,7 +78,7 @@ def _answer(experiment: "Experiment", parts: list[Question]) -> dict[str, Any]:
     )
 
 
-def _questions(experiment: "Experiment", fold: Fold, twin: bool, space: Any) -> list[Question]:
+def _questions(experiment: Experiment, fold: Fold, twin: bool, space: Any) -> list[Question]:
     """Retrieval of pictures and captions, and what was drawn."""
     table, tensors = experiment.decoded(fold, twin)
     decoded = tensors["head.image"].numpy()
@@ -85,7 +101,7 @@ def _questions(experiment: "Experiment", fold: Fold, twin: bool, space: Any) -> 
 
 
 def _drawn(
-    experiment: "Experiment", fold: Fold, twin: bool, space: CLIPImage, seen: pd.DataFrame, clusters: np.ndarray
+    experiment: Experiment, fold: Fold, twin: bool, space: CLIPImage, seen: pd.DataFrame, clusters: np.ndarray
 ) -> list[Question]:
     """Every draw of every trial is scored; none is chosen."""
     draws = experiment.recipe.evaluation.draws
@@ -104,7 +120,7 @@ def _drawn(
     return questions
 
 
-def _concepts(experiment: "Experiment", method: Any) -> list[dict[str, Any]]:
+def _concepts(experiment: Experiment, method: Any) -> list[dict[str, Any]]:
     """Scores of two concepts; p and twin refit the whole cross-validation on shuffled labels."""
     evaluation, seed = experiment.recipe.evaluation, experiment.protocol.seed
     features, labels = method.features(experiment.trials), method.labels(experiment.trials)
