@@ -29,3 +29,8 @@ def test_unknown_argument_gives_the_nearest():
 def test_a_name_is_taken_once():
     with pytest.raises(PhospheneError, match="rename one"):
         registry.register("encoder", "nice")(type("Other", (), {}))
+
+
+def test_numbers_and_text_stand_for_each_other(tmp_path):
+    assert registry.build("dataset", "muse", root=str(tmp_path), subject=3).subject == ["3"]
+    assert registry.build("method", "nice", n_chans=4, n_times=100, cosine_weight="1e-1").cosine_weight == 0.1

@@ -22,6 +22,7 @@ PACKAGES = {
     "method": "phosphene.methods",
 }
 _classes: dict[str, dict[str, type]] = {kind: {} for kind in PACKAGES}
+_LENIENT = ConfigDict(arbitrary_types_allowed=True, coerce_numbers_to_str=True)  # subject: 3 means "3"
 C = TypeVar("C", bound=type)
 
 
@@ -69,7 +70,7 @@ def checked(cls: type, arguments: dict[str, Any], where: str) -> dict[str, Any]:
     for key, value in arguments.items():
         if key not in parameters:
             raise PhospheneError(f"unknown key '{key}' of {where}: {nearest(key, parameters)}")
-        kind: TypeAdapter[Any] = TypeAdapter(hints.get(key, Any), config=ConfigDict(arbitrary_types_allowed=True))
+        kind: TypeAdapter[Any] = TypeAdapter(hints.get(key, Any), config=_LENIENT)
         try:
             values[key] = kind.validate_python(value)
         except ValidationError as error:
