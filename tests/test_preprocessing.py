@@ -91,6 +91,7 @@ def test_montage_brings_positions_in_metres():
         ({"montage": "standard1005"}, "unknown montage 'standard1005': did you mean 'standard_1005'"),
         ({"h_freq": 200.0, "sfreq": None}, "the recording ends at 125 Hz"),
         ({"sfreq": 500.0, "h_freq": None}, "above the recording's 250 Hz"),
+        ({"reference": "Foo"}, "reference 'Foo' is not a channel"),
         ({"reject": 1e-9}, "none of 10 epochs is left"),
         ({"tmin": 30.0, "tmax": 31.0}, "none of 10 epochs is left"),
     ],
@@ -104,6 +105,8 @@ def test_bad_settings_name_the_fix(arguments, message):
     ("arguments", "message"),
     [
         ({"tmin": 0.5, "tmax": 0.5}, "must lie after"),
+        ({"baseline": [0.85, 0.9]}, "lies outside the epoch"),
+        ({"l_freq": -1.0}, "give a positive number"),
         ({"l_freq": 40.0, "h_freq": 30.0}, "must lie above"),
         ({"h_freq": 80.0, "sfreq": 100.0}, "above half of sfreq"),
     ],

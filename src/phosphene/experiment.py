@@ -73,7 +73,11 @@ class Experiment:
         self.recipe, self.out, self.display = recipe, Path(out), display or Silent()
         self.protocol = recipe.protocol
         path = self.out / "config.yaml"
-        if path.is_file() and yaml.safe_load(path.read_text(encoding="utf-8")) != self._config():
+        try:
+            before = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
+        except (yaml.YAMLError, UnicodeDecodeError):
+            raise PhospheneError(f"{path} is not readable: remove {self.out} or choose another --out") from None
+        if path.is_file() and before != self._config():
             raise PhospheneError(f"{self.out} holds a run of another recipe: choose another --out or remove it")
 
     def _config(self) -> dict[str, Any]:
@@ -278,6 +282,12 @@ class Experiment:
         trials = trials.pick(self.trials.signal.ch_names)
         if self.recipe.window is not None:
             trials = trials.crop(*self.recipe.window)
+        own, new = (self.trials.signal.sfreq, self.trials.signal.tmin), (trials.signal.sfreq, trials.signal.tmin)
+        if not np.allclose(own, new, atol=1e-6) or trials.n_times != self.trials.n_times:
+            raise PhospheneError(
+                f"the run's trials start at {own[1]:g} s, {self.trials.n_times} samples at {own[0]:g} Hz, these at "
+                f"{new[1]:g} s, {trials.n_times} at {new[0]:g} Hz: preprocess them as the run was"
+            )
         if self.recipe.whitening is not None:
             operators = load_file(self.folder(fold) / "whitening.safetensors")
             mean = torch.stack(list(operators.values())).mean(0)

@@ -48,8 +48,15 @@ class Preprocessing:
         sfreq: float | None = 100.0,
         reject: float | None = None,
     ):
+        given = {"l_freq": l_freq, "h_freq": h_freq, "notch": notch, "sfreq": sfreq, "reject": reject}
+        for key, value in given.items():
+            if value is not None and not value > 0:
+                raise PhospheneError(f"{key} is {value:g}: give a positive number, or null for none")
         if tmax <= tmin:
             raise PhospheneError(f"tmax ({tmax:g} s) must lie after tmin ({tmin:g} s)")
+        for edge in baseline or ():
+            if edge is not None and not tmin <= edge <= tmax:
+                raise PhospheneError(f"baseline edge {edge:g} s lies outside the epoch ({tmin:g} to {tmax:g} s)")
         if h_freq is not None and l_freq is not None and h_freq <= l_freq:
             raise PhospheneError(f"h_freq ({h_freq:g} Hz) must lie above l_freq ({l_freq:g} Hz)")
         if sfreq is not None and h_freq is not None and h_freq > sfreq / 2:
@@ -105,6 +112,10 @@ class Preprocessing:
         if self.notch is not None:
             raw.notch_filter(np.arange(self.notch, nyquist, self.notch), verbose="error")
         if self.reference is not None:
+            wanted = [self.reference] if isinstance(self.reference, str) else self.reference
+            for name in wanted if self.reference != "average" else ():
+                if name not in raw.ch_names:
+                    raise PhospheneError(f"reference '{name}' is not a channel: {nearest(name, raw.ch_names)}")
             raw.set_eeg_reference(
                 self.reference
                 if self.reference == "average" or not isinstance(self.reference, str)

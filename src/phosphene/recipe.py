@@ -111,16 +111,15 @@ class Recipe(BaseModel):
                 continue
             if "name" not in part:
                 raise PhospheneError(f"{kind} has no 'name': name a registered {kind} (`phosphene list`)")
+            if not isinstance(part["name"], str):
+                raise PhospheneError(f"{kind}.name is {part['name']!r}: give the name of one {kind}")
             arguments = {k: v for k, v in part.items() if k != "name"}
             checked(find(kind, part["name"]), arguments, f"{kind} '{part['name']}'")
+            for name, parameter in inspect.signature(find(kind, part["name"])).parameters.items():
+                supplied = kind == "method" and name in ("n_chans", "n_times")  # by the trials
+                if parameter.default is parameter.empty and name not in part and not supplied:
+                    raise PhospheneError(f"{kind}.{name} is not set: add --set {kind}.{name}=...")
         self.steps()
-        missing = [
-            name
-            for name, p in inspect.signature(find("dataset", self.dataset["name"])).parameters.items()
-            if p.default is p.empty and p.kind is not p.VAR_KEYWORD and name not in self.dataset
-        ]
-        if missing:
-            raise PhospheneError(f"dataset.{missing[0]} is not set: add --set dataset.{missing[0]}=...")
 
 
 def parse_overrides(pairs: list[str]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from phosphene.captions import SLOTS
+from phosphene.errors import PhospheneError
 from phosphene.evaluation import classification, scores
 from phosphene.evaluation.protocols import Fold
 from phosphene.evaluation.scores import Question
@@ -123,6 +124,12 @@ def _drawn(
 def _concepts(experiment: Experiment, method: Any) -> list[dict[str, Any]]:
     """Scores of two concepts; p and twin refit the whole cross-validation on shuffled labels."""
     evaluation, seed = experiment.recipe.evaluation, experiment.protocol.seed
+    protocol = experiment.protocol
+    if experiment.recipe.whitening is not None or (protocol.average_train, protocol.average_test) != (1, 1):
+        raise PhospheneError(
+            "two-class scores are of single, unwhitened trials: set whitening to null and "
+            "protocol.average_train and protocol.average_test to 1"
+        )
     features, labels = method.features(experiment.trials), method.labels(experiment.trials)
     rows = []
     for subject in sorted({f.subject for f in experiment.folds}):

@@ -147,7 +147,7 @@ def _descend(
             best = load_file(folder / "best.safetensors")
     while state["epoch"] < settings.epochs and not _stalled(state, settings.patience):
         epoch = state["epoch"]
-        set_seed(seed * 100_003 + epoch)
+        set_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))
         loader.set_epoch(epoch)
         model.train()
         sums: dict[str, float] = {}

@@ -282,7 +282,10 @@ def concatenate(parts: Sequence[Trials]) -> Trials:
 
 def read_table(path: Path) -> pd.DataFrame:
     """A CSV whose labels stay text ("01" is not 1) and whose onset and repeat are numbers."""
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise PhospheneError(f"{path} cannot be read ({error}): restore it or write it again") from None
     for column in (*_NUMBERS, "n_averaged"):
         if column in table:
             table[column] = pd.to_numeric(table[column])

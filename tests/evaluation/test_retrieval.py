@@ -45,6 +45,8 @@ def test_a_constant_decoder_scores_chance_not_one():
     assert retrieval.top_k(r, 1).mean() == pytest.approx(1 / 50)
     assert retrieval.top_k(r, 5).mean() == pytest.approx(5 / 50)
     assert np.median(retrieval.median_rank(r)) == 25.5
+    assert retrieval.k_way(r, 10).mean() == pytest.approx(1 / 10)
+    assert retrieval.reciprocal_rank(r).mean() == pytest.approx(np.mean(1 / np.arange(1, 51)))
     assert retrieval.two_way(r).mean() == 0
 
 

@@ -40,6 +40,19 @@ def test_p_is_uniform_without_an_effect_and_small_with_one():
     assert permutation(lambda o: np.eye(30)[np.arange(30), o].mean(), 30, n_perm=999) == pytest.approx(1 / 1000)
 
 
+def test_a_decoder_that_only_treats_a_concepts_pictures_alike_gains_nothing():
+    """An arbitrary map of concepts: pictures of a concept are decoded alike, and wrongly."""
+    concepts, small = np.repeat(np.arange(10), 5), {"alone": 0, "clustered": 0}
+    for seed in range(80):
+        rng = np.random.default_rng(seed)
+        table = rng.standard_normal((10, 10))[np.ix_(concepts, concepts)]
+        for name, clusters in (("alone", None), ("clustered", concepts)):
+            p = permutation(lambda o, t=table: t[np.arange(50), o].mean(), 50, clusters=clusters, n_perm=99, seed=seed)
+            small[name] += p <= 0.05
+    assert small["alone"] > 10  # exchanging single pictures is deceived
+    assert small["clustered"] <= 9
+
+
 def test_p_respects_the_direction():
     table = 30 * np.ones((30, 30)) - 29 * np.eye(30)
     score = lambda o: np.median(table[np.arange(30), o])  # noqa: E731

@@ -44,7 +44,7 @@ class Dataset(ABC):
     simulated: ClassVar[bool] = False
 
     def __init__(self, root: str | Path, subject: str | Sequence[str] = "all"):
-        self.root = Path(root).expanduser()
+        self.root = Path(root).expanduser().resolve()
         if not self.root.is_dir():
             raise PhospheneError(f"dataset folder {self.root} does not exist: set dataset.root to where the data lie")
         self.subject = subject

@@ -70,10 +70,16 @@ class Synthetic(Dataset):
             for file in (path, events):
                 if not file.is_file():
                     raise PhospheneError(f"{file} is missing: simulate the study again")
-            table = pd.read_csv(events, sep="\t", dtype={"block": str}).rename(columns={"trial_type": "stimulus"})
+            try:
+                table = pd.read_csv(events, sep="\t", dtype={"block": str}).rename(columns={"trial_type": "stimulus"})
+            except (OSError, ValueError) as error:
+                raise PhospheneError(f"{events} cannot be read ({error}): simulate the study again") from None
             labels = {name: entry[name] for name in ("subject", "session", "run")}
-            table["block"] = table["block"].str.zfill(2)
             columns = ["onset", "stimulus", "concept", "repeat", "split", "block"]
+            for column in columns:
+                if column not in table:
+                    raise PhospheneError(f"{events} has no column '{column}': simulate the study again")
+            table["block"] = table["block"].str.zfill(2)
             table = table[columns].assign(**labels)
             name = f"sub-{entry['subject']}/ses-{entry['session']}/run-{entry['run']}"
             raw = _read(self.root, path, labels)

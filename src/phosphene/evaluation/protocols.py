@@ -50,7 +50,7 @@ class Protocol(BaseModel):
     val_by: Literal["concept", "stimulus", "run"] = "concept"
     select_on: Literal["val", "last"] = "val"
     gallery: Literal["test"] = "test"
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**31)
 
     @property
     def hash(self) -> str:

@@ -65,7 +65,7 @@ def median_rank(r: Ranks) -> np.ndarray:
 
 def reciprocal_rank(r: Ranks) -> np.ndarray:
     """1 / place. With one true item a query its mean is the mean average precision."""
-    return 1 / median_rank(r)
+    return _over_ties(1 / np.arange(1.0, r.n + 1), r)
 
 
 def k_way(r: Ranks, k: int, top: int = 1) -> np.ndarray:
@@ -77,9 +77,13 @@ def k_way(r: Ranks, k: int, top: int = 1) -> np.ndarray:
         raise PhospheneError(f"{k}-way identification needs 2 to {r.n} candidates")
     if top >= k:
         return np.ones(r.above.shape)
-    low = hypergeom.cdf(top - 1, r.n - 1, r.above, k - 1)
-    high = hypergeom.cdf(top - 1, r.n - 1, r.above + r.tied, k - 1)
-    return (low + high) / 2 if r.tied.any() else low
+    return _over_ties(hypergeom.cdf(top - 1, r.n - 1, np.arange(r.n), k - 1), r)
+
+
+def _over_ties(score: np.ndarray, r: Ranks) -> np.ndarray:
+    """Mean of ``score[items above]``, (n,), over the random orderings of tied items."""
+    total = np.concatenate([[0.0], np.cumsum(score)])
+    return (total[r.above + r.tied + 1] - total[r.above]) / (r.tied + 1)
 
 
 def two_way(r: Ranks) -> np.ndarray:

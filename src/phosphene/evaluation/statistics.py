@@ -45,6 +45,7 @@ def permutation(
     n: int,
     *,
     groups: np.ndarray | None = None,
+    clusters: np.ndarray | None = None,
     higher_is_better: bool = True,
     n_perm: int = 2000,
     seed: int = 0,
@@ -56,6 +57,8 @@ def permutation(
     score : maps an order of the queries' truths (n,) to the score.
     n : number of queries.
     groups : (n,) permute within equal entries only; None permutes over all.
+    clusters : (n,) queries with equal entries are not independent (pictures of one concept): whole clusters exchange
+        their truths, so that a decoder which merely treats a concept's pictures alike gains nothing.
     """
     rng = np.random.default_rng(seed)
     sign = 1.0 if higher_is_better else -1.0
@@ -65,6 +68,10 @@ def permutation(
     for _ in range(n_perm):
         order = np.arange(n)
         for part in parts:
-            order[part] = rng.permutation(part)
+            own = np.arange(len(part)) if clusters is None else np.unique(clusters[part], return_inverse=True)[1]
+            shuffled = rng.permutation(len(part))
+            here = shuffled[np.argsort(own[shuffled], kind="stable")]
+            there = shuffled[np.argsort(rng.permutation(own.max() + 1)[own[shuffled]], kind="stable")]
+            order[part[here]] = part[there]
         hits += sign * score(order) >= observed - 1e-12
     return (1 + hits) / (1 + n_perm)

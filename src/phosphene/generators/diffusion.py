@@ -39,6 +39,10 @@ class Diffusion(Generator):
     ):
         self.backbone, self.adapter_scale, self.batch_size, self.device = backbone, adapter_scale, batch_size, device
         row = _row(backbone)
+        try:
+            torch.zeros(0, device=device)
+        except (RuntimeError, AssertionError):
+            raise PhospheneError(f"device '{device}' is not available here: set generator.device to cpu") from None
         self.steps = row.steps if steps is None else steps
         self.guidance = row.guidance if guidance is None else guidance
         self.size = row.size if size is None else size

@@ -102,7 +102,7 @@ def twin(run: Run) -> str:
             f"The whole cross-validation was repeated {n:,} times with labels shuffled within each run. The twin's "
             "score is the mean of these, and p is how often one of them reached the true score."
         )
-    return "No shuffled twin was trained (evaluation.twin is false), so leaks are not excluded by this control."
+    return "No shuffled twin was trained (evaluation.twin is false)."
 
 
 def limits(run: Run) -> list[str]:
