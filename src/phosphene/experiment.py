@@ -239,13 +239,17 @@ class Experiment:
             jobs.append((Conditioning(**fields), paths))
         with self.display.bar("drawing pictures", sum(len(paths) for _, paths in jobs)) as bar:
             for conditioning, paths in jobs:
-                for start in range(0, len(paths), _CHUNK):
-                    part = list(range(start, min(start + _CHUNK, len(paths))))
-                    if not all(paths[i].is_file() for i in part):
-                        drawn = generator(conditioning.rows(part), n=draws, seed=self.protocol.seed, first=start)
-                        for i, pictures in zip(part, drawn, strict=True):
-                            _save(paths[i], pictures)
-                    bar(len(part))
+                self._draw(generator, conditioning, paths, draws, bar)
+
+    def _draw(self, generator: Generator, conditioning: Conditioning, paths: list[Path], draws: int, bar: Bar) -> None:
+        """Draw in chunks; a chunk whose pictures all lie at ``paths`` is done already."""
+        for start in range(0, len(paths), _CHUNK):
+            part = list(range(start, min(start + _CHUNK, len(paths))))
+            if not all(paths[i].is_file() for i in part):
+                drawn = generator(conditioning.rows(part), n=draws, seed=self.protocol.seed, first=start)
+                for i, pictures in zip(part, drawn, strict=True):
+                    _save(paths[i], pictures)
+            bar(len(part))
 
     def generator(self) -> Generator:
         """The recipe's generator."""
@@ -307,14 +311,9 @@ class Experiment:
                 part / "retrieved.csv", index=False
             )
             if self.recipe.generator is not None:
-                conditioning = method.condition(samples)
-                with self.display.bar("drawing pictures", len(samples)) as bar:
-                    for start in range(0, len(samples), _CHUNK):
-                        rows = range(start, min(start + _CHUNK, len(samples)))
-                        drawn = self.generator()(conditioning.rows(rows), seed=self.protocol.seed, first=start)
-                        for i, pictures in zip(rows, drawn, strict=True):
-                            _save(part / "images" / f"{i:05d}-0.png", pictures)
-                        bar(len(rows))
+                paths = [part / "images" / f"{i:05d}-0.png" for i in range(len(samples))]
+                with self.display.bar("drawing pictures", len(paths)) as bar:
+                    self._draw(self.generator(), method.condition(samples), paths, 1, bar)
         return out
 
     def _log(self, row: dict[str, Any]) -> None:

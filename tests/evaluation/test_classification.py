@@ -19,7 +19,7 @@ from phosphene.evaluation.classification import (
     shuffle_within,
 )
 from phosphene.evaluation.protocols import Fold
-from phosphene.methods.lda import fit_predict
+from phosphene.methods.lda import LDA
 
 
 def made(effect=0.0, n=240, n_runs=4, n_features=5, seed=0):
@@ -81,16 +81,16 @@ def test_bad_input_names_the_fix():
         bootstrap([0, 1], [0.0, 1.0], [0, 0], unit="run")
     features, labels, runs = made()
     with pytest.raises(PhospheneError, match="leave_one_run_out"):
-        held_out(features, labels, leave_one_run_out(runs)[1:], fit_predict)
+        held_out(features, labels, leave_one_run_out(runs)[1:], LDA.fit_predict)
 
 
 def test_held_out_scores_never_saw_their_trials():
     features, labels, runs = made()
     folds = leave_one_run_out(runs)
-    before = held_out(features, labels, folds, fit_predict)
+    before = held_out(features, labels, folds, LDA.fit_predict)
     mine = runs == 2
     turned = np.where(mine, 1 - labels, labels)
-    after = held_out(features, turned, folds, fit_predict)
+    after = held_out(features, turned, folds, LDA.fit_predict)
     np.testing.assert_array_equal(before[mine], after[mine])
     assert not np.array_equal(before[~mine], after[~mine])
 
@@ -150,7 +150,7 @@ def test_scores_find_an_effect_and_none_where_there_is_none():
     features, labels, runs = made(effect=1.0)
     done = []
     rows = score(
-        features, labels, runs, leave_one_run_out(runs), fit_predict,
+        features, labels, runs, leave_one_run_out(runs), LDA.fit_predict,
         n_boot=200, n_perm=99, progress=lambda: done.append(1),
     )  # fmt: skip
     assert len(done) == 99
@@ -161,7 +161,9 @@ def test_scores_find_an_effect_and_none_where_there_is_none():
         assert row["shuffled"] == pytest.approx(0.5, abs=0.03)
         assert (row["n"], row["chance"]) == (240, 0.5)
     many, truth, blocks = made(effect=1.0, n=8000)
-    assert auc(truth, held_out(many, truth, leave_one_run_out(blocks), fit_predict)) == pytest.approx(0.76, abs=0.02)
+    assert auc(truth, held_out(many, truth, leave_one_run_out(blocks), LDA.fit_predict)) == pytest.approx(
+        0.76, abs=0.02
+    )
 
 
 def test_every_shuffle_trains_again():
@@ -171,7 +173,7 @@ def test_every_shuffle_trains_again():
 
     def watched(train, shown, new):
         trained_on.append(shown.tobytes())
-        return fit_predict(train, shown, new)
+        return LDA.fit_predict(train, shown, new)
 
     score(features, labels, runs, leave_one_run_out(runs), watched, n_boot=2, n_perm=5)
     assert len(set(trained_on)) == 4 * (1 + 5)
@@ -182,5 +184,7 @@ def test_p_is_uniform_when_there_is_no_effect():
     small = 0
     for seed in range(20):
         features, labels, runs = made(n=80, n_features=3, seed=seed)
-        small += score(features, labels, runs, leave_one_run_out(runs), fit_predict, n_boot=2, n_perm=39)[0]["p"] <= 0.1
+        small += (
+            score(features, labels, runs, leave_one_run_out(runs), LDA.fit_predict, n_boot=2, n_perm=39)[0]["p"] <= 0.1
+        )
     assert small <= 6  # more has probability 0.002

@@ -14,7 +14,7 @@ from phosphene.errors import PhospheneError
 from phosphene.evaluation.classification import auc, auc_by_run, held_out, run_names, shuffle_within
 from phosphene.evaluation.protocols import Protocol
 from phosphene.methods.base import Method
-from phosphene.methods.lda import LDA, Concepts, boundary, fit_predict
+from phosphene.methods.lda import LDA, Concepts, boundary
 from phosphene.preprocessing import Preprocessing
 from phosphene.trials import Signal, Trials
 
@@ -80,8 +80,8 @@ def test_without_shrinkage_to_speak_of_it_is_the_closed_form():
 
 def test_the_unit_of_the_eeg_does_not_matter():
     data, new = trials(), trials(seed=1)
-    volts = fit_predict(lda(data).features(data), lda(data).labels(data), lda(data).features(new))
-    micro = fit_predict(lda(data).features(data) * 1e6, lda(data).labels(data), lda(data).features(new) * 1e6)
+    volts = LDA.fit_predict(lda(data).features(data), lda(data).labels(data), lda(data).features(new))
+    micro = LDA.fit_predict(lda(data).features(data) * 1e6, lda(data).labels(data), lda(data).features(new) * 1e6)
     np.testing.assert_allclose(volts, micro, rtol=1e-6)
     np.testing.assert_allclose(volts, lda(data).fit(data).decision(new), rtol=1e-9)
 
@@ -164,7 +164,7 @@ def test_houses_and_faces_of_subject_1_reach_the_reference():
     assert len(folds) == 6
     assert len(data) == 1133  # of 1,174 onsets
 
-    scores = held_out(features, labels, folds, fit_predict)
+    scores = held_out(features, labels, folds, LDA.fit_predict)
     assert auc(labels, scores, runs) >= 0.69
     assert auc(labels, scores) >= 0.69
     assert auc_by_run(labels, scores, runs).min() > 0.6
@@ -172,6 +172,6 @@ def test_houses_and_faces_of_subject_1_reach_the_reference():
     twins = []
     for seed in range(10):
         shuffled = shuffle_within(labels, runs, np.random.default_rng(seed))
-        twins.append(auc(shuffled, held_out(features, shuffled, folds, fit_predict), runs))
+        twins.append(auc(shuffled, held_out(features, shuffled, folds, LDA.fit_predict), runs))
     assert np.mean(twins) == pytest.approx(0.5, abs=0.025)  # their SD is 0.024, their mean's 0.008
     assert max(twins) < 0.58

@@ -175,9 +175,3 @@ def boundary(features: np.ndarray, labels: np.ndarray, n_classes: int = 2) -> tu
     if n_classes == 2:
         weight, bias = weight[1:] - weight[:1], bias[1:] - bias[:1]
     return weight / scale, bias
-
-
-def fit_predict(features: np.ndarray, labels: np.ndarray, new: np.ndarray) -> np.ndarray:
-    """(n_new,) log-odds of label 1 for ``new`` (n_new, n_features), trained on ``features`` and ``labels`` 0 or 1."""
-    weight, bias = boundary(features, labels)
-    return new @ weight[0] + bias[0]
