@@ -18,8 +18,7 @@ from sklearn.preprocessing import StandardScaler
 
 from phosphene.preprocessing import Preprocessing
 from phosphene.simulate.brain import Brain
-from phosphene.simulate.scenes import Scene
-from phosphene.simulate.study import choose_stimuli, plan_sessions
+from phosphene.simulate.study import choose_stimuli, plan_sessions, scenes_of
 from phosphene.trials import Trials, concatenate
 from phosphene.whitening import Whitener
 
@@ -34,8 +33,7 @@ def simulated(
     parameters = {**DEFAULTS, "seed": seed, **changes}
     stimuli = choose_stimuli(n_train, n_test, seed=seed)
     brain = Brain(subject, seed=seed, snr_db=0.0, sfreq=parameters["sfreq"])
-    scenes = [Scene(*row) for row in stimuli[[*ATTRIBUTES, "seed"]].to_numpy()]
-    evoked, rows = brain.evoked(scenes), dict(zip(stimuli.index, range(len(stimuli)), strict=True))
+    evoked, rows = brain.evoked(scenes_of(stimuli)), dict(zip(stimuli.index, range(len(stimuli)), strict=True))
     prepare = Preprocessing(l_freq=0.1, h_freq=40.0, reference="average", tmin=-0.1, tmax=0.7, sfreq=100.0)
     parts: tuple[list[Trials], list[Trials]] = ([], [])
     for session, plan in enumerate(plan_sessions(stimuli, subject, parameters), start=1):

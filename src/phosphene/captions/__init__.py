@@ -1,4 +1,8 @@
-"""Caption slots: what is said of a picture, and at which level (arXiv 2507.07157, section 3)."""
+"""Caption slots: what is said of a picture, and at which level (arXiv 2507.07157, section 3).
+
+The paper has ten captions per picture and three levels. `ObjectSnap`, `SpatialLink` and `ThemeTag` are its names; the
+other seven slots are ours.
+"""
 
 from typing import NamedTuple
 
@@ -10,4 +14,15 @@ class Slot(NamedTuple):
     level: str
 
 
-SLOTS = (Slot("ObjectSnap", "object"), Slot("SpatialLink", "spatial"), Slot("ThemeTag", "thematic"))
+SLOTS = (
+    Slot("ObjectSnap", "object"),
+    Slot("KindName", "object"),
+    Slot("ColourNote", "object"),
+    Slot("SurfaceNote", "object"),
+    Slot("SpatialLink", "spatial"),
+    Slot("LayoutPlan", "spatial"),
+    Slot("PlaceView", "spatial"),
+    Slot("ThemeTag", "thematic"),
+    Slot("LightHour", "thematic"),
+    Slot("MoodWord", "thematic"),
+)

@@ -7,9 +7,9 @@ Six kinds of content, each `(n_stimuli, dim)`, unitless:
 | `layout` | 48 | luminance, contrast and edges in a 4 x 4 grid of the picture |
 | `colour` | 10 | how many of the object's pixels look like each colour of the palette: the mean of a Gaussian, in RGB |
 | `shape` | 64 | the object's mask, cropped to its bounding box and brought to 8 x 8 |
-| `object` | 16 | which object it is (one-hot) |
+| `object` | 52 | which object it is (one-hot) |
 | `place` | 3 | centre (x, y) and area of the object's mask, as fractions of the picture |
-| `theme` | 9 | which background it is (one-hot, 6), and the mean RGB of the whole picture: its mood |
+| `theme` | 15 | which background (one-hot, 8), which light (one-hot, 4), and the picture's mean RGB: its mood |
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
+from phosphene.simulate.drawings import LIGHTS
 from phosphene.simulate.scenes import BACKGROUNDS, COLOURS, OBJECTS, Scene, draw_with_mask
 
 GRID = 4
@@ -35,7 +36,7 @@ def describe(scenes: Sequence[Scene], drawn: Sequence[tuple[Image.Image, np.ndar
     Parameters
     ----------
     scenes : What the pictures show.
-    drawn : Picture and mask of each scene, as `draw_with_mask` returns them; drawn here at 64 pixels when None.
+    drawn : Picture and mask of each scene, as `draw_with_mask` returns them; drawn here when None.
 
     Returns
     -------
@@ -52,10 +53,21 @@ def describe(scenes: Sequence[Scene], drawn: Sequence[tuple[Image.Image, np.ndar
         "layout": _layout(rgb @ _LUMINANCE.astype(np.float32)),
         "colour": np.stack([_hues(picture[mask]) for picture, mask in zip(rgb, masks, strict=True)]),
         "shape": np.stack([_outline(mask) for mask in masks]),
-        "object": np.stack([[scene.object == name for name in OBJECTS] for scene in scenes]).astype(float),
+        "object": _one_hot([scene.object for scene in scenes], OBJECTS),
         "place": np.stack(place, axis=1),
-        "theme": np.hstack([[[scene.background == name for name in BACKGROUNDS] for scene in scenes], mood]),
+        "theme": np.hstack(
+            [
+                _one_hot([s.background for s in scenes], BACKGROUNDS),
+                _one_hot([s.light for s in scenes], tuple(LIGHTS)),
+                mood,
+            ]
+        ),
     }
+
+
+def _one_hot(values: Sequence[str], names: tuple[str, ...]) -> np.ndarray:
+    """Names (n,) -> (n, len(names)), one where the name is the value."""
+    return np.array([[value == name for name in names] for value in values], dtype=float)
 
 
 def _layout(luminance: np.ndarray) -> np.ndarray:

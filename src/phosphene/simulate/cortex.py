@@ -11,8 +11,9 @@ from functools import lru_cache
 import numpy as np
 
 from phosphene.simulate.content import GRID, Content, describe
+from phosphene.simulate.drawings import LIGHTS
 from phosphene.simulate.head import at, directions
-from phosphene.simulate.scenes import sample_scenes
+from phosphene.simulate.scenes import BACKGROUNDS, COLOURS, OBJECTS, draw_with_mask, sample_scenes
 
 
 @dataclass(frozen=True)
@@ -72,12 +73,13 @@ class Code:
         rng = np.random.default_rng([seed, 1])
         self.sources = _lay_out(rng)
         self._tuning = {
-            "object": rng.normal(size=(16, 24)),
+            "object": rng.normal(size=(len(OBJECTS), 24)),
             "shape": rng.normal(size=(64, 24)),
-            "colour": rng.normal(size=(10, 12)),
-            "theme": rng.normal(size=(9, 12)),
+            "colour": rng.normal(size=(len(COLOURS), 12)),
+            "theme": rng.normal(size=(len(BACKGROUNDS) + len(LIGHTS) + 3, 12)),
         }
-        reference = self._respond(describe(sample_scenes(360, seed=7)))
+        scenes = sample_scenes(480, seed=7)
+        reference = self._respond(describe(scenes, [draw_with_mask(scene, 64) for scene in scenes]))
         self._mean, self._sd = reference.mean(axis=0), reference.std(axis=0)
         self.reference = (reference - self._mean) / self._sd
 
@@ -98,7 +100,7 @@ class Code:
         right_of, left_of = 1 / (1 + np.exp(-(x - 0.5) / 0.08)), 1 / (1 + np.exp((x - 0.5) / 0.08))
         centred = np.exp(-0.5 * ((x - 0.5) / 0.1) ** 2)
         place = np.stack([right_of, centred, area, left_of, centred, y], axis=1)
-        mood = content["theme"] * np.array([1.0] * 6 + [2.0] * 3)
+        mood = content["theme"] * np.array([1.0] * (len(BACKGROUNDS) + len(LIGHTS)) + [2.0] * 3)
         theme = mood @ self._tuning["theme"]
         return np.hstack([*cells, colour, thing, place, theme])
 

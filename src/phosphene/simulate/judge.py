@@ -17,13 +17,17 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from phosphene.simulate.scenes import BACKGROUNDS, COLOURS, OBJECTS, POSITIONS
+from phosphene.simulate.drawings import LIGHTS
+from phosphene.simulate.scenes import BACKGROUNDS, COLOURS, COMPANIONS, OBJECTS, PATTERNS, POSITIONS
 
 ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "object": OBJECTS,
     "colour": tuple(COLOURS),
     "background": BACKGROUNDS,
     "position": POSITIONS,
+    "light": tuple(LIGHTS),
+    "pattern": PATTERNS,
+    "companion": COMPANIONS,
 }
 MINI = Path(__file__).parent.parent / "assets" / "mini"
 
@@ -65,7 +69,7 @@ class Judge(nn.Module):
 
         Returns
         -------
-        For `object`, `colour`, `background` and `position`, one name per picture.
+        For each of `ATTRIBUTES`, one name per picture.
         """
         if not isinstance(images, Tensor):
             arrays = [np.asarray(image.convert("RGB").resize((self.size, self.size))) for image in images]

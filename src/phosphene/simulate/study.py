@@ -1,8 +1,8 @@
 """A whole simulated study on disk: pictures, tables, and continuous recordings, so that work starts where a lab's does.
 
-A concept is a coloured object ("red car"), 160 in all. Forty are kept for the test, four of each colour and two or
-three of each object, so that every object and every colour of the test also occurs in training but no combination
-does: test concepts are disjoint from training concepts, as in THINGS-EEG2. No two test pictures show the same scene.
+A concept is a coloured object ("red car"), 480 in all. Forty are kept for the test, four of each colour and no object
+twice, so that every object and every colour of the test also occurs in training but no combination does: test concepts
+are disjoint from training concepts, as in THINGS-EEG2. No two test pictures show the same scene.
 Training and test pictures are intermixed at random within every run: slow drift cannot separate them.
 
 ```
@@ -19,6 +19,7 @@ import inspect
 import json
 import math
 from collections.abc import Callable
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,9 @@ from phosphene.files import read_json, whole
 from phosphene.simulate import bids
 from phosphene.simulate.brain import CHANNELS, DEFAULT_SNR_DB, RESPONSE, Brain, Drawn, check
 from phosphene.simulate.designs import rapid
-from phosphene.simulate.scenes import BACKGROUNDS, COLOURS, OBJECTS, POSITIONS, Scene, draw_with_mask
+from phosphene.simulate.scenes import BACKGROUNDS, COLOURS, POSITIONS, SEEN, SIZE, Scene, draw_with_mask, vary
 
-SIMULATOR = 2  # raised when the same parameters no longer give the same data
+SIMULATOR = 3  # raised when the same parameters no longer give the same data
 FORMATS = ("fif", "brainvision")
 DURATION = 0.1  # s that a picture is shown
 N_TEST_CONCEPTS = 40
@@ -56,7 +57,7 @@ def simulate(
     snr_db: float = DEFAULT_SNR_DB,
     sfreq: float = 250.0,
     soa: float = 0.4,
-    size: int = 64,
+    size: int = SIZE,
     seed: int = 0,
     fmt: str = "fif",
     progress: Progress | None = None,
@@ -92,7 +93,7 @@ def simulate(
     if fmt == "brainvision":
         bids.require()
     stimuli = choose_stimuli(n_train_pictures, n_test_pictures, seed=seed)
-    scenes = [Scene(*row) for row in stimuli[["object", "colour", "background", "position", "seed"]].to_numpy()]
+    scenes = scenes_of(stimuli)
     subjects = [f"{i:02d}" for i in range(1, n_subjects + 1)]
     plans = {
         (subject, f"{session:02d}"): plan
@@ -148,12 +149,13 @@ def simulate(
 def choose_stimuli(n_train: int = 1200, n_test: int = 200, *, seed: int = 0) -> pd.DataFrame:
     """The pictures of a study: a table indexed by `stimulus`, with the columns of `stimuli.csv`.
 
-    Backgrounds and positions are balanced within and across concepts as far as the numbers allow.
+    Backgrounds and positions are balanced within and across concepts as far as the numbers allow; light, pattern and
+    companion are drawn at random.
     """
     rng = np.random.default_rng([seed, 2])
-    objects, colours = rng.permutation(OBJECTS), rng.permutation(list(COLOURS))
-    test = [(str(objects[i % 16]), str(colours[i % 10])) for i in range(N_TEST_CONCEPTS)]  # distinct: lcm(16, 10) = 80
-    train = [(o, c) for o in OBJECTS for c in COLOURS if (o, c) not in set(test)]
+    objects, colours = rng.permutation(SEEN), rng.permutation(list(COLOURS))
+    test = [(str(objects[i]), str(colours[i % len(colours)])) for i in range(N_TEST_CONCEPTS)]
+    train = [(o, c) for o in SEEN for c in COLOURS if (o, c) not in set(test)]
     rows = []
     for split, concepts, n in (("train", train, n_train), ("test", test, n_test)):
         order = rng.permutation(len(concepts))
@@ -161,16 +163,22 @@ def choose_stimuli(n_train: int = 1200, n_test: int = 200, *, seed: int = 0) -> 
         for i in range(n):
             concept, nth = order[i % len(concepts)], i // len(concepts)
             p, b = divmod(int(starts[concept]), len(BACKGROUNDS))
-            b, p = (b + nth) % len(BACKGROUNDS), (p + nth + nth // len(BACKGROUNDS)) % len(POSITIONS)
+            turn, step = divmod(nth, len(BACKGROUNDS))
+            b, p = (b + step) % len(BACKGROUNDS), (p + step + turn) % len(POSITIONS)
             thing, colour = concepts[concept]
-            scene = Scene(thing, colour, BACKGROUNDS[b], POSITIONS[p], int(rng.integers(2**31)))
+            scene = vary(Scene(thing, colour, BACKGROUNDS[b], POSITIONS[p], int(rng.integers(2**31))), rng)
             name = f"{split}-{i + 1:0{max(4, len(str(n)))}d}"
             rows.append({
                 "stimulus": name, "image": f"stimuli/{_FOLDERS[split]}/{name}.png", "concept": scene.concept,
-                "split": split, "object": scene.object, "colour": scene.colour, "background": scene.background,
-                "position": scene.position, "seed": scene.seed, "prompt": scene.prompt, **scene.captions,
+                "split": split, **asdict(scene), "prompt": scene.prompt, **scene.captions,
             })  # fmt: skip
     return pd.DataFrame(rows).set_index("stimulus")
+
+
+def scenes_of(stimuli: pd.DataFrame) -> list[Scene]:
+    """The scenes of a table of stimuli, as `choose_stimuli` makes it or `stimuli.csv` holds it."""
+    columns = [field.name for field in fields(Scene)]
+    return [Scene(**row) for row in stimuli[columns].to_dict("records")]
 
 
 def plan_sessions(stimuli: pd.DataFrame, subject: str, parameters: dict[str, Any]) -> list[pd.DataFrame]:
