@@ -1,0 +1,82 @@
+"""Tables of events that a user wrote: read, filtered and checked.
+
+Shared by the sources that a user describes (`bids`, `arrays`, `from_mne`).
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TypeAlias
+
+import pandas as pd
+
+from phosphene.errors import PhospheneError, nearest
+
+NONE = ("", "n/a")  # an empty cell, in CSV and in BIDS
+STRETCH = re.compile(r"(BAD|EDGE)([_ ]|$)|bad$")  # what MNE calls a bad stretch: never a picture
+
+Keep: TypeAlias = Mapping[str, str | Sequence[str]]
+
+
+def read_cells(path: Path) -> pd.DataFrame:
+    """A CSV (comma or semicolon) or TSV, every cell as text."""
+    try:
+        for sep in ("\t",) if path.suffix == ".tsv" else (",", ";"):
+            table = pd.read_csv(path, sep=sep, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+            if len(table.columns) > 1:
+                break
+    except FileNotFoundError:
+        raise PhospheneError(f"{path} is missing: restore it") from None
+    except (OSError, ValueError) as error:
+        raise PhospheneError(f"{path} cannot be read ({' '.join(str(error).split())}): save it as UTF-8 text") from None
+    return table
+
+
+def check_column(table: pd.DataFrame, name: str, where: object, key: str) -> None:
+    """Refuse a column that ``table`` (read from ``where``) lacks; ``key`` is the setting to change."""
+    if name not in table:
+        raise PhospheneError(f"{where} has no column '{name}': {nearest(name, table.columns)} (set {key})")
+
+
+def kept(events: pd.DataFrame, keep: Keep | None, where: object, key: str = "dataset.keep") -> pd.DataFrame:
+    """The rows whose columns have one of the values of ``keep``; a value may hold ``*`` and ``?``."""
+    for column, values in (keep or {}).items():
+        check_column(events, column, where, key)
+        wanted = [values] if isinstance(values, str) else [str(v) for v in values]
+        cells = events[column].astype(str)
+        match = {cell: any(fnmatchcase(cell, pattern) for pattern in wanted) for cell in cells.unique()}
+        if not any(match.values()):
+            raise PhospheneError(
+                f"{where}: no row has {column} = {' or '.join(wanted)}: {nearest(wanted[0], match)} (set {key})"
+            )
+        events = events[cells.map(match)]
+    return events
+
+
+def numbers(table: pd.DataFrame, column: str, where: object) -> pd.Series:
+    """A column as numbers."""
+    values = pd.to_numeric(table[column], errors="coerce")
+    if values.isna().any():
+        raise PhospheneError(f"{where}: {column} '{table[column][values.isna()].iloc[0]}' is no number: correct it")
+    return values
+
+
+def check_onsets(onsets: pd.Series, end: float, where: object) -> None:
+    """Onsets must be seconds inside the recording, no two alike."""
+    outside = onsets[~onsets.between(0, end)]
+    if len(outside):
+        raise PhospheneError(
+            f"{where}: the event at {outside.iloc[0]:g} lies outside the recording (0 to {end:g} s): onsets are "
+            "seconds from its start, not samples or milliseconds"
+        )
+    twice = onsets[onsets.duplicated()]
+    if len(twice):
+        raise PhospheneError(f"{where}: two events at {twice.iloc[0]:g} s: leave one kind out with keep")
+
+
+def numbered(events: pd.DataFrame, where: object) -> pd.Series:
+    """How often each trial's stimulus has now been shown: the column `repeat`, or counted, from 1."""
+    if "repeat" in events:
+        return numbers(events, "repeat", where).astype(int)
+    return events.groupby(["subject", "stimulus"], sort=False).cumcount() + 1

@@ -1,0 +1,211 @@
+"""What an event showed: from the names in an event table to pictures, concepts and a split.
+
+Shared by the sources that a user describes (`bids`, `arrays`, `from_mne`).
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from string import Formatter
+from typing import TypeAlias
+
+import pandas as pd
+
+from phosphene.datasets.events import NONE, check_column, read_cells
+from phosphene.errors import PhospheneError, nearest
+
+PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+
+Split: TypeAlias = str | Mapping[str, float | str | Sequence[str]]
+Pictures: TypeAlias = str | Path | pd.DataFrame | Mapping[str, str | Path]
+
+
+def stimulus_table(
+    events: pd.DataFrame,
+    *,
+    stimuli: Pictures | None = None,
+    image: str | None = None,
+    concept: str | None = None,
+    folders: Sequence[Path] = (Path(),),
+    where: object = "the event table",
+    prefix: str = "dataset.",
+) -> pd.DataFrame:
+    """One row for each stimulus: `image` (absolute path; absent if none was said), `concept`, captions if any.
+
+    Parameters
+    ----------
+    events : every event, with its column `stimulus`.
+    stimuli : a table (`.csv`, `.tsv`, `DataFrame`) with columns `stimulus`, `image`, `concept`, and optionally `split`
+        and captions; a folder of pictures, found by their names; or a mapping from event name to picture file.
+    image : without ``stimuli``: the event column that holds a picture's path, or a pattern such as
+        "faces/{trial_type}.png" that is filled in from the event columns.
+    concept : the event or stimulus column that holds the concept. None: the column `concept`; else, where ``stimuli``
+        gives pictures only and they lie in several folders, the folder; else the stimulus itself.
+    folders : where relative paths start; the first that holds the file counts.
+    where, prefix : what errors call the event table and the settings.
+    """
+    names = list(dict.fromkeys(events["stimulus"]))
+    table = pd.DataFrame(index=pd.Index(names, name="stimulus"))
+    found = False  # pictures were found, without a table that could say their concepts
+    if stimuli is not None:
+        table, valid = _given(stimuli, names, folders, prefix)
+        found = list(table.columns) == ["image"]
+        lost = [name for name in names if name not in table.index]
+        if lost:
+            raise PhospheneError(
+                f"event '{lost[0]}' of {where} has no picture ({len(lost)} such): {nearest(lost[0], valid)} "
+                f"(add it to {prefix}stimuli, or leave such events out with {prefix}keep)"
+            )
+    elif image is not None:
+        if "{" in image:
+            holes = [field for _, field, _, _ in Formatter().parse(image) if field is not None]
+            for hole in holes:
+                check_column(events, hole, where, f"{prefix}image")
+            rows = events[holes].to_dict("records") if holes else [{}] * len(events)
+            paths = [image.format(**row) for row in rows]
+        else:
+            check_column(events, image, where, f"{prefix}image")
+            paths = events[image].astype(str).to_list()
+        table["image"] = _one(events, paths, "pictures", where, f"set {prefix}event to the column that names a picture")
+        table["image"] = [_path(p, folders) for p in table["image"]]
+    own = concept or "concept"
+    if own in table:
+        table["concept"] = table[own]
+    elif own in events:
+        table["concept"] = _one(events, events[own], "concepts", where, f"set {prefix}concept to another column")
+    elif concept is not None:
+        check_column(pd.concat([events[:0], table[:0]], axis=1), concept, where, f"{prefix}concept")
+    elif found and table["image"].map(lambda p: Path(p).parent).nunique() > 1:
+        table["concept"] = [Path(p).parent.name for p in table["image"]]
+    elif stimuli is None and image is None:
+        raise PhospheneError(
+            f"where are the pictures? Set {prefix}stimuli to a table or a folder of them, or {prefix}image to a column "
+            f"or a pattern such as {{{events.columns[0]}}}.png (or {prefix}concept to a column, to do without pictures)"
+        )
+    else:
+        table["concept"] = table.index
+    empty = table.index[table["concept"].astype(str).isin(NONE)]
+    if len(empty):
+        raise PhospheneError(f"stimulus '{empty[0]}' has no concept: fill in its cell, or set {prefix}concept")
+    return table
+
+
+def split_column(
+    events: pd.DataFrame, stimuli: pd.DataFrame, split: Split | None, where: object, key: str = "dataset.split"
+) -> pd.Series:
+    """The part, "train" or "test", of every event.
+
+    Parameters
+    ----------
+    split : a column of the events or the stimuli; or a rule, ``{column: values of the test part}``; or
+        ``{"concept": 0.2}`` (or "stimulus"): that share of the concepts, fixed by their names, is the test part.
+        None: the column `split` where there is one, else all is "train".
+    """
+    if split is None:
+        split = "split"
+        if "split" not in events and "split" not in stimuli:
+            return pd.Series("train", index=events.index)
+    if isinstance(split, str):
+        return _cells(events, stimuli, split, where, key)
+    if len(split) != 1:
+        raise PhospheneError(f"{key} names {len(split)} columns: give one, such as {{concept: 0.2}}")
+    ((column, values),) = split.items()
+    cells = _cells(events, stimuli, column, where, key)
+    if isinstance(values, float | int):
+        if column not in ("concept", "stimulus"):
+            raise PhospheneError(f"{key}: a share can be drawn of concept or stimulus, not of '{column}': list values")
+        known = sorted(set(stimuli["concept"] if column == "concept" else stimuli.index))
+        count = round(values * len(known))
+        if not 0 < count < len(known):
+            raise PhospheneError(f"{key}: a share of {values:g} leaves {count} of {len(known)} {column}s for the test")
+        chosen = sorted(known, key=lambda name: hashlib.sha256(str(name).encode()).hexdigest())[:count]
+    else:
+        chosen = [values] if isinstance(values, str) else [str(v) for v in values]
+        known = sorted({*cells, *(stimuli["concept"] if column == "concept" else stimuli.index)})
+        for value in chosen if column in ("concept", "stimulus") else ():
+            if value not in known:
+                raise PhospheneError(f"{key}: no {column} is '{value}': {nearest(value, known)}")
+    return cells.isin(chosen).map({True: "test", False: "train"})
+
+
+def _cells(events: pd.DataFrame, stimuli: pd.DataFrame, column: str, where: object, key: str) -> pd.Series:
+    """A column of the events, or of their stimuli, as text."""
+    if column in events:
+        return events[column].astype(str)
+    if column not in stimuli:
+        check_column(pd.concat([events[:0], stimuli[:0]], axis=1), column, where, key)
+    return events["stimulus"].map(stimuli[column]).astype(str)
+
+
+def _one(events: pd.DataFrame, cells: Iterable[str], what: str, where: object, fix: str) -> pd.Series:
+    """The one cell of each stimulus, in the order in which stimuli first appear; two are refused."""
+    pairs = pd.DataFrame({"stimulus": events["stimulus"].to_numpy(), "cell": list(cells)}).drop_duplicates()
+    twice = pairs[pairs["stimulus"].duplicated()]
+    if len(twice):
+        name = twice["stimulus"].iloc[0]
+        a, b = pairs["cell"][pairs["stimulus"] == name].iloc[:2]
+        raise PhospheneError(f"stimulus '{name}' of {where} has several {what} ('{a}' and '{b}'): {fix}")
+    empty = pairs["stimulus"][pairs["cell"].isin(NONE)]
+    if len(empty):
+        raise PhospheneError(f"stimulus '{empty.iloc[0]}' of {where} names no {what[:-1]}: fill in its cell, or {fix}")
+    return pairs.set_index("stimulus")["cell"]
+
+
+def _given(
+    stimuli: Pictures, names: list[str], folders: Sequence[Path], prefix: str
+) -> tuple[pd.DataFrame, Iterable[str]]:
+    """The stimulus table from what the user gave, images as absolute paths; and every name it knows."""
+    if isinstance(stimuli, Mapping):
+        files = {str(name): str(file) for name, file in stimuli.items()}
+        table = pd.DataFrame({"image": [_path(file, folders) for file in files.values()]}, index=list(files))
+        return table.rename_axis("stimulus"), table.index
+    if not isinstance(stimuli, pd.DataFrame):
+        path = Path(_path(str(stimuli), folders))
+        if path.is_dir():
+            return _found(path, names)
+        if not path.is_file():
+            raise PhospheneError(f"{path} does not exist: set {prefix}stimuli to a table (csv, tsv) or a folder")
+        table, folders, stimuli = read_cells(path), (path.parent, *folders), path
+    else:
+        table = stimuli.reset_index() if stimuli.index.name == "stimulus" else stimuli.copy()
+        stimuli = Path(f"{prefix}stimuli")
+    if "stimulus" not in table:
+        raise PhospheneError(f"{stimuli} has no column 'stimulus': {nearest('stimulus', table.columns)} (rename it)")
+    table["stimulus"] = table["stimulus"].astype(str)
+    twice = table["stimulus"][table["stimulus"].duplicated()]
+    if len(twice):
+        raise PhospheneError(f"{stimuli} lists stimulus '{twice.iloc[0]}' twice: keep one row")
+    table = table.set_index("stimulus")
+    if "image" in table:
+        empty = table.index[table["image"].astype(str).isin(NONE)]
+        if len(empty):
+            raise PhospheneError(f"{stimuli} names no image for stimulus '{empty[0]}': fill in its cell")
+        table["image"] = [_path(str(p), folders) for p in table["image"]]
+    return table, table.index
+
+
+def _found(folder: Path, names: list[str]) -> tuple[pd.DataFrame, Iterable[str]]:
+    """The pictures below a folder that the names mean: by path below it, with or without suffix, or by file name."""
+    aliases: dict[str, set[Path]] = {}
+    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURES)
+    if not files:
+        raise PhospheneError(f"no picture lies below {folder}: looked for {', '.join(PICTURES)}")
+    for file in files:
+        inside = file.relative_to(folder)
+        for alias in (inside.as_posix(), inside.with_suffix("").as_posix(), file.name, file.stem):
+            aliases.setdefault(alias, set()).add(file)
+    for name in names:
+        if len(aliases.get(name, ())) > 1:
+            one, two = sorted(p.relative_to(folder).as_posix() for p in aliases[name])[:2]
+            raise PhospheneError(f"event '{name}' may mean {one} or {two}: give the path below {folder}, or a table")
+    shown = {name: min(aliases[name]) for name in names if name in aliases}
+    table = pd.DataFrame({"image": [str(f.resolve()) for f in shown.values()]}, index=list(shown))
+    return table.rename_axis("stimulus"), {f.stem for f in files}
+
+
+def _path(name: str, folders: Sequence[Path]) -> str:
+    """An absolute path; of the first folder that holds ``name``, else of the first folder."""
+    for folder in folders:
+        if (folder / name).exists():
+            return str((folder / name).resolve())
+    return str((folders[0] / name).absolute())
