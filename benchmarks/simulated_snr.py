@@ -86,7 +86,7 @@ def decode(response: Trials, background: Trials, snr_db: float) -> dict[str, flo
 
 if __name__ == "__main__":
     seed, subject = (int(sys.argv[1]) if len(sys.argv) > 1 else 0), (sys.argv[2] if len(sys.argv) > 2 else "01")
-    print("chance: top1 0.005, top5 0.025, object 0.06, colour 0.10, background 0.17, position 0.33")
+    print("chance: top1 0.005, top5 0.025, object 0.02, colour 0.10, background 0.125, position 0.33")
     parts = simulated(seed, subject)
     for snr_db in (np.inf, 0, -5, -8, -10, -12, -14, -16, -18, -20, -25, -30, -60):
         print(f"{snr_db:>5} dB", decode(*parts, snr_db), flush=True)

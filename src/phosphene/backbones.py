@@ -64,7 +64,7 @@ BACKBONES = {
     for row in (
         Backbone(
             "mini", "both", "mini", "BSD-3-Clause", local=True, clip_subfolder="clip",
-            adapter=("mini", "ip_adapter", "ip-adapter_mini.safetensors"), steps=10, guidance=2.0, size=64,
+            adapter=("mini", "ip_adapter", "ip-adapter_mini.safetensors"), steps=8, guidance=2.0, size=128,
             note="embedded stand-in trained on drawn scenes; never a result",
         ),
         Backbone("clip-vit-l14", "clip", "openai/clip-vit-large-patch14", "MIT", size=224),

@@ -32,8 +32,8 @@ def make_clip(tokenizer: CLIPTokenizer) -> CLIPModel:
 
 def make_vae() -> AutoencoderTiny:
     return AutoencoderTiny(
-        encoder_block_out_channels=(32,) * 4, decoder_block_out_channels=(32,) * 4, latent_channels=CHANNELS,
-        num_encoder_blocks=(0, 1, 2, 3), num_decoder_blocks=(3, 2, 2, 1), scaling_factor=1.0,
+        encoder_block_out_channels=(64,) * 4, decoder_block_out_channels=(64,) * 4, latent_channels=CHANNELS,
+        num_encoder_blocks=(0, 1, 1, 2), num_decoder_blocks=(3, 2, 1, 0), scaling_factor=1.0,
     )  # fmt: skip
 
 

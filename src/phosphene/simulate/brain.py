@@ -26,7 +26,7 @@ Drawn = Sequence[tuple[Image.Image, np.ndarray]]  # picture and object mask of e
 
 __all__ = ["CHANNELS", "DEFAULT_SNR_DB", "REGIONS", "Brain", "Region", "Source", "montage"]
 
-DEFAULT_SNR_DB = -16.0  # our choice: a linear decoder names one of 200 unseen pictures in about a third of cases
+DEFAULT_SNR_DB = -13.0  # our choice: a linear decoder names one of 200 unseen pictures in about a third of cases
 SNR_WINDOW = 0.6  # s after onset
 RESPONSE = 0.8  # s after onset that a response may last
 
