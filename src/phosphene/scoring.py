@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from phosphene.captions import SLOTS
+from phosphene.captions import NAMED
 from phosphene.errors import PhospheneError
 from phosphene.evaluation import classification, scores
 from phosphene.evaluation.protocols import Fold
@@ -90,7 +90,7 @@ def _questions(experiment: Experiment, fold: Fold, twin: bool, space: Any) -> li
     name = getattr(space, "backbone", "")
     questions = scores.picture_retrieval(decoded, vectors, truth, concepts, name)
     if isinstance(space, CLIPImage):
-        for slot in (s for s in SLOTS if s.name in experiment.trials.stimuli):
+        for slot in (s for s in NAMED if s.name in experiment.trials.stimuli):
             captions, index = np.unique(experiment.trials.stimuli[slot.name].to_numpy(str), return_inverse=True)
             row = dict(zip(experiment.trials.stimuli.index, index, strict=True))
             wanted = np.array([row[s] for s in table["stimulus"]])

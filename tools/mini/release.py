@@ -18,7 +18,7 @@ from diffusers import StableDiffusionPipeline
 from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
-from transformers import CLIPModel, CLIPVisionModelWithProjection
+from transformers import CLIPModel, CLIPTokenizer, CLIPVisionModelWithProjection
 
 from mini import loop
 from mini.card import card
@@ -190,6 +190,7 @@ class Drawer:
 @torch.inference_mode()
 def score(run: Run, assets: Path, walls: Path, n: int) -> None:
     """Scores the shipped folder on held-out scenes, through stock classes only, and writes its card."""
+    run.tokenizer = CLIPTokenizer.from_pretrained(assets / "tokenizer", local_files_only=True)
     scenes = sample_scenes(n, seed=PIPELINE_SEED, held_out=True)
     images, masks = render(scenes, 2)
     real = run.pixels(images)

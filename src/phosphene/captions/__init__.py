@@ -12,17 +12,20 @@ class Slot(NamedTuple):
 
     name: str
     level: str
+    ours: bool = True
 
 
 SLOTS = (
-    Slot("ObjectSnap", "object"),
+    Slot("ObjectSnap", "object", ours=False),
     Slot("KindName", "object"),
     Slot("ColourNote", "object"),
     Slot("SurfaceNote", "object"),
-    Slot("SpatialLink", "spatial"),
+    Slot("SpatialLink", "spatial", ours=False),
     Slot("LayoutPlan", "spatial"),
     Slot("PlaceView", "spatial"),
-    Slot("ThemeTag", "thematic"),
+    Slot("ThemeTag", "thematic", ours=False),
     Slot("LightHour", "thematic"),
     Slot("MoodWord", "thematic"),
 )
+
+NAMED = tuple(slot for slot in SLOTS if not slot.ours)  # one of each level

@@ -137,7 +137,7 @@ def _within_concept(
 def caption_retrieval(
     decoded: np.ndarray, captions: np.ndarray, truth: np.ndarray, clusters: np.ndarray, level: str, backbone: str
 ) -> list[Question]:
-    """Retrieval of the caption of the picture seen among all distinct captions of one level; ``captions`` (n, dim)."""
+    """Retrieval of the caption of the picture seen among all distinct captions of its slot; ``captions`` (n, dim)."""
     r = retrieval.ranks(retrieval.cosine(decoded, captions))
     return [
         Question(f"caption_{level}_top{k}", retrieval.top_k(r, k), truth, clusters, backbone=backbone)

@@ -11,7 +11,7 @@ import pandas as pd
 import yaml
 from safetensors import SafetensorError
 
-from phosphene.captions import SLOTS
+from phosphene.captions import NAMED
 from phosphene.errors import PhospheneError
 from phosphene.evaluation.protocols import Fold
 from phosphene.evaluation.retrieval import cosine, median_rank, ranks
@@ -249,7 +249,7 @@ class Run:
     def add_captions(self, chosen: list[Sample]) -> None:
         """The nearest caption at each level for these samples, among all distinct ones of the study."""
         stimuli = self.trials.stimuli
-        slots = [slot for slot in SLOTS if slot.name in stimuli] if self.retrieves else []
+        slots = [slot for slot in NAMED if slot.name in stimuli] if self.retrieves else []
         for slot in slots:
             texts = np.unique(stimuli[slot.name].to_numpy(str))
             try:
