@@ -6,7 +6,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 import pandas as pd
 
 from phosphene.datasets.base import Dataset, Recording
@@ -197,8 +196,8 @@ class Bids(Dataset):
             raw = self._read(path)
             check_onsets(table["onset"], raw.times[-1], name)
             # MNE leaves out epochs in a stretch named "bad...", and a picture may be called "badge"
-            bad = [STRETCH.match(text) is not None for text in raw.annotations.description]
-            raw.set_annotations(raw.annotations[np.array(bad, bool)], verbose="error")
+            shown = [i for i, text in enumerate(raw.annotations.description) if not STRETCH.match(text)]
+            raw.annotations.delete(shown)
             yield Recording(name, raw, table, [*notes, *self._notes(raw, name)])
             notes = []
 
