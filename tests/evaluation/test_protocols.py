@@ -44,6 +44,85 @@ def test_given_split_keeps_test_concepts_out_of_training():
     assert counts["run"] == fold.test.sum()
 
 
+def test_a_given_val_part_selects_and_is_never_trained_on():
+    trials = make_trials()
+    held = trials.table["concept"] == "c1"
+    trials.table.loc[held, "split"] = "val"
+    for protocol in (Protocol(), Protocol(val_fraction=0), Protocol(select_on="last"), Protocol(val_by="run")):
+        (fold,) = protocol.folds(trials)
+        assert set(trials.table["split"][fold.train]) == {"train"}
+        np.testing.assert_array_equal(fold.val, held)
+        assert set(trials.table["split"][fold.test]) == {"test"}
+    # a subject without one has its validation part drawn
+    both = make_trials(subjects=("01", "02"))
+    here = (both.table["subject"] == "02") & (both.table["concept"] == "c1")
+    both.table.loc[here, "split"] = "val"
+    first, second = Protocol().folds(both)
+    assert set(both.table["split"][first.val]) == {"train"}
+    np.testing.assert_array_equal(second.val, here)
+    trials.table.loc[held, "split"] = "dev"
+    with pytest.raises(PhospheneError, match="split 'dev' in the trial table: use train, val and test"):
+        list(Protocol().folds(trials))
+
+
+def test_a_leave_one_out_split_does_not_look_at_the_given_one():
+    trials = make_trials()
+    trials.table["split"] = "val"
+    for fold in Protocol(split="leave_one_run_out").folds(trials):
+        assert (fold.train | fold.val | fold.test).all()
+
+
+@pytest.mark.parametrize("subjects", ["within", "joint"])
+def test_trials_are_drawn_at_random_only_by_a_name_that_says_so(subjects):
+    trials = make_trials(subjects=("01", "02"), repeats=4)
+    for asked in ("random", "random_trials", "trials"):
+        with pytest.raises(ValidationError, match="leaky_random_trials"):  # among the valid ones
+            Protocol(split=asked)
+    protocol = Protocol(split="leaky_random_trials", subjects=subjects, val_fraction=0, test_fraction=0.25)
+    folds = list(protocol.folds(trials))
+    assert len(folds) == (2 if subjects == "within" else 1)
+    for fold in folds:
+        assert fold.name == "leaky_random_trials"
+        assert fold.test.sum() == 0.25 * (fold.train | fold.test).sum()
+        assert len(set(trials.table["concept"][fold.test])) > 2  # whatever the split column says
+    again = list(protocol.folds(trials))
+    np.testing.assert_array_equal(folds[0].test, again[0].test)
+    other = next(protocol.model_copy(update={"seed": 1}).folds(trials))
+    assert (other.test != folds[0].test).any()
+    assert protocol.hash.startswith("leaky-")
+
+
+def test_the_leaky_share_is_refused_elsewhere_and_changes_no_other_protocol():
+    with pytest.raises(ValidationError, match="set split to leaky_random_trials to mean that"):
+        Protocol(test_fraction=0.2)
+    assert Protocol(split="leaky_random_trials").test_fraction == 0.2
+    assert "test_fraction" not in Protocol().model_dump()
+    assert Protocol().hash == "375fa20f"  # as before the leaky split existed: runs of that time can be continued
+    leaky = Protocol(split="leaky_random_trials", test_fraction=0.3)
+    assert Protocol(**leaky.model_dump()) == leaky
+    assert leaky.hash != Protocol(split="leaky_random_trials").hash
+    tiny = make_trials().select(np.arange(3))
+    with pytest.raises(PhospheneError, match="no trial to train or test on"):
+        list(Protocol(split="leaky_random_trials", test_fraction=0.01).folds(tiny))
+
+
+def test_blocks_that_training_and_test_share_are_counted():
+    trials = make_trials(subjects=("01", "02"), repeats=4)
+    trials.table["block"] = trials.table["subject"] + "-" + trials.table["concept"]  # a block for each class
+    trials.table["split"] = np.where(trials.table["stimulus"].str.endswith("0"), "train", "test")
+    trials.table.loc[trials.table["concept"] == "c0", "split"] = "train"
+    first, _ = Protocol(val_fraction=0).folds(trials)
+    counts = overlaps(trials, first)  # by picture: no picture is shared, every block is
+    assert counts["stimulus"] == 0
+    assert counts["block"] == first.test.sum() == 5 * 4
+    away, _ = Protocol(split="leave_one_subject_out", subjects="joint", val_fraction=0).folds(trials)
+    assert overlaps(trials, away)["block"] == 0
+    leaky, _ = Protocol(split="leaky_random_trials", val_fraction=0).folds(trials)
+    counts = overlaps(trials, leaky)
+    assert counts["block"] == leaky.test.sum()
+    assert counts["stimulus"] > 0
+
+
 def test_within_subject_folds_see_one_subject():
     trials = make_trials(subjects=("01", "02"))
     for fold in Protocol().folds(trials):

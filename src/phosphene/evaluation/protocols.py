@@ -1,17 +1,18 @@
 """`Protocol`: what a number means. Frozen, hashable, written beside every score."""
 
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from phosphene.errors import PhospheneError
 from phosphene.files import digest
 from phosphene.trials import Trials
 
-Split = Literal["given", "leave_one_run_out", "leave_one_session_out", "leave_one_subject_out"]
+LEAKY = "leaky_random_trials"
+Split = Literal["given", "leave_one_run_out", "leave_one_session_out", "leave_one_subject_out", "leaky_random_trials"]
 _LEFT_OUT = {"leave_one_run_out": "run", "leave_one_session_out": "session", "leave_one_subject_out": "subject"}
 
 
@@ -30,14 +31,19 @@ class Protocol(BaseModel):
 
     Parameters
     ----------
-    split : "given" reads the table's `split` column (train, test); the others leave one run, session or subject out.
+    split : "given" reads the table's `split` column (train, test, and val where the study names one); "leave_one_..."
+        leaves one run, session or subject out. "leaky_random_trials" (ours) draws test trials at random: pictures,
+        blocks and drift of the test are then in training too. It is there to measure that leak, must be asked for by
+        this name, and its hash and folds bear the word.
+    test_fraction : of "leaky_random_trials" alone: the share of trials drawn for the test (0.2 if not said).
     subjects : "within" trains a model for each subject; "joint" one for all.
     average_train, average_test : repeats of one stimulus averaged into a sample; 0 averages all, 1 none.
-    val_fraction : share of the training material held out to select the epoch; 0 for none.
+    val_fraction : share of the training material held out to select the epoch; 0 for none. A given `val` part is the
+        validation part instead, and nothing is drawn; it is never trained on.
     val_by : what is held out as a whole: "concept" (validation concepts are unseen), "stimulus" or "run".
     select_on : "val" or "last". "test" does not exist.
     gallery : among what is retrieved: "test" (the pictures of the test trials).
-    seed : draws the validation part, initialises and orders the training.
+    seed : draws the validation part (and the leaky test part), initialises and orders the training.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -51,11 +57,30 @@ class Protocol(BaseModel):
     select_on: Literal["val", "last"] = "val"
     gallery: Literal["test"] = "test"
     seed: int = Field(0, ge=0, lt=2**31)
+    test_fraction: float | None = Field(None, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _fraction(self) -> Self:
+        if self.split != LEAKY and self.test_fraction is not None:
+            raise ValueError(
+                f"test_fraction draws test trials at random: set split to {LEAKY} to mean that, or leave it out"
+            )
+        if self.split == LEAKY and self.test_fraction is None:
+            object.__setattr__(self, "test_fraction", 0.2)
+        return self
+
+    @model_serializer(mode="wrap")
+    def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without `test_fraction` where nothing is drawn: other protocols keep their hash."""
+        values: dict[str, Any] = write(self)
+        if self.test_fraction is None:
+            values.pop("test_fraction", None)
+        return values
 
     @property
     def hash(self) -> str:
-        """Short name of exactly this protocol."""
-        return digest(self.model_dump(), 8)
+        """Short name of exactly this protocol; it begins with "leaky-" where test trials are drawn at random."""
+        return ("leaky-" if self.split == LEAKY else "") + digest(self.model_dump(), 8)
 
     def folds(self, trials: Trials) -> Iterator[Fold]:
         """Every fold, in a fixed order. No trial is in two parts of a fold."""
@@ -65,11 +90,15 @@ class Protocol(BaseModel):
             raise PhospheneError("leave_one_subject_out trains across subjects: set protocol.subjects to 'joint'")
         for subject in sorted(groups.unique()):
             here = (groups == subject).to_numpy()
+            given = np.zeros(len(table), bool)
             if self.split == "given":
-                unknown = sorted(set(table["split"][here]) - {"train", "test"})
+                unknown = sorted(set(table["split"][here]) - {"train", "val", "test"})
                 if unknown:
-                    raise PhospheneError(f"split '{unknown[0]}' in the trial table: use train and test")
+                    raise PhospheneError(f"split '{unknown[0]}' in the trial table: use train, val and test")
                 tests = {"test": here & (table["split"] == "test").to_numpy()}
+                given = here & (table["split"] == "val").to_numpy()
+            elif self.split == LEAKY:
+                tests = {LEAKY: self._drawn(here)}
             else:
                 unit = _ids(table, _LEFT_OUT[self.split])
                 tests = {name: here & (unit == name).to_numpy() for name in sorted(unit[here].unique())}
@@ -79,11 +108,19 @@ class Protocol(BaseModel):
                         "choose another protocol.split or load more data"
                     )
             for name, test in tests.items():
-                rest = here & ~test
+                rest = here & ~test & ~given
                 if not test.any() or not rest.any():
                     raise PhospheneError(f"fold '{name}' of subject {subject} has no trial to train or test on")
-                val = self._validation(table, rest)
+                val = given if given.any() else self._validation(table, rest)
                 yield Fold(name, subject, rest & ~val, val, test)
+
+    def _drawn(self, here: np.ndarray) -> np.ndarray:
+        """Test trials drawn at random, whatever they share with the rest."""
+        rows = np.flatnonzero(here)
+        test = np.zeros(len(here), bool)
+        share = self.test_fraction or 0.0
+        test[np.random.default_rng([self.seed, 13]).permutation(rows)[: round(share * len(rows))]] = True
+        return test
 
     def _validation(self, table: pd.DataFrame, rest: np.ndarray) -> np.ndarray:
         """Whole concepts (stimuli, runs) drawn from the training material."""
