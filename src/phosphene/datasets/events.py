@@ -54,11 +54,13 @@ def kept(events: pd.DataFrame, keep: Keep | None, where: object, key: str = "dat
     return events
 
 
-def numbers(table: pd.DataFrame, column: str, where: object) -> pd.Series:
-    """A column as numbers."""
+def numbers(table: pd.DataFrame, column: str, where: object, gaps: bool = False) -> pd.Series:
+    """A column as numbers; with ``gaps``, cells may be empty."""
     values = pd.to_numeric(table[column], errors="coerce")
-    if values.isna().any():
-        raise PhospheneError(f"{where}: {column} '{table[column][values.isna()].iloc[0]}' is no number: correct it")
+    odd = table[column][values.isna()].astype(str)
+    odd = odd[~odd.isin((*NONE, "nan"))] if gaps else odd
+    if len(odd):
+        raise PhospheneError(f"{where}: {column} '{odd.iloc[0]}' is no number: correct it")
     return values
 
 
