@@ -124,6 +124,36 @@ def prepare(
     _say(f"trials: {out} ({len(trials)} of {trials.n_chans} channels x {trials.n_times} samples)")
 
 
+@_verb("phosphene fetch things-eeg2-atm --to data/atm --only sub-08")
+def fetch(
+    name: Annotated[str | None, typer.Argument(help="Of the data set; without it the data sets are listed.")] = None,
+    to: Annotated[Path | None, typer.Option(help="Folder of the files; a stopped download is continued.")] = None,
+    only: Annotated[
+        str | None, typer.Option(metavar="PATTERN", help="Text or pattern (*, ?) in a file's path.")
+    ] = None,
+    unpack: Annotated[bool, typer.Option("--unpack", help="Unpack zip archives too.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Download a public data set: licence and size first; resumed and verified by the same command."""
+    from phosphene.fetch import fetch as fetch_files
+    from phosphene.fetch import table
+
+    if name is None:
+        _say(table())
+        return
+    if to is None:
+        raise PhospheneError("say where to put the files: --to FOLDER")
+
+    def agree(notice: str) -> bool:
+        _say(notice)
+        if not yes and not sys.stdin.isatty():
+            raise PhospheneError("nothing was downloaded: add --yes to agree where nobody can be asked")
+        return yes or typer.confirm("Download?")
+
+    files = fetch_files(name, to, only, unpack_archives=unpack, agree=agree, display=_display())
+    _say(f"files: {len(files)} verified in {to}" if files else "nothing was downloaded")
+
+
 @_verb("phosphene run recipes/muse-houses-faces.yaml --set dataset.root=data/muse-visual --out runs/muse")
 def run(
     recipe: RecipeFile,
