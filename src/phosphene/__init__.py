@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0.dev0"
 
 if TYPE_CHECKING:
+    from phosphene.datasets.own import from_arrays, from_mne
     from phosphene.errors import PhospheneError
     from phosphene.experiment import Experiment, load
     from phosphene.generators.base import Conditioning
@@ -26,6 +27,8 @@ _HOME = {
     "Trials": "trials",
     "Whitener": "whitening",
     "build": "registry",
+    "from_arrays": "datasets.own",
+    "from_mne": "datasets.own",
     "load": "experiment",
     "run": "workflows",
 }

@@ -1,4 +1,4 @@
-"""Tables of events that a user wrote: read, filtered and checked.
+"""Events of an own study: from annotations, tables and metadata; read, filtered and checked.
 
 Shared by the sources that a user describes (`bids`, `arrays`, `from_mne`).
 """
@@ -7,16 +7,21 @@ import re
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
+import numpy as np
 import pandas as pd
 
 from phosphene.errors import PhospheneError, nearest
+
+if TYPE_CHECKING:
+    import mne
 
 NONE = ("", "n/a")  # an empty cell, in CSV and in BIDS
 STRETCH = re.compile(r"(BAD|EDGE)([_ ]|$)|bad$")  # what MNE calls a bad stretch: never a picture
 
 Keep: TypeAlias = Mapping[str, str | Sequence[str]]
+Table: TypeAlias = str | Path | pd.DataFrame
 
 
 def read_cells(path: Path) -> pd.DataFrame:
@@ -82,3 +87,46 @@ def numbered(events: pd.DataFrame, where: object) -> pd.Series:
     if "repeat" in events:
         return numbers(events, "repeat", where).astype(int)
     return events.groupby(["subject", "stimulus"], sort=False).cumcount() + 1
+
+
+def annotated(raw: "mne.io.BaseRaw") -> pd.DataFrame:
+    """The annotations that are no bad stretches, as events; onsets in s from the first sample."""
+    import mne
+
+    names = [n for n in dict.fromkeys(raw.annotations.description.tolist()) if not STRETCH.match(n)]
+    if not names:
+        raise PhospheneError("the recording has no annotations: give events, such as mne.find_events(raw)")
+    codes, _ = mne.events_from_annotations(
+        raw, event_id={name: i for i, name in enumerate(names)}, regexp=None, verbose="error"
+    )
+    onset = (codes[:, 0] - raw.first_samp) / raw.info["sfreq"]
+    return pd.DataFrame({"onset": onset, "stimulus": [names[i] for i in codes[:, 2]]})
+
+
+def listed(raw: "mne.io.BaseRaw", events: "Table | np.ndarray", event: str | None) -> pd.DataFrame:
+    """An event table, or MNE's event array, with `onset` and `stimulus`."""
+    if isinstance(events, np.ndarray):
+        if events.ndim != 2 or events.shape[1] != 3:
+            raise PhospheneError(f"events has shape {events.shape}: give (n_events, 3), as mne.find_events returns it")
+        onset = (events[:, 0] - raw.first_samp) / raw.info["sfreq"]
+        return pd.DataFrame({"onset": onset, "stimulus": events[:, 2].astype(str)})
+    where: object = "the event table"
+    if isinstance(events, str | Path):
+        where, events = events, read_cells(Path(events))
+    table = events.reset_index(drop=True)
+    check_column(table, "onset", where, "the column's name right")
+    name = event or next((c for c in ("stimulus", "trial_type") if c in table), "stimulus")
+    check_column(table, name, where, "event")
+    return table.assign(onset=numbers(table, "onset", where), stimulus=table[name].astype(str))
+
+
+def of_epochs(epochs: "mne.BaseEpochs", event: str | None) -> pd.DataFrame:
+    """A row for each epoch: its metadata, `onset`, and the name of what was shown as `stimulus`."""
+    table = pd.DataFrame(index=range(len(epochs))) if epochs.metadata is None else epochs.metadata
+    names = {code: name for name, code in epochs.event_id.items()}
+    table = table.reset_index(drop=True).assign(**{"event name": [names[code] for code in epochs.events[:, 2]]})
+    name = event or next((c for c in ("stimulus", "trial_type") if c in table), "event name")
+    check_column(table, name, "epochs.metadata", "event")
+    if "onset" not in table:
+        table["onset"] = epochs.events[:, 0] / epochs.info["sfreq"]
+    return table.assign(stimulus=table[name].astype(str))

@@ -1,0 +1,166 @@
+"""Trials that a user stored as an array and tables: `eeg.npy`, `table.csv`, `stimuli.csv`.
+
+A folder that `Trials.save` wrote is such a study.
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+import pandas as pd
+
+from phosphene.datasets.base import Dataset
+from phosphene.datasets.events import Keep, check_column, kept, numbered, numbers, read_cells
+from phosphene.datasets.shown import Split, split_column, stimulus_table
+from phosphene.datasets.stored import WITHOUT_VOLTS, check_shape, check_values, open_eeg
+from phosphene.errors import PhospheneError
+from phosphene.files import read_json
+from phosphene.registry import register
+from phosphene.trials import Signal
+
+if TYPE_CHECKING:
+    from phosphene.datasets.base import Epoched
+
+
+@register("dataset", "arrays")
+class Arrays(Dataset):
+    """Epochs of one's own: an array, and a table with a row for each trial; also what `Trials.save` wrote.
+
+    Parameters
+    ----------
+    root : the folder of these files.
+    subject : one, several or "all".
+    eeg : the array, (n_trials, n_chans, n_times): `.npy` or `.safetensors`, with the tensor called `eeg` or the only
+        one. It stays on disk.
+    table : csv or tsv: a row for each trial, in the array's order, with the column ``event`` and, if wanted, `subject`,
+        `session`, `run`, `block`, `onset` (s), `repeat`, `split` and `concept`.
+    event : the column that names what was shown.
+    stimuli : a table with columns `stimulus`, `image`, `concept` and, if wanted, `split` and captions; or a folder of
+        pictures whose names are those of the events. None: `stimuli.csv` if there is one, else the column `image`.
+    image, concept, split, keep : as in the dataset `bids`.
+    ch_names : (n_chans,) names, or a text file with one a line. None: those of `signal.json`.
+    sfreq, tmin : Hz; s of the first sample from onset. None: those of `signal.json`.
+    unit : "V", "mV", "uV" or "nV"; "standardised" or "whitened" where volts are lost. None: `signal.json`'s, or V.
+    design : how stimuli follow each other: "rapid", "block" or "oddball".
+    """
+
+    licence = "the user's own"
+    citation = "the user's own data"
+    design = "rapid"
+    epoched: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        root: str | Path,
+        subject: str | Sequence[str] = "all",
+        eeg: str = "eeg.npy",
+        table: str = "table.csv",
+        event: str = "stimulus",
+        stimuli: str | None = None,
+        image: str | None = None,
+        concept: str | None = None,
+        split: str | dict[str, float | str | list[str]] | None = None,
+        keep: dict[str, str | list[str]] | None = None,
+        ch_names: str | list[str] | None = None,
+        sfreq: float | None = None,
+        tmin: float | None = None,
+        unit: str | None = None,
+        design: Literal["rapid", "block", "oddball"] = "rapid",
+    ):
+        super().__init__(root, subject)
+        self.eeg, self.table, self.event = eeg, self.root / table, event
+        self.pictures, self.image, self.concept = stimuli, image, concept
+        self.split: Split | None = split
+        self.keep: Keep | None = keep
+        self.given = {"ch_names": ch_names, "sfreq": sfreq, "tmin": tmin, "unit": unit}
+        vars(self).update(design=design)  # what the user says stands in front of the class's fact
+
+    @cached_property
+    def _rows(self) -> tuple[pd.DataFrame, int]:
+        """The trials to use, their places in the array as index; and how many rows the table has."""
+        rows = read_cells(self.table)
+        check_column(rows, self.event, self.table, "dataset.event")
+        rows["stimulus"] = rows[self.event]
+        rows = rows if "subject" in rows else rows.assign(subject="01")
+        if "onset" in rows:
+            rows["onset"] = numbers(rows, "onset", self.table, gaps=True)
+        total = len(rows)
+        rows = kept(rows, self.keep, self.table)
+        return rows.assign(repeat=numbered(rows, self.table)), total
+
+    @cached_property
+    def _stimuli(self) -> pd.DataFrame:
+        rows, _ = self._rows
+        pictures, image = self.pictures, self.image
+        if pictures is None and image is None:
+            if (self.root / "stimuli.csv").is_file():
+                pictures = "stimuli.csv"
+            elif "image" in rows:
+                image = "image"
+        return stimulus_table(
+            rows, stimuli=pictures, image=image, concept=self.concept, folders=(self.root,), where=self.table.name
+        )
+
+    def subjects(self) -> list[str]:
+        return sorted(self._rows[0]["subject"].unique())
+
+    def stimuli(self) -> pd.DataFrame:
+        return self._stimuli.copy()
+
+    def recordings(self, subjects: Sequence[str]) -> "Iterator[Epoched]":
+        rows, total = self._rows
+        path = self.root / "signal.json"
+        stored: dict[str, Any] = read_json(path) if path.is_file() else {}
+        signal = self._signal(stored)
+        unit = str(self.given["unit"] or stored.get("unit") or "V")
+        eeg = open_eeg(self.root / self.eeg)
+        check_shape(eeg, signal.ch_names, total, self.eeg, self.table.name)
+        scale = check_values(eeg, unit, self.eeg)
+        rows = rows.assign(
+            concept=rows["stimulus"].map(self._stimuli["concept"]),
+            split=split_column(rows, self._stimuli, self.split, self.table.name),
+        )
+        for subject in subjects:
+            own = rows[rows["subject"] == subject]
+            yield piece(f"sub-{subject}", eeg, own, signal, scale, unit, stored.get("notes"))
+
+    def _signal(self, stored: dict[str, Any]) -> Signal:
+        """What the user says, else what `signal.json` says."""
+        ask = {
+            "ch_names": "the channels are not named: set dataset.ch_names to a list, or to a text file with one a line",
+            "sfreq": "the sampling rate is not said: set dataset.sfreq, in Hz",
+            "tmin": "the time of the first sample is not said: set dataset.tmin, in s from onset",
+        }
+        facts: dict[str, Any] = {}
+        for key, message in ask.items():
+            facts[key] = stored.get(key) if self.given[key] is None else self.given[key]
+            if facts[key] is None:
+                raise PhospheneError(message)
+        names = facts["ch_names"]
+        if isinstance(names, str):
+            path = self.root / names
+            if not path.is_file():
+                raise PhospheneError(f"{path} does not exist: set dataset.ch_names to a list of names or a text file")
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
+            facts["ch_names"] = names = [line.strip() for line in lines if line.strip()]
+        positions = stored.get("positions") if list(names) == list(stored.get("ch_names", ())) else None
+        return Signal(**facts, positions=positions)
+
+
+def piece(
+    name: str, eeg: np.ndarray, rows: pd.DataFrame, signal: Signal, scale: float, unit: str, notes: Any = None
+) -> "Epoched":
+    """The trials at the index of ``rows``; the array is not read."""
+    from phosphene.datasets.base import Epoched
+    from phosphene.lazy import LazyArray
+
+    index = rows.index.to_numpy()
+    part: Any
+    if len(index) and (np.diff(index) == 1).all():
+        part = eeg[index[0] : index[-1] + 1]
+    else:
+        part = LazyArray(eeg)[index]
+    table = rows.reset_index(drop=True)
+    return Epoched(name, part, signal, table, scale, unit if unit in WITHOUT_VOLTS else "V", list(notes or ()))

@@ -1,0 +1,243 @@
+"""Own recordings and arrays, from Python: `from_mne` and `from_arrays` give `Trials` by the path that datasets take."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from phosphene.datasets.arrays import piece
+from phosphene.datasets.base import Dataset, Recording
+from phosphene.datasets.events import (
+    STRETCH,
+    Keep,
+    Table,
+    annotated,
+    check_column,
+    check_onsets,
+    kept,
+    listed,
+    numbered,
+    of_epochs,
+    read_cells,
+)
+from phosphene.datasets.shown import Pictures, Split, split_column, stimulus_table
+from phosphene.datasets.stored import check_shape, check_values
+from phosphene.errors import PhospheneError
+from phosphene.preprocessing import Preprocessing
+from phosphene.registry import checked
+from phosphene.trials import Signal, Trials
+
+if TYPE_CHECKING:
+    import mne
+
+    from phosphene.datasets.base import Epoched
+
+_PART, _PLACE = "own part", "own place"  # of a row: its recording, and its epoch therein
+
+
+class Own(Dataset):
+    """What a user holds in memory, as a dataset: it is checked, preprocessed and joined as every other is."""
+
+    licence = "the user's own"
+    citation = "the user's own data"
+    design = "rapid"
+
+    def __init__(self, pieces: Sequence[Any], stimuli: pd.DataFrame):
+        self.root, self.subject, self._pieces, self._stimuli = Path(), "all", pieces, stimuli
+
+    def subjects(self) -> list[str]:
+        return sorted({str(s) for piece in self._pieces for s in piece.table["subject"]})
+
+    def stimuli(self) -> pd.DataFrame:
+        return self._stimuli
+
+    def recordings(self, subjects: Sequence[str]) -> Iterator[Any]:
+        yield from self._pieces
+
+
+def from_mne(
+    data: "mne.io.BaseRaw | mne.BaseEpochs | Sequence[mne.io.BaseRaw] | Sequence[mne.BaseEpochs]",
+    stimuli: Pictures | None = None,
+    *,
+    events: "Table | np.ndarray | Sequence[Table | np.ndarray] | None" = None,
+    event: str | None = None,
+    keep: str | Sequence[str] | Keep | None = None,
+    image: str | None = None,
+    concept: str | None = None,
+    split: Split | None = None,
+    subject: str = "01",
+    session: str = "01",
+    preprocessing: Preprocessing | None = None,
+    **steps: Any,
+) -> Trials:
+    """Trials from own MNE objects: ``from_mne(raw, "pictures/", tmin=-0.1, tmax=0.7, split={"concept": 0.2})``.
+
+    Parameters
+    ----------
+    data : one continuous recording or one set of epochs, or several, which become runs "01", "02", ...
+    stimuli : what was shown: a folder of pictures whose names are the event names, a mapping from event name to picture
+        file, or a table (csv, tsv, `DataFrame`) with columns `stimulus`, `image`, `concept` and, if wanted, `split` and
+        captions.
+    events : of a continuous recording: a table with `onset` (s from the first sample) and ``event``, or an MNE event
+        array, whose codes become names ("1"); one for each recording. None: its annotations.
+    event : the column that names what was shown, of the events or the epochs' metadata. None: `stimulus`, else
+        `trial_type`, else the epochs' event names.
+    keep : the events that show a picture: names, in which ``*`` stands for anything, or column -> such values.
+        None: all but bad stretches.
+    image, concept, split : as in the dataset `bids`: a column or pattern, a column, a column or rule.
+    subject, session : who and when, where the table has no such column.
+    preprocessing, steps : a `Preprocessing`, or its arguments: `tmin`, `tmax`, `sfreq`, `rename`, `montage`, ...
+        Epochs keep the times, rate and baseline that they have unless told otherwise.
+
+    Raises
+    ------
+    PhospheneError
+        An event without a picture, a missing picture, an unknown column, times outside the recording, ...: one line.
+    """
+    import mne
+
+    if preprocessing is not None and steps:
+        raise PhospheneError(f"give preprocessing or {', '.join(steps)}, not both")
+    parts, tables = _recordings(data, events)
+    where = "the annotations" if events is None and isinstance(parts[0], mne.io.BaseRaw) else "the events"
+    shown = []
+    for i, (part, table) in enumerate(zip(parts, tables, strict=True)):
+        if isinstance(part, mne.BaseEpochs):
+            rows = of_epochs(part, event)
+        else:
+            rows = annotated(part) if table is None else listed(part, table, event)
+        rows = rows.assign(**{_PART: i, _PLACE: range(len(rows))})
+        shown.append(_labelled(rows, {"subject": subject, "session": session, "run": f"{i + 1:02d}"}))
+    rows, pictures = _told(pd.concat(shown, ignore_index=True), stimuli, keep, image, concept, split, where)
+    pieces = [_piece(part, f"run {i + 1}", rows[rows[_PART] == i], pictures) for i, part in enumerate(parts)]
+    pieces = [p for p in pieces if len(p.table)]
+    given = checked(Preprocessing, steps, "from_mne")
+    if not isinstance(pieces[0], Recording):
+        for key in ("l_freq", "h_freq", "notch"):
+            if given.get(key) is not None:
+                raise PhospheneError(f"{key} cannot be applied to epochs: filter the recording before epoching it")
+        given = {**as_stored(pieces[0]), **given}
+    return Own(pieces, pictures).load(preprocessing or Preprocessing(**given))
+
+
+def from_arrays(
+    eeg: np.ndarray,
+    table: "Table | Sequence[Mapping[str, Any]]",
+    stimuli: Pictures | None = None,
+    *,
+    ch_names: Sequence[str],
+    sfreq: float,
+    tmin: float,
+    unit: str = "V",
+    event: str = "stimulus",
+    keep: str | Sequence[str] | Keep | None = None,
+    image: str | None = None,
+    concept: str | None = None,
+    split: Split | None = None,
+    subject: str = "01",
+    session: str = "01",
+    montage: str = "keep",
+    preprocessing: Preprocessing | None = None,
+) -> Trials:
+    """Trials from an own array: ``from_arrays(X, "table.csv", "pictures/", ch_names=..., sfreq=250, tmin=-0.2)``.
+
+    Parameters
+    ----------
+    eeg : (n_trials, n_chans, n_times) numbers; a memory map stays on disk.
+    table : a row for each trial, in the same order: csv or tsv, `DataFrame` or a list of dicts. Columns: ``event`` and,
+        if wanted, `subject`, `session`, `run`, `block`, `onset` (s), `repeat`, `split`, `concept`.
+    stimuli, keep, image, concept, split, subject, session : as in `from_mne`.
+    ch_names, sfreq, tmin : of the array: (n_chans,) names; Hz; s of the first sample from onset.
+    unit : of the values: "V", "mV", "uV" or "nV"; "standardised" or "whitened" where volts are lost.
+    event : the table's column that names what was shown.
+    montage : a standard montage of MNE (such as "standard_1005"), for the positions.
+    preprocessing : further steps; None keeps times, rate and baseline.
+
+    Raises
+    ------
+    PhospheneError
+        Shape, table or channels do not fit, a gap in the data, values that EEG in this unit never has: one line.
+    """
+    where: object = "table"
+    if isinstance(table, str | Path):
+        where, rows = Path(table).name, read_cells(Path(table))
+    else:
+        rows = pd.DataFrame(table).reset_index(drop=True)
+    signal = Signal(tuple(ch_names), sfreq, tmin)
+    check_shape(eeg, signal.ch_names, len(rows), "X", where)
+    scale = check_values(eeg, unit, "X", "unit")
+    check_column(rows, event, where, "event")
+    rows = _labelled(rows.assign(stimulus=rows[event].astype(str)), {"subject": subject, "session": session})
+    rows, pictures = _told(rows, stimuli, keep, image, concept, split, where)
+    held = piece("the array", eeg, rows, signal, scale, unit)
+    return Own([held], pictures).load(preprocessing or Preprocessing(montage=montage, **as_stored(held)))
+
+
+def as_stored(held: "Epoched") -> dict[str, Any]:
+    """The arguments of a `Preprocessing` that leaves epochs as they are."""
+    tmin, n_times = held.signal.tmin, held.eeg.shape[2]
+    times = {"tmin": tmin, "tmax": tmin + n_times / held.signal.sfreq}
+    return {"l_freq": None, "h_freq": None, "baseline": None, "sfreq": None, **times}
+
+
+def _recordings(data: Any, events: Any) -> tuple[list[Any], list[Any]]:
+    """The recordings, and for each its event table or None."""
+    import mne
+
+    parts = [data] if isinstance(data, mne.io.BaseRaw | mne.BaseEpochs) else list(data)
+    tables = list(events) if isinstance(events, list | tuple) else [events] * (len(parts) if events is None else 1)
+    if not parts or len(tables) != len(parts):
+        raise PhospheneError(f"{len(parts)} recordings and {len(tables)} event tables: give one for each recording")
+    for part, table in zip(parts, tables, strict=True):
+        if not isinstance(part, mne.io.BaseRaw | mne.BaseEpochs):
+            raise PhospheneError(f"from_mne takes mne Raw or Epochs objects, not {type(part).__name__}")
+        if isinstance(part, mne.BaseEpochs) != isinstance(parts[0], mne.BaseEpochs):
+            raise PhospheneError("recordings and epochs are mixed: call from_mne for each kind")
+        if isinstance(part, mne.BaseEpochs) and table is not None:
+            raise PhospheneError("epochs bring their own events: put the table into epochs.metadata instead")
+    lazy = [isinstance(p, mne.BaseEpochs) and not p.preload for p in parts]
+    with mne.use_log_level("error"):
+        return [p.copy().load_data() if late else p for p, late in zip(parts, lazy, strict=True)], tables
+
+
+def _labelled(rows: pd.DataFrame, labels: Mapping[str, str]) -> pd.DataFrame:
+    """Who, when and which run, where the table does not say it."""
+    return rows.assign(**{name: label for name, label in labels.items() if name not in rows})
+
+
+def _told(
+    rows: pd.DataFrame,
+    stimuli: Pictures | None,
+    keep: Any,
+    image: str | None,
+    concept: str | None,
+    split: Split | None,
+    where: object,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The rows to use, complete, their index as before; and the stimulus table."""
+    names = {"stimulus": keep} if isinstance(keep, str) or (keep and not isinstance(keep, Mapping)) else keep
+    rows = kept(rows, names, where, "keep")
+    pictures = stimulus_table(rows, stimuli=stimuli, image=image, concept=concept, where=where, prefix="")
+    rows = rows.assign(concept=rows["stimulus"].map(pictures["concept"]))
+    return rows.assign(
+        split=split_column(rows, pictures, split, where, "split"), repeat=numbered(rows, where)
+    ), pictures
+
+
+def _piece(part: Any, name: str, rows: pd.DataFrame, pictures: pd.DataFrame) -> "Recording | Epoched":
+    import mne
+
+    table = rows.drop(columns=[_PART, _PLACE]).reset_index(drop=True)
+    if isinstance(part, mne.BaseEpochs):
+        from phosphene.datasets.base import Epoched
+
+        held = Trials.from_mne(part[rows[_PLACE].to_numpy()], table, pictures)
+        return Epoched(name, held.eeg, held.signal, held.table)
+    check_onsets(table["onset"], part.times[-1], name)
+    raw = part.copy()
+    # MNE leaves out epochs in a stretch named "bad...", and a picture may be called "badge"
+    shown = [i for i, text in enumerate(raw.annotations.description) if not STRETCH.match(text)]
+    raw.annotations.delete(shown)
+    return Recording(name, raw, table)

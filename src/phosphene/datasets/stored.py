@@ -1,0 +1,129 @@
+"""EEG arrays that a user stored: opened without reading them, and checked for shape, gaps and unit."""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from phosphene.errors import PhospheneError, nearest
+
+UNITS = {"V": 1.0, "mV": 1e-3, "uV": 1e-6, "µV": 1e-6, "μV": 1e-6, "nV": 1e-9}
+WITHOUT_VOLTS = ("standardised", "whitened")
+PLAUSIBLE = (2e-8, 2e-3)  # V; how much a trial varies in time: averages of many repeats to raw saline-net drifts
+_USUAL = (1e-6, 3e-4)  # V; the same for the unit that is proposed
+_CHUNK = 1 << 26  # bytes looked at together
+_SAMPLE = 64  # trials from which the unit is judged
+
+
+def open_eeg(path: Path, key: str = "dataset.eeg") -> np.ndarray:
+    """The array of a `.npy` or `.safetensors` file, as a read-only memory map."""
+    if not path.is_file():
+        near = sorted(p.name for p in path.parent.glob("*") if p.suffix in (".npy", ".safetensors", ".npz"))
+        raise PhospheneError(f"{path} does not exist: {nearest(path.name, near)} (set {key})")
+    if path.suffix == ".npz":
+        raise PhospheneError(
+            f"{path} is a zip archive, which cannot stay on disk: save the array alone, "
+            f"np.save('{path.stem}.npy', np.load('{path.name}')['...'])"
+        )
+    if path.suffix == ".safetensors":
+        return _safetensors(path)
+    if path.suffix != ".npy":
+        raise PhospheneError(f"{path.name} is no format that is read here: save it with np.save as {path.stem}.npy")
+    from phosphene.restricted import read_npy
+
+    eeg = read_npy(path)
+    if not isinstance(eeg, np.ndarray) or eeg.dtype == object:
+        held = f"a dict ({', '.join(map(str, list(eeg)[:5]))})" if isinstance(eeg, dict) else "Python objects"
+        raise PhospheneError(
+            f"{path} holds {held}, not an array of numbers: save the array alone, as float32: np.save('{path.name}', X)"
+        )
+    return eeg
+
+
+def _safetensors(path: Path) -> np.ndarray:
+    """The only tensor of a file, or the one called "eeg", mapped where it lies."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:  # checks the header and its offsets
+            names = sorted(file.keys())
+    except (SafetensorError, OSError) as error:
+        raise PhospheneError(f"{path} cannot be read ({error}): save it again") from None
+    name = "eeg" if "eeg" in names or len(names) != 1 else names[0]
+    if name not in names:
+        raise PhospheneError(f"{path} holds the tensors {', '.join(names) or 'none'}: save the EEG alone, or as 'eeg'")
+    with path.open("rb") as raw:
+        size = int.from_bytes(raw.read(8), "little")
+        entry = json.loads(raw.read(size))[name]
+    dtypes = {"F16": np.float16, "F32": np.float32, "F64": np.float64}
+    if entry["dtype"] not in dtypes:
+        raise PhospheneError(f"{path} holds {entry['dtype']} values: save them as float32")
+    shape = tuple(entry["shape"])
+    if 0 in shape:
+        return np.zeros(shape, np.float32)
+    first = 8 + size + entry["data_offsets"][0]
+    return np.memmap(path, dtypes[entry["dtype"]], "r", first, shape)
+
+
+def check_shape(eeg: np.ndarray, ch_names: Sequence[str], n_rows: int, name: object, table: object) -> None:
+    """Numbers, (n_trials, n_chans, n_times), every channel named, a table row for each trial: all else is refused."""
+    shape = eeg.shape
+    if eeg.dtype.kind not in "fiu":
+        raise PhospheneError(f"{name} holds {eeg.dtype}, not real numbers: save it as float32")
+    if len(shape) > 3:
+        flat = f"X.reshape(-1, {shape[-2]}, {shape[-1]})"
+        raise PhospheneError(f"{name} has the axes {shape}: save (n_trials, n_chans, n_times), such as {flat}")
+    if len(shape) < 3:
+        raise PhospheneError(f"{name} has the axes {shape}: save (n_trials, n_chans, n_times)")
+    if shape[1] != len(ch_names):
+        swapped = shape[2] == len(ch_names)
+        fix = "transpose it, X.transpose(0, 2, 1)" if swapped else "name every channel, in the array's order"
+        raise PhospheneError(f"{name} has {shape[1]} channels {shape} and ch_names {len(ch_names)}: {fix}")
+    if shape[0] != n_rows:
+        raise PhospheneError(
+            f"{name} holds {shape[0]} trials and {table} {n_rows} rows: give one row for each trial, in the same order"
+        )
+    if 0 in shape:
+        raise PhospheneError(f"{name} is empty {shape}: save at least one trial")
+
+
+def check_values(eeg: np.ndarray, unit: str, name: object, key: str = "dataset.unit") -> float:
+    """No gap, no infinity, and values as large as EEG is in ``unit``.
+
+    Returns
+    -------
+    The factor to volts; 1 where the volts are lost.
+    """
+    if unit not in UNITS and unit not in WITHOUT_VOLTS:
+        raise PhospheneError(f"unknown unit '{unit}': {nearest(unit, [*UNITS, *WITHOUT_VOLTS])} (set {key})")
+    for first, block in _chunks(eeg):
+        broken = np.flatnonzero(~np.isfinite(block).all(axis=(1, 2)))
+        if len(broken):
+            raise PhospheneError(f"{name}: trial {first + broken[0]} (from 0) holds NaN or infinity: leave it out")
+    if unit in WITHOUT_VOLTS:
+        return 1.0
+    typical = _typical(eeg)
+    if typical == 0:
+        raise PhospheneError(f"{name} does not vary in time: it holds no EEG, save it again")
+    low, high = PLAUSIBLE
+    if not low <= typical * UNITS[unit] <= high:
+        likely = [u for u in ("uV", "V", "mV", "nV") if _USUAL[0] <= typical * UNITS[u] <= _USUAL[1]]
+        fix = f"they look like {likely[0]}, set {key} to {likely[0]}" if likely else f"set {key} to the one they have"
+        raise PhospheneError(
+            f"{name}: a typical value is {typical:.3g} {unit}, which no EEG is: {fix} (standardised, if volts are lost)"
+        )
+    return UNITS[unit]
+
+
+def _chunks(eeg: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    n = max(1, _CHUNK // max(1, 8 * eeg.shape[1] * eeg.shape[2]))
+    for first in range(0, len(eeg), n):
+        yield first, np.asarray(eeg[first : first + n])
+
+
+def _typical(eeg: np.ndarray) -> float:
+    """Robust SD over time, (1.4826 x the median absolute deviation), median over some trials and all channels."""
+    rows = np.unique(np.linspace(0, len(eeg) - 1, _SAMPLE).astype(int))
+    some = np.stack([np.asarray(eeg[i], np.float64) for i in rows])
+    return float(np.median(1.4826 * np.median(np.abs(some - np.median(some, axis=2, keepdims=True)), axis=2)))
