@@ -15,62 +15,50 @@ def apple(b: Brush, c: Tones) -> None:
 
 
 def ball(b: Brush, c: Tones) -> None:
-    """A beach ball, its curved panels meeting at the upper left."""
-    panel = mix(c.light, (255, 255, 255), 0.75) if sum(c.base) < 690 else (186, 198, 216)
-
-    def seam(turn: float) -> list[Point]:
-        """From the meeting point to the rim."""
-        x, y, bend = 0.98 * math.cos(turn), 0.98 * math.sin(turn), 0.22
-        return [
-            (x * t + (t - 1) * 0.24 - bend * y * t * (1 - t) * 2, y * t + (t - 1) * 0.24 + bend * x * t * (1 - t) * 2)
-            for t in (i / 10 for i in range(11))
-        ]
-
-    b.oval(c.base, 0, 0, 0.98)
-    for start in (0.3, 2.4, 4.5):
-        rim = [(0.98 * math.cos(start + 0.1 * i), 0.98 * math.sin(start + 0.1 * i)) for i in range(9)]
-        b.polygon(panel, *seam(start), *rim, *reversed(seam(start + 0.8)))
-    b.oval(c.dark, -0.24, -0.24, 0.17)
+    """A beach ball, its panels meeting at the upper left."""
+    b.oval(c.base, 0, 0.06, 0.96)
+    white = (252, 250, 244) if sum(c.base) < 690 else (186, 198, 216)
+    for start in (0.4, 2.5, 4.6):
+        rim = [(0.96 * math.cos(start + 0.8 * i / 8), 0.06 + 0.96 * math.sin(start + 0.8 * i / 8)) for i in range(9)]
+        b.polygon(white, (-0.22, -0.2), *rim)
+    b.oval(c.dark, -0.22, -0.2, 0.15)
+    b.oval(c.light, -0.52, -0.52, 0.16, 0.1, -0.7)
 
 
 def banana(b: Brush, c: Tones) -> None:
-    """Two on one stem."""
-
-    def curve(bend: Point, tip: Point) -> list[Point]:
-        ways = [((1 - t) ** 2, 2 * t * (1 - t), t * t) for t in (i / 16 for i in range(17))]
-        return [(0.42 * p + bend[0] * q + tip[0] * r, -0.72 * p + bend[1] * q + tip[1] * r) for p, q, r in ways]
-
-    b.stroke(WOOD, 0.26, (0.44, -0.66), (0.5, -0.94))
-    for tip, outer, edge, inner in (
-        ((0.1, 0.98), (-2.2, 0.5), (-1.8, 0.4), (-0.6, 0.2)),
-        ((1.0, 0.66), (-1.24, 1.04), (-0.86, 0.82), (0.14, 0.04)),
-    ):
-        b.polygon(c.base, *curve(outer, tip), *reversed(curve(inner, tip)))
-        b.polygon(c.dark, *curve(outer, tip), *reversed(curve(edge, tip)))
-        b.oval(WOOD, *tip, 0.12)
+    steps = [math.pi * (0.06 + 0.84 * i / 16) for i in range(17)]
+    outer = [(0.16 + 1.02 * math.cos(a), -0.36 + 1.16 * math.sin(a)) for a in steps]
+    inner = [(0.12 + 0.92 * math.cos(a), -0.5 + 0.62 * math.sin(a)) for a in reversed(steps)]
+    b.polygon(c.base, *outer, *inner)
+    middle = [(0.14 + 0.98 * math.cos(a), -0.4 + 0.92 * math.sin(a)) for a in reversed(steps)]
+    b.polygon(c.dark, *outer, *middle)
+    b.stroke(WOOD, 0.22, (1.02, -0.3), (0.98, -0.62))
+    b.oval(WOOD, -0.82, -0.1, 0.13)
 
 
 def cactus(b: Brush, c: Tones) -> None:
-    mark = c.light if sum(c.base) < 160 else c.dark
-    b.stroke(c.base, 0.54, (0, -0.68), (0, 0.5))
-    b.stroke(c.base, 0.36, (0, 0.24), (-0.68, 0.24), (-0.68, -0.32))
-    b.stroke(c.base, 0.36, (0, 0.04), (0.68, 0.04), (0.68, -0.54))
-    for x, y, end in ((-0.12, -0.62, 0.36), (0.12, -0.62, 0.36), (-0.68, -0.3, 0.06), (0.68, -0.5, -0.12)):
-        b.stroke(mark, 0.1, (x, y), (x, end))
-    for x in (-0.14, 0.14, 0):
-        b.oval((250, 110, 156), x, -0.94 - 0.08 * (x == 0), 0.13)
-    b.polygon((184, 96, 58), (-0.5, 0.46), (0.5, 0.46), (0.38, 1.04), (-0.38, 1.04))
-    b.box((206, 116, 74), -0.56, 0.44, 0.56, 0.62)
+    b.stroke(c.base, 0.5, (0, -0.68), (0, 0.5))
+    b.stroke(c.base, 0.3, (0, 0.2), (-0.62, 0.2), (-0.62, -0.3))
+    b.stroke(c.base, 0.3, (0, 0.02), (0.62, 0.02), (0.62, -0.5))
+    for x in (-0.12, 0.12):
+        b.stroke(c.dark, 0.07, (x, -0.66), (x, 0.4))
+    for x, y in ((-0.62, -0.1), (0.62, -0.3)):
+        b.stroke(c.dark, 0.07, (x, y - 0.14), (x, y + 0.2))
+    b.oval((250, 120, 160), 0, -0.92, 0.17, 0.13)
+    b.polygon((184, 96, 58), (-0.52, 0.42), (0.52, 0.42), (0.38, 0.98), (-0.38, 0.98))
+    b.box((206, 116, 74), -0.58, 0.4, 0.58, 0.58)
 
 
 def crown(b: Brush, c: Tones) -> None:
-    b.polygon(c.base, (-0.84, 0.6), (-0.98, -0.5), (-0.46, 0.0), (0, -0.76), (0.46, 0.0), (0.98, -0.5), (0.84, 0.6))
-    b.box(c.dark, -0.86, 0.52, 0.86, 0.86)
-    for x, y in ((-0.94, -0.54), (0, -0.84), (0.94, -0.54)):
-        b.oval(c.light, x, y, 0.17)
+    b.polygon(
+        c.base, (-0.8, 0.6), (-1.04, -0.5), (-0.5, 0.06), (0, -0.8), (0.5, 0.06), (1.04, -0.5), (0.8, 0.6)
+    )  # fmt: skip
+    b.box(c.dark, -0.84, 0.52, 0.84, 0.84)
+    for x, y in ((-1.0, -0.56), (0, -0.86), (1.0, -0.56)):
+        b.oval(c.light, x, y, 0.16)
     for x, gem in ((-0.5, (232, 60, 90)), (0, (70, 200, 240)), (0.5, (90, 210, 110))):
-        b.oval(gem, x, 0.69, 0.14, 0.12)
-    b.polygon(c.light if sum(c.base) < 690 else c.dark, (0, -0.2), (0.18, 0.1), (0, 0.4), (-0.18, 0.1))
+        b.oval(gem, x, 0.68, 0.13, 0.11)
+    b.oval(c.light, 0, 0.1, 0.17, 0.22)
 
 
 def flower(b: Brush, c: Tones) -> None:
@@ -98,15 +86,15 @@ def house(b: Brush, c: Tones) -> None:
 
 def kite(b: Brush, c: Tones) -> None:
     """With a tail of bows."""
-    b.stroke(INK, 0.1, (0.16, 0.4), (-0.08, 0.68), (0.3, 0.86), (0.8, 0.92))
-    for x, y in ((0.0, 0.72), (0.58, 0.9)):
-        for side in (-1, 1):
-            b.polygon(c.dark, (x, y), (x + side * 0.24, y - 0.18), (x + side * 0.24, y + 0.18))
-    b.polygon(c.base, (-0.22, -1.1), (0.86, -0.56), (0.18, 0.5), (-0.98, -0.2))
-    b.polygon(c.light, (-0.22, -1.1), (-0.08, -0.38), (-0.98, -0.2))
-    b.polygon(c.light, (0.86, -0.56), (-0.08, -0.38), (0.18, 0.5))
-    b.stroke(INK, 0.1, (-0.21, -1.04), (-0.08, -0.38), (0.17, 0.44))
-    b.stroke(INK, 0.1, (-0.92, -0.21), (-0.08, -0.38), (0.8, -0.55))
+    b.stroke(INK, 0.08, (0.14, 0.44), (-0.1, 0.7), (0.26, 0.84), (0.62, 0.98))
+    for x, y in ((-0.06, 0.68), (0.36, 0.88)):
+        b.polygon(c.dark, (x, y), (x - 0.2, y - 0.14), (x - 0.2, y + 0.14))
+        b.polygon(c.dark, (x, y), (x + 0.2, y - 0.14), (x + 0.2, y + 0.14))
+    b.polygon(c.base, (-0.2, -1.02), (0.72, -0.5), (0.14, 0.52), (-0.86, -0.22))
+    b.polygon(c.light, (-0.2, -1.02), (-0.06, -0.36), (-0.86, -0.22))
+    b.polygon(c.light, (0.72, -0.5), (-0.06, -0.36), (0.14, 0.52))
+    b.stroke(INK, 0.06, (-0.2, -1.0), (0.14, 0.5))
+    b.stroke(INK, 0.06, (-0.84, -0.22), (0.7, -0.5))
 
 
 def mushroom(b: Brush, c: Tones) -> None:
@@ -134,10 +122,10 @@ def robot(b: Brush, c: Tones) -> None:
     b.box(GLASS, -0.42, -0.62, 0.42, -0.3)
     for side in (-1, 1):
         b.oval(INK, side * 0.2, -0.46, 0.11)
-    b.box(INK, -0.24, -0.25, 0.24, -0.15)
+    b.box(INK, -0.24, -0.24, 0.24, -0.16)
     b.box(c.light, -0.4, 0.12, 0.4, 0.52)
     for x, tone in ((-0.22, (232, 70, 80)), (0.0, AMBER), (0.22, (80, 190, 100))):
-        b.oval(tone, x, 0.32, 0.1)
+        b.oval(tone, x, 0.32, 0.09)
 
 
 def star(b: Brush, c: Tones) -> None:
