@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
+from phosphene.datasets.things import held
 from phosphene.datasets.things.facts import Facts
 from phosphene.errors import PhospheneError
 
@@ -55,10 +56,8 @@ def picture_list(folder: Path, part: str) -> list[tuple[str, str]]:
         from phosphene.restricted import read_npy
 
         metadata = read_npy(path)
-        keys = _METADATA[part]
-        if not isinstance(metadata, dict) or any(key not in metadata for key in keys):
-            raise PhospheneError(f"{path} holds no {keys[0]} and {keys[1]}: fetch it again, or remove it")
-        folders, files = ([str(x) for x in metadata[key]] for key in keys)
+        metadata = held.table(metadata, _METADATA[part], "image_metadata.npy of THINGS-EEG2", path)
+        folders, files = (held.names(metadata[key], key, path) for key in _METADATA[part])
         if len(folders) != len(files):
             raise PhospheneError(f"{path} lists {len(folders)} concepts and {len(files)} files: fetch it again")
         return list(zip(folders, files, strict=True))

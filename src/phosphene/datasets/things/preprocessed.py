@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from phosphene.datasets.things import held
 from phosphene.datasets.things.channels import CHANNELS, POSTERIOR
 from phosphene.datasets.things.names import concept_of
 from phosphene.errors import PhospheneError
@@ -55,7 +56,8 @@ def time_axis(times: Any, n_times: int, path: Path) -> tuple[float, float]:
 
     The published 63-channel files list 300 times, from -0.2 s, for 250 samples, from 0 s: the last ones are the data's.
     """
-    values = np.ravel(np.asarray(times, np.float64))
+    found = held.entries(times, "times", path)
+    values = found.astype(np.float64) if found.dtype.kind in "fiu" else np.empty(0)
     if len(values) < n_times or len(values) < 2:
         raise PhospheneError(f"{path} lists {len(values)} times for {n_times} samples: fetch it again")
     steps = np.diff(values)
@@ -75,17 +77,12 @@ def read_preprocessed(path: Path) -> Stored:
     """
     from phosphene.restricted import read_npy
 
-    held = read_npy(path)
-    lost = [k for k in ("preprocessed_eeg_data", "ch_names", "times") if not isinstance(held, dict) or k not in held]
-    if lost:
-        raise PhospheneError(f"{path} holds no '{lost[0]}': this is no preprocessed EEG of THINGS-EEG2, fetch it again")
-    eeg, names = held["preprocessed_eeg_data"], tuple(str(c) for c in held["ch_names"])
-    if eeg.ndim != 4:
-        raise PhospheneError(
-            f"{path}: the data are {eeg.shape}, not (images, repeats, channels, times): fetch it again"
-        )
+    keys = ("preprocessed_eeg_data", "ch_names", "times")
+    content = held.table(read_npy(path), keys, "preprocessed EEG of THINGS-EEG2", path)
+    eeg = held.numbers(content["preprocessed_eeg_data"], (4,), "(images, repeats, channels, times)", path)
+    names = held.names(content["ch_names"], "ch_names", path)
     _check_channels(names, eeg.shape[2], path)
-    sfreq, tmin = time_axis(held["times"], eeg.shape[3], path)
+    sfreq, tmin = time_axis(content["times"], eeg.shape[3], path)
     notes = [f"{eeg.shape[1]} presentations of each {_part(path)} picture, sessions merged by the publisher"]
     unit = unit_of(eeg)
     if len(names) == len(POSTERIOR) and unit == "whitened":
@@ -104,27 +101,23 @@ def read_ubp(path: Path) -> Stored:
     """
     from phosphene.restricted import read_torch
 
-    held = read_torch(path)
-    lost = [key for key in ("eeg", "img", "times") if not isinstance(held, dict) or key not in held]
-    if lost:
-        raise PhospheneError(f"{path} holds no '{lost[0]}': this is no file of UBP, fetch it again")
-    eeg = held["eeg"]
-    if eeg.ndim not in (3, 4):
-        raise PhospheneError(f"{path}: eeg is {eeg.shape}, not (images, repeats, channels, times): fetch it again")
-    names = tuple(str(c) for c in held["ch_names"]) if "ch_names" in held else _by_count(eeg.shape[-2], path)
+    content = held.table(read_torch(path), ("eeg", "img", "times"), "file of UBP", path)
+    eeg = held.numbers(content["eeg"], (3, 4), "(images, repeats, channels, times)", path)
+    known = content.get("ch_names")
+    names = _by_count(eeg.shape[-2], path) if known is None else held.names(known, "ch_names", path)
     _check_channels(names, eeg.shape[-2], path)
-    sfreq, tmin = time_axis(held["times"], eeg.shape[-1], path)
+    sfreq, tmin = time_axis(content["times"], eeg.shape[-1], path)
     lead = eeg.shape[:-2]
-    pictures = [PurePosixPath(str(p).replace("\\", "/")) for p in _spread(held["img"], lead, "img", path)]
+    pictures = [PurePosixPath(str(p).replace("\\", "/")) for p in _spread(content["img"], lead, "img", path)]
     concepts = [concept_of(p.parent.name) for p in pictures]
-    if any(not c for c in concepts) and "text" in held:
-        concepts = [str(t) for t in _spread(held["text"], lead, "text", path)]
+    if any(not c for c in concepts) and "text" in content:
+        concepts = [str(t) for t in _spread(content["text"], lead, "text", path)]
     table = pd.DataFrame({"stimulus": [p.stem for p in pictures], "concept": concepts})
     table["folder"] = [p.parent.name for p in pictures]
     table["file"] = [p.name for p in pictures]
     table["repeat"] = table.groupby("stimulus", sort=False).cumcount()
     try:
-        table["session"] = [str(s) for s in _spread(held["session"], lead, "session", path)]
+        table["session"] = [str(s) for s in _spread(content["session"], lead, "session", path)]
     except (KeyError, PhospheneError):
         table["session"] = MERGED
     return Stored(eeg, names, sfreq, tmin, table, unit_of(eeg))
@@ -137,15 +130,13 @@ def read_neurobridge(path: Path) -> Stored:
     """
     from phosphene.restricted import read_npy
 
-    eeg = read_npy(path)
-    if not isinstance(eeg, np.ndarray) or eeg.ndim != 5:
-        held = getattr(eeg, "shape", type(eeg).__name__)
-        raise PhospheneError(f"{path} is {held}, not (concepts, images, repeats, channels, times): fetch it again")
+    eeg = held.numbers(read_npy(path), (5,), "(concepts, images, repeats, channels, times)", path)
     info = path.with_name("info.json")
     facts = read_json(info) if info.is_file() else {}
     if not isinstance(facts, dict):
         raise PhospheneError(f"{info} is not a table of facts: restore it")
-    names = tuple(str(c) for c in facts.get("ch_names") or _by_count(eeg.shape[3], path))
+    known = facts.get("ch_names")
+    names = _by_count(eeg.shape[3], path) if known is None else held.names(known, "ch_names", info)
     _check_channels(names, eeg.shape[3], path)
     unit = unit_of(eeg)
     flags = {str(key).lower().replace("_", "").replace("-", "") for key, value in facts.items() if value is True}
@@ -203,10 +194,10 @@ def _part(path: Path) -> str:
 
 def _spread(values: Any, lead: tuple[int, ...], key: str, path: Path) -> list[Any]:
     """One value for each trial, from one for each trial or for each picture."""
-    found = np.asarray(values)
+    found = held.entries(values, key, path)
     n = int(np.prod(lead))
     if found.size == n:
-        return list(found.ravel())
+        return list(found)
     if found.size == lead[0]:
-        return list(np.repeat(found.ravel(), n // lead[0]))
+        return list(np.repeat(found, n // lead[0]))
     raise PhospheneError(f"{path}: {key} has {found.size} entries for {n} trials: fetch it again")

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from phosphene.datasets.things import held
 from phosphene.errors import PhospheneError
 
 if TYPE_CHECKING:
@@ -90,14 +91,12 @@ def read_raw_dict(path: Path, name: str, part: str, session: str) -> Continuous:
 
     from phosphene.restricted import read_npy
 
-    held = read_npy(path)
     keys = ("raw_eeg_data", "ch_names", "ch_types", "sfreq")
-    lost = [key for key in keys if not isinstance(held, dict) or key not in held]
-    if lost:
-        raise PhospheneError(f"{path} holds no '{lost[0]}': this is no raw EEG of THINGS-EEG2, fetch it again")
-    data, types = held["raw_eeg_data"], [str(t) for t in held["ch_types"]]
-    names, sfreq = [str(c) for c in held["ch_names"]], float(np.asarray(held["sfreq"]))
-    if data.ndim != 2 or len(names) != len(data) or len(types) != len(data):
+    content = held.table(read_npy(path), keys, "raw EEG of THINGS-EEG2", path)
+    data = held.numbers(content["raw_eeg_data"], (2,), "(channels, samples)", path)
+    names, types = (held.names(content[key], key, path) for key in ("ch_names", "ch_types"))
+    sfreq = held.number(content["sfreq"], "sfreq", path)
+    if len(names) != len(data) or len(types) != len(data):
         raise PhospheneError(
             f"{path}: the data are {data.shape}, with {len(names)} ch_names and {len(types)} ch_types: fetch it again"
         )
