@@ -14,7 +14,6 @@ from phosphene.datasets.own import from_arrays
 from phosphene.datasets.stored import check_values, open_eeg
 from phosphene.errors import PhospheneError
 from phosphene.preprocessing import Preprocessing
-from phosphene.recipe import Recipe
 from phosphene.registry import build
 
 CHANNELS = ["Fz", "Cz", "Oz"]
@@ -110,7 +109,7 @@ def test_what_trials_save_wrote_needs_its_root_alone(tmp_path):
     made = make_trials(tmp_path / "pictures", subjects=("01", "02"))
     made.notes.append("one electrode fell off")
     dataset = build("dataset", "arrays", root=made.save(tmp_path / "trials"))
-    trials = dataset.load(Recipe.read(recipe(tmp_path / "trials")).steps())
+    trials = dataset.load(dataset.steps({}))
     np.testing.assert_array_equal(np.asarray(trials.eeg), made.eeg)
     pd.testing.assert_frame_equal(trials.table, made.table, check_dtype=False)
     pd.testing.assert_frame_equal(trials.stimuli, made.stimuli, check_dtype=False)
@@ -118,17 +117,10 @@ def test_what_trials_save_wrote_needs_its_root_alone(tmp_path):
     assert "one electrode fell off" in trials.notes
 
 
-def recipe(root: Path, **preprocessing) -> dict:
-    return {
-        "name": "x", "dataset": {"name": "arrays", "root": str(root)}, "method": {"name": "nice"},
-        "preprocessing": preprocessing,
-    }  # fmt: skip
-
-
 def test_filters_are_refused_for_what_is_stored_as_epochs(study):
     for key in ("l_freq", "h_freq", "notch"):
-        with pytest.raises(PhospheneError, match=key):
-            Recipe.read(recipe(study, **{key: 10.0}))
+        with pytest.raises(PhospheneError, match=f"preprocessing.{key} cannot be applied"):
+            build("dataset", "arrays", root=study, **FACTS).steps({key: 10.0})
 
 
 def edit(study: Path, old: str, new: str, name: str = "table.csv") -> None:
@@ -205,13 +197,24 @@ def test_wrong_arrays_are_told_in_one_line(study, array, message):
 
 
 @pytest.mark.parametrize(
-    "value", [np.array([microvolts(2), None], object), {"eeg": microvolts(2), "ch": CHANNELS}], ids=["objects", "dict"]
+    ("value", "message"),
+    [
+        (
+            np.array([microvolts(2), None], object),
+            "holds Python objects, not an array of numbers: save the array alone",
+        ),
+        (
+            {"eeg": microvolts(2), "ch": CHANNELS},
+            "holds a dict (eeg, ch), not an array of numbers: save the array alone",
+        ),
+    ],
+    ids=["objects", "dict"],
 )
-def test_an_npy_of_objects_is_refused(study, value):
+def test_an_npy_of_objects_is_refused(study, value, message):
     np.save(study / "eeg.npy", value, allow_pickle=True)
     with pytest.raises(PhospheneError) as error:
         load(study)
-    assert "eeg.npy" in str(error.value)
+    assert f"eeg.npy {message}" in str(error.value)
     assert "\n" not in str(error.value)
 
 

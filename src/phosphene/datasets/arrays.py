@@ -6,22 +6,20 @@ A folder that `Trials.save` wrote is such a study.
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
 
-from phosphene.datasets.base import Dataset
+from phosphene.datasets.base import Dataset, Epoched
 from phosphene.datasets.events import Keep, check_column, kept, numbered, numbers, read_cells
 from phosphene.datasets.shown import Split, split_column, stimulus_table
 from phosphene.datasets.stored import WITHOUT_VOLTS, check_shape, check_values, open_eeg
 from phosphene.errors import PhospheneError
 from phosphene.files import read_json
+from phosphene.lazy import EEG, lazy
 from phosphene.registry import register
 from phosphene.trials import Signal
-
-if TYPE_CHECKING:
-    from phosphene.datasets.base import Epoched
 
 
 @register("dataset", "arrays")
@@ -109,7 +107,7 @@ class Arrays(Dataset):
     def stimuli(self) -> pd.DataFrame:
         return self._stimuli.copy()
 
-    def recordings(self, subjects: Sequence[str]) -> "Iterator[Epoched]":
+    def recordings(self, subjects: Sequence[str]) -> Iterator[Epoched]:
         rows, total = self._rows
         path = self.root / "signal.json"
         stored: dict[str, Any] = read_json(path) if path.is_file() else {}
@@ -150,17 +148,11 @@ class Arrays(Dataset):
 
 
 def piece(
-    name: str, eeg: np.ndarray, rows: pd.DataFrame, signal: Signal, scale: float, unit: str, notes: Any = None
-) -> "Epoched":
+    name: str, eeg: EEG, rows: pd.DataFrame, signal: Signal, scale: float, unit: str, notes: Any = None
+) -> Epoched:
     """The trials at the index of ``rows``; the array is not read."""
-    from phosphene.datasets.base import Epoched
-    from phosphene.lazy import LazyArray
-
     index = rows.index.to_numpy()
-    part: Any
-    if len(index) and (np.diff(index) == 1).all():
-        part = eeg[index[0] : index[-1] + 1]
-    else:
-        part = LazyArray(eeg)[index]
+    together = len(index) > 0 and bool((np.diff(index) == 1).all())
+    part = eeg[index[0] : index[-1] + 1] if together else lazy(eeg).rows(index)
     table = rows.reset_index(drop=True)
     return Epoched(name, part, signal, table, scale, unit if unit in WITHOUT_VOLTS else "V", list(notes or ()))

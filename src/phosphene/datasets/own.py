@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from phosphene.datasets.arrays import piece
-from phosphene.datasets.base import Dataset, Recording
+from phosphene.datasets.base import Dataset, Epoched, Recording
 from phosphene.datasets.events import (
     STRETCH,
     Keep,
@@ -25,14 +25,13 @@ from phosphene.datasets.events import (
 from phosphene.datasets.shown import Pictures, Split, split_column, stimulus_table
 from phosphene.datasets.stored import check_shape, check_values
 from phosphene.errors import PhospheneError
+from phosphene.lazy import EEG
 from phosphene.preprocessing import Preprocessing
 from phosphene.registry import checked
 from phosphene.trials import Signal, Trials
 
 if TYPE_CHECKING:
     import mne
-
-    from phosphene.datasets.base import Epoched
 
 _PART, _PLACE = "own part", "own place"  # of a row: its recording, and its epoch therein
 
@@ -44,8 +43,9 @@ class Own(Dataset):
     citation = "the user's own data"
     design = "rapid"
 
-    def __init__(self, pieces: Sequence[Any], stimuli: pd.DataFrame):
+    def __init__(self, pieces: Sequence[Recording | Epoched], stimuli: pd.DataFrame):
         self.root, self.subject, self._pieces, self._stimuli = Path(), "all", pieces, stimuli
+        vars(self).update(epoched=isinstance(pieces[0], Epoched))
 
     def subjects(self) -> list[str]:
         return sorted({str(s) for piece in self._pieces for s in piece.table["subject"]})
@@ -53,7 +53,7 @@ class Own(Dataset):
     def stimuli(self) -> pd.DataFrame:
         return self._stimuli
 
-    def recordings(self, subjects: Sequence[str]) -> Iterator[Any]:
+    def recordings(self, subjects: Sequence[str]) -> Iterator[Recording | Epoched]:
         yield from self._pieces
 
 
@@ -113,17 +113,12 @@ def from_mne(
     rows, pictures = _told(pd.concat(shown, ignore_index=True), stimuli, keep, image, concept, split, where)
     pieces = [_piece(part, f"run {i + 1}", rows[rows[_PART] == i], pictures) for i, part in enumerate(parts)]
     pieces = [p for p in pieces if len(p.table)]
-    given = checked(Preprocessing, steps, "from_mne")
-    if not isinstance(pieces[0], Recording):
-        for key in ("l_freq", "h_freq", "notch"):
-            if given.get(key) is not None:
-                raise PhospheneError(f"{key} cannot be applied to epochs: filter the recording before epoching it")
-        given = {**as_stored(pieces[0]), **given}
-    return Own(pieces, pictures).load(preprocessing or Preprocessing(**given))
+    own = Own(pieces, pictures)
+    return own.load(preprocessing or own.steps(checked(Preprocessing, steps, "from_mne")))
 
 
 def from_arrays(
-    eeg: np.ndarray,
+    eeg: EEG,
     table: "Table | Sequence[Mapping[str, Any]]",
     stimuli: Pictures | None = None,
     *,
@@ -172,14 +167,7 @@ def from_arrays(
     rows = _labelled(rows.assign(stimulus=rows[event].astype(str)), {"subject": subject, "session": session})
     rows, pictures = _told(rows, stimuli, keep, image, concept, split, where)
     held = piece("the array", eeg, rows, signal, scale, unit)
-    return Own([held], pictures).load(preprocessing or Preprocessing(montage=montage, **as_stored(held)))
-
-
-def as_stored(held: "Epoched") -> dict[str, Any]:
-    """The arguments of a `Preprocessing` that leaves epochs as they are."""
-    tmin, n_times = held.signal.tmin, held.eeg.shape[2]
-    times = {"tmin": tmin, "tmax": tmin + n_times / held.signal.sfreq}
-    return {"l_freq": None, "h_freq": None, "baseline": None, "sfreq": None, **times}
+    return Own([held], pictures).load(preprocessing or Preprocessing.as_stored(montage=montage))
 
 
 def _recordings(data: Any, events: Any) -> tuple[list[Any], list[Any]]:
@@ -226,13 +214,11 @@ def _told(
     ), pictures
 
 
-def _piece(part: Any, name: str, rows: pd.DataFrame, pictures: pd.DataFrame) -> "Recording | Epoched":
+def _piece(part: Any, name: str, rows: pd.DataFrame, pictures: pd.DataFrame) -> Recording | Epoched:
     import mne
 
     table = rows.drop(columns=[_PART, _PLACE]).reset_index(drop=True)
     if isinstance(part, mne.BaseEpochs):
-        from phosphene.datasets.base import Epoched
-
         held = Trials.from_mne(part[rows[_PLACE].to_numpy()], table, pictures)
         return Epoched(name, held.eeg, held.signal, held.table)
     check_onsets(table["onset"], part.times[-1], name)

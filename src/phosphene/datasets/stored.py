@@ -1,18 +1,19 @@
 """EEG arrays that a user stored: opened without reading them, and checked for shape, gaps and unit."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from phosphene.errors import PhospheneError, nearest
+from phosphene.lazy import EEG, chunks
+from phosphene.restricted import read_npy
 
 UNITS = {"V": 1.0, "mV": 1e-3, "uV": 1e-6, "µV": 1e-6, "μV": 1e-6, "nV": 1e-9}
 WITHOUT_VOLTS = ("standardised", "whitened")
 PLAUSIBLE = (2e-8, 2e-3)  # V; how much a trial varies in time: averages of many repeats to raw saline-net drifts
 _USUAL = (1e-6, 3e-4)  # V; the same for the unit that is proposed
-_CHUNK = 1 << 26  # bytes looked at together
 _SAMPLE = 64  # trials from which the unit is judged
 
 
@@ -30,8 +31,6 @@ def open_eeg(path: Path, key: str = "dataset.eeg") -> np.ndarray:
         return _safetensors(path)
     if path.suffix != ".npy":
         raise PhospheneError(f"{path.name} is no format that is read here: save it with np.save as {path.stem}.npy")
-    from phosphene.restricted import read_npy
-
     eeg = read_npy(path)
     if not isinstance(eeg, np.ndarray) or eeg.dtype == object:
         held = f"a dict ({', '.join(map(str, list(eeg)[:5]))})" if isinstance(eeg, dict) else "Python objects"
@@ -66,7 +65,7 @@ def _safetensors(path: Path) -> np.ndarray:
     return np.memmap(path, dtypes[entry["dtype"]], "r", first, shape)
 
 
-def check_shape(eeg: np.ndarray, ch_names: Sequence[str], n_rows: int, name: object, table: object) -> None:
+def check_shape(eeg: EEG, ch_names: Sequence[str], n_rows: int, name: object, table: object) -> None:
     """Numbers, (n_trials, n_chans, n_times), every channel named, a table row for each trial: all else is refused."""
     shape = eeg.shape
     if eeg.dtype.kind not in "fiu":
@@ -88,7 +87,7 @@ def check_shape(eeg: np.ndarray, ch_names: Sequence[str], n_rows: int, name: obj
         raise PhospheneError(f"{name} is empty {shape}: save at least one trial")
 
 
-def check_values(eeg: np.ndarray, unit: str, name: object, key: str = "dataset.unit") -> float:
+def check_values(eeg: EEG, unit: str, name: object, key: str = "dataset.unit") -> float:
     """No gap, no infinity, and values as large as EEG is in ``unit``.
 
     Returns
@@ -97,7 +96,7 @@ def check_values(eeg: np.ndarray, unit: str, name: object, key: str = "dataset.u
     """
     if unit not in UNITS and unit not in WITHOUT_VOLTS:
         raise PhospheneError(f"unknown unit '{unit}': {nearest(unit, [*UNITS, *WITHOUT_VOLTS])} (set {key})")
-    for first, block in _chunks(eeg):
+    for first, block in chunks(eeg):
         broken = np.flatnonzero(~np.isfinite(block).all(axis=(1, 2)))
         if len(broken):
             raise PhospheneError(f"{name}: trial {first + broken[0]} (from 0) holds NaN or infinity: leave it out")
@@ -116,13 +115,7 @@ def check_values(eeg: np.ndarray, unit: str, name: object, key: str = "dataset.u
     return UNITS[unit]
 
 
-def _chunks(eeg: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    n = max(1, _CHUNK // max(1, 8 * eeg.shape[1] * eeg.shape[2]))
-    for first in range(0, len(eeg), n):
-        yield first, np.asarray(eeg[first : first + n])
-
-
-def _typical(eeg: np.ndarray) -> float:
+def _typical(eeg: EEG) -> float:
     """Robust SD over time, (1.4826 x the median absolute deviation), median over some trials and all channels."""
     rows = np.unique(np.linspace(0, len(eeg) - 1, _SAMPLE).astype(int))
     some = np.stack([np.asarray(eeg[i], np.float64) for i in rows])
