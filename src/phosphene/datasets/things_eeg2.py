@@ -19,15 +19,15 @@ The presets concern raw recordings. "published" repeats NICE's and ATM's choices
   picture, and a filter's own ringing would add to it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
 
-from phosphene.datasets.base import Dataset, Recording
+from phosphene.datasets.base import Dataset, Epoched, Recording
 from phosphene.datasets.things.channels import CHANNELS
 from phosphene.datasets.things.checks import differs, of_raw, of_stored
 from phosphene.datasets.things.convert import cache_folder, convert, read_converted
@@ -39,11 +39,9 @@ from phosphene.datasets.things.published import PUBLISHED
 from phosphene.datasets.things.raw import Continuous, read_raw_dict, read_source
 from phosphene.errors import PhospheneError, nearest
 from phosphene.files import digest
+from phosphene.preprocessing import Preprocessing
 from phosphene.registry import register
 from phosphene.trials import Signal
-
-if TYPE_CHECKING:
-    from phosphene.datasets.base import Epoched
 
 Form = Literal["source", "raw", "preprocessed_63", "preprocessed_17", "ubp", "neurobridge"]
 Preset = Literal["default", "published", "published_17"]
@@ -118,13 +116,17 @@ class ThingsEEG2(Dataset):
             raise PhospheneError(f"unknown preset '{preset}': {nearest(preset, ['default', *PUBLISHED])}")
         self.place = _place(self.root, form)
         self.form, self.preset, self.cache = self.place.form, preset, cache
-        self.epoched = self.form not in RAW or preset != "default"  # recordings otherwise
+        vars(self).update(epoched=self.form not in RAW or preset != "default")  # recordings otherwise
         self.images = image_folder(self.root, images) or image_folder(self.place.folder.parent)
         self._opened: dict[str, dict[str, Stored]] = {}
         self._continuous: dict[str, list[Continuous]] = {}  # of the latest subject
 
     def subjects(self) -> list[str]:
         return self.place.subjects()
+
+    def steps(self, given: Mapping[str, Any]) -> Preprocessing:
+        """The preprocessing of these arguments; what is not given of recordings is that of preset "default"."""
+        return super().steps(given if self.epoched else {**self.preprocessing, **given})
 
     def n_recordings(self) -> int:
         chosen = self.chosen()
@@ -223,13 +225,11 @@ class ThingsEEG2(Dataset):
             convert(self.continuous(subject), PUBLISHED[self.preset], folder, f"sub-{subject}")
         return read_converted(folder)
 
-    def recordings(self, subjects: Sequence[str]) -> "Iterator[Recording | Epoched]":
+    def recordings(self, subjects: Sequence[str]) -> Iterator[Recording | Epoched]:
         for subject in subjects:
             yield from self._epochs(subject) if self.epoched else self._stretches(subject)
 
-    def _epochs(self, subject: str) -> "Iterator[Epoched]":
-        from phosphene.datasets.base import Epoched
-
+    def _epochs(self, subject: str) -> Iterator[Epoched]:
         for part, stored in self.stored(subject).items():
             name = f"sub-{subject}/{'training' if part == 'train' else part}"
             table = stored.table[["repeat", "session"]].copy()
@@ -245,6 +245,8 @@ class ThingsEEG2(Dataset):
             table = table.assign(subject=subject, split=part)
             signal = Signal(stored.ch_names, stored.sfreq, stored.tmin)
             notes = [*self._pictures[1], *self.check(subjects=[subject]), *stored.notes]
+            if stored.unit != "V":
+                notes.append(f"the stored trials are {stored.unit} already: whitening is to be null in the recipe")
             yield Epoched(name, stored.trials, signal, table, unit=stored.unit, notes=notes)
 
     def _stretches(self, subject: str) -> Iterator[Recording]:

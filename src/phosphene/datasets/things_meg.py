@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 import pandas as pd
 
-from phosphene.datasets.base import Dataset, Recording
+from phosphene.datasets.base import Dataset, Epoched
 from phosphene.datasets.things.checks import differs
 from phosphene.datasets.things.convert import cache_folder
 from phosphene.errors import PhospheneError
@@ -29,8 +29,6 @@ from phosphene.trials import Signal
 
 if TYPE_CHECKING:
     import mne
-
-    from phosphene.datasets.base import Epoched
 
 CATCH = 999999  # event of a catch trial, which shows no picture of THINGS
 TEST_REPEATS = 12
@@ -125,9 +123,7 @@ class ThingsMEG(Dataset):
             self._tables[subject] = self._events(self._epochs(subject), self.files()[subject])
         return self._tables[subject]
 
-    def recordings(self, subjects: Sequence[str]) -> "Iterator[Recording | Epoched]":
-        from phosphene.datasets.base import Epoched
-
+    def recordings(self, subjects: Sequence[str]) -> Iterator[Epoched]:
         for subject in subjects:
             epochs = self._epochs(subject)
             table, notes = self.table(subject)

@@ -14,6 +14,7 @@ import pandas as pd
 from phosphene.datasets.things import held
 from phosphene.datasets.things.facts import Facts
 from phosphene.errors import PhospheneError
+from phosphene.restricted import read_npy
 
 #: part -> the folder of its pictures
 FOLDERS = {"train": "training_images", "test": "test_images"}
@@ -53,8 +54,6 @@ def picture_list(folder: Path, part: str) -> list[tuple[str, str]]:
     """
     path = folder / "image_metadata.npy"
     if path.is_file():
-        from phosphene.restricted import read_npy
-
         metadata = read_npy(path)
         metadata = held.table(metadata, _METADATA[part], "image_metadata.npy of THINGS-EEG2", path)
         folders, files = (held.names(metadata[key], key, path) for key in _METADATA[part])

@@ -16,6 +16,7 @@ from phosphene.datasets.things.channels import CHANNELS, POSTERIOR
 from phosphene.datasets.things.names import concept_of
 from phosphene.errors import PhospheneError
 from phosphene.files import read_json
+from phosphene.restricted import read_npy, read_torch
 
 MERGED = "merged"  # the session of trials whose sessions the publisher merged and shuffled
 LEAK = "whitened, as published, with a covariance that the test trials helped to estimate (Gifford et al. 2022)"
@@ -75,8 +76,6 @@ def read_preprocessed(path: Path) -> Stored:
     PhospheneError
         A missing key, another shape, or channels that are neither the 63 nor the 17 published ones.
     """
-    from phosphene.restricted import read_npy
-
     keys = ("preprocessed_eeg_data", "ch_names", "times")
     content = held.table(read_npy(path), keys, "preprocessed EEG of THINGS-EEG2", path)
     eeg = held.numbers(content["preprocessed_eeg_data"], (4,), "(images, repeats, channels, times)", path)
@@ -99,8 +98,6 @@ def read_ubp(path: Path) -> Stored:
     """UBP's `{train,test}.pt`: `eeg` (n_images, n_repeats, n_chans, n_times) or without repeats, `img`, `text`,
     `session`, `times`; names of pictures are the last two parts of `img`.
     """
-    from phosphene.restricted import read_torch
-
     content = held.table(read_torch(path), ("eeg", "img", "times"), "file of UBP", path)
     eeg = held.numbers(content["eeg"], (3, 4), "(images, repeats, channels, times)", path)
     known = content.get("ch_names")
@@ -128,8 +125,6 @@ def read_neurobridge(path: Path) -> Stored:
 
     `info.json` beside it may name `ch_names`, `sfreq` and `tmin`; without it, they are the 63 channels, 250 Hz, 0 s.
     """
-    from phosphene.restricted import read_npy
-
     eeg = held.numbers(read_npy(path), (5,), "(concepts, images, repeats, channels, times)", path)
     info = path.with_name("info.json")
     facts = read_json(info) if info.is_file() else {}

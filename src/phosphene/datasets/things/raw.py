@@ -20,6 +20,7 @@ import numpy as np
 
 from phosphene.datasets.things import held
 from phosphene.errors import PhospheneError
+from phosphene.restricted import read_npy
 
 if TYPE_CHECKING:
     import mne
@@ -88,8 +89,6 @@ def read_raw_dict(path: Path, name: str, part: str, session: str) -> Continuous:
         A missing key, no stim channel, or channels that are not named.
     """
     import mne
-
-    from phosphene.restricted import read_npy
 
     keys = ("raw_eeg_data", "ch_names", "ch_types", "sfreq")
     content = held.table(read_npy(path), keys, "raw EEG of THINGS-EEG2", path)
@@ -177,8 +176,10 @@ def picture_order(vhdr: Path) -> np.ndarray | None:
             except (OSError, ValueError, TypeError, NotImplementedError, EOFError) as error:
                 raise PhospheneError(f"{path} cannot be read ({' '.join(str(error).split())}): restore it") from None
             if found is not None:
-                numbers = np.ravel(np.asarray(found, np.float64))
-                return np.nan_to_num(numbers, nan=0.0).astype(int)
+                numbers = held.entries(found, "tot_img_number", path)
+                if numbers.dtype.kind not in "fiu":
+                    raise PhospheneError(f"{path}: tot_img_number holds no numbers: restore it")
+                return np.nan_to_num(numbers.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0).astype(int)
     return None
 
 
