@@ -9,6 +9,8 @@ import numpy as np
 
 from phosphene.datasets.eegcvpr40_names import CHANNELS
 from phosphene.errors import PhospheneError, nearest
+from phosphene.restricted import read_torch
+from phosphene.restricted.torch_legacy import is_legacy, read_legacy
 
 #: band -> signal file
 FILES = {
@@ -149,9 +151,8 @@ def _path(root: Path, name: str, key: str, known: Mapping[str, str]) -> Path:
 
 
 def _read(path: Path) -> Any:
-    from phosphene.restricted import read_torch
-
-    return read_torch(path)
+    """Of either format: the published split of one subject has exactly the size that the older one gives it."""
+    return read_legacy(path) if is_legacy(path) else read_torch(path)
 
 
 def _names(path: Path, key: str, held: Any) -> tuple[str, ...]:
