@@ -60,6 +60,8 @@ def test_a_given_val_part_selects_and_is_never_trained_on():
     first, second = Protocol().folds(both)
     assert set(both.table["split"][first.val]) == {"train"}
     np.testing.assert_array_equal(second.val, here)
+    with pytest.raises(PhospheneError, match="no trial to train or test on"):
+        list(Protocol().folds(trials.select(split=["val", "test"])))
     trials.table.loc[held, "split"] = "dev"
     with pytest.raises(PhospheneError, match="split 'dev' in the trial table: use train, val and test"):
         list(Protocol().folds(trials))
