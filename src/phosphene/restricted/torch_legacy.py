@@ -108,7 +108,8 @@ def _storages(
     for key in keys:
         kind, count = announced.kinds[key]
         dtype = np.dtype(STORAGES[kind])
-        if at + 8 > size or int.from_bytes(mapped[at : at + 8].tobytes(), "little") != count:
+        file.seek(at)  # read, not mapped: a mapped look would bring in the pages around it, of every storage
+        if at + 8 > size or int.from_bytes(file.read(8), "little") != count:
             raise Refused("announces a storage of another size than it holds: fetch it again")
         begin, at = at + 8, at + 8 + count * dtype.itemsize
         if at > size:
