@@ -30,7 +30,7 @@ from phosphene.recipe import Recipe
 from phosphene.registry import build, find
 from phosphene.training import fit
 from phosphene.trials import Trials, read_table
-from phosphene.whitening import whiten
+from phosphene.whitening import applied, whiten
 
 _CHUNK = 32  # trials drawn, then kept, at a time
 
@@ -296,11 +296,10 @@ class Experiment:
             operators = load_file(self.folder(fold) / "whitening.safetensors")
             mean = torch.stack(list(operators.values())).mean(0)
             keys = trials.table["subject"] + "/" + trials.table["session"]
-            eeg = np.array(trials.eeg)
-            for key in keys.unique():
-                rows = (keys == key).to_numpy()
-                eeg[rows] = operators.get(key, mean).numpy().astype(np.float32) @ eeg[rows]
-            trials = replace(trials, eeg=eeg)
+            known = sorted(set(keys))
+            matrices = np.stack([operators.get(key, mean).numpy() for key in known]).astype(np.float32)
+            place = np.array([known.index(key) for key in keys], int)
+            trials = replace(trials, eeg=applied(matrices, place, trials.eeg))
         samples = self.protocol.samples(trials, "test")
         method = self.method(fold)
         heads = method.encode(samples)
@@ -326,13 +325,13 @@ def prepared(recipe: Recipe, display: Display) -> tuple[Trials, Dataset]:
     arguments = {k: v for k, v in recipe.dataset.items() if k != "name"}
     dataset: Dataset = build("dataset", recipe.dataset["name"], **arguments)
     with display.bar("preprocessing", dataset.n_recordings()) as bar:
-        return dataset.load(recipe.steps(), lambda name: bar(1)), dataset
+        return dataset.load(dataset.steps(recipe.preprocessing), lambda name: bar(1)), dataset
 
 
 def load(name: str, preprocessing: Preprocessing | None = None, **arguments: Any) -> Trials:
     """Trials of a registered dataset: ``load("muse", root=..., subject="1")``."""
     dataset: Dataset = build("dataset", name, **arguments)
-    return dataset.load(preprocessing or Preprocessing())
+    return dataset.load(preprocessing or dataset.steps({}))
 
 
 def shuffled(trials: Trials, seed: int) -> Trials:

@@ -2,14 +2,16 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pandas as pd
 
 from phosphene.errors import PhospheneError, nearest
+from phosphene.lazy import EEG, chunks, lazy, read
 from phosphene.montages import standard_montage
-from phosphene.trials import Trials
+from phosphene.trials import Signal, Trials
 
 if TYPE_CHECKING:
     import mne
@@ -26,7 +28,7 @@ class Preprocessing:
     l_freq, h_freq : band edges, Hz; None leaves that side open.
     notch : line frequency to remove, Hz; None leaves it.
     reference : "average", a channel name, a list of them, or None to keep the recording's.
-    tmin, tmax : epoch limits, s from onset; ``tmin <= time < tmax``.
+    tmin, tmax : epoch limits, s from onset; ``tmin <= time < tmax``. None: where stored epochs begin and end.
     baseline : (start, end) s whose mean is subtracted, or None.
     sfreq : rate of the epochs, Hz; None keeps the recording's.
     reject : peak-to-peak limit, V; epochs above it on any channel are dropped. None keeps all.
@@ -42,8 +44,8 @@ class Preprocessing:
         h_freq: float | None = 40.0,
         notch: float | None = None,
         reference: str | Sequence[str] | None = None,
-        tmin: float = -0.2,
-        tmax: float = 0.8,
+        tmin: float | None = -0.2,
+        tmax: float | None = 0.8,
         baseline: tuple[float | None, float | None] | None = (None, 0.0),
         sfreq: float | None = 100.0,
         reject: float | None = None,
@@ -52,11 +54,12 @@ class Preprocessing:
         for key, value in given.items():
             if value is not None and not value > 0:
                 raise PhospheneError(f"{key} is {value:g}: give a positive number, or null for none")
-        if tmax <= tmin:
-            raise PhospheneError(f"tmax ({tmax:g} s) must lie after tmin ({tmin:g} s)")
+        first, last = -math.inf if tmin is None else tmin, math.inf if tmax is None else tmax
+        if last <= first:
+            raise PhospheneError(f"tmax ({last:g} s) must lie after tmin ({first:g} s)")
         for edge in baseline or ():
-            if edge is not None and not tmin <= edge <= tmax:
-                raise PhospheneError(f"baseline edge {edge:g} s lies outside the epoch ({tmin:g} to {tmax:g} s)")
+            if edge is not None and not first <= edge <= last:
+                raise PhospheneError(f"baseline edge {edge:g} s lies outside the epoch ({first:g} to {last:g} s)")
         if h_freq is not None and l_freq is not None and h_freq <= l_freq:
             raise PhospheneError(f"h_freq ({h_freq:g} Hz) must lie above l_freq ({l_freq:g} Hz)")
         if sfreq is not None and h_freq is not None and h_freq > sfreq / 2:
@@ -67,6 +70,12 @@ class Preprocessing:
         self.l_freq, self.h_freq, self.notch, self.reference = l_freq, h_freq, notch, reference
         self.tmin, self.tmax, self.sfreq, self.reject = tmin, tmax, sfreq, reject
         self.baseline = None if baseline is None else tuple(baseline)
+
+    @classmethod
+    def as_stored(cls, **given: Any) -> Self:
+        """The steps given, and nothing else: for trials that are stored as epochs."""
+        stored = dict.fromkeys(("l_freq", "h_freq", "tmin", "tmax", "baseline", "sfreq"))
+        return cls(**{**stored, **given})
 
     def config(self) -> dict[str, Any]:
         return dict(vars(self))
@@ -144,6 +153,8 @@ class Preprocessing:
 
         if len(table) == 0:
             raise PhospheneError("the recording holds no event: check the annotations or the event column")
+        if self.tmin is None or self.tmax is None:
+            raise PhospheneError("a continuous recording has no epochs: set preprocessing.tmin and preprocessing.tmax")
         raw = self.continuous(raw)
         rate = float(raw.info["sfreq"])
         # Where the rates divide, the band-limited recording is decimated in place: no edge effects at epoch borders.
@@ -173,3 +184,112 @@ class Preprocessing:
         if self.sfreq is not None and not math.isclose(epochs.info["sfreq"], self.sfreq):
             epochs.resample(self.sfreq, verbose="error")
         return Trials.from_mne(epochs, table.iloc[kept], stimuli, notes)
+
+    def epoched(
+        self, eeg: EEG, signal: Signal, table: pd.DataFrame, stimuli: pd.DataFrame, notes: Sequence[str] = (), *,
+        scale: float = 1.0, unit: str = "V",
+    ) -> Trials:  # fmt: skip
+        """The same steps on trials that are stored as epochs, filters left out; large arrays stay on disk.
+
+        Parameters
+        ----------
+        eeg : (n_trials, n_chans, n_times) of any real dtype.
+        signal : its channels, rate (Hz), first sample (s from onset) and positions.
+        table, stimuli, notes : as for recordings; `onset` is not needed.
+        scale : factor to volts.
+        unit : "V", "whitened" or "standardised".
+
+        Raises
+        ------
+        PhospheneError
+            Unknown channel, times that are not stored, a limit in volts where volts are lost, or no trial left.
+        """
+        if len(table) == 0:
+            raise PhospheneError("there is no trial: check the table")
+        if unit != "V" and self.reject is not None:
+            raise PhospheneError(f"the stored trials are {unit}, without volts: leave out preprocessing.reject")
+        names = [(self.rename or {}).get(c, c) for c in signal.ch_names]
+        for name in self.rename or {}:
+            if name not in signal.ch_names:
+                raise PhospheneError(f"cannot rename channel '{name}': {nearest(name, signal.ch_names)}")
+        signal = replace(signal, ch_names=tuple(names))
+        trials = Trials(lazy(eeg), table.reset_index(drop=True), stimuli, signal, list(notes))
+        if scale != 1:
+            trials = replace(trials, eeg=lazy(trials.eeg).map(lambda x, _: x * np.float32(scale)))
+        if self.picks is not None:
+            trials = trials.pick(self.picks)
+        if self.montage != "keep":
+            trials = replace(trials, signal=_located(trials.signal, self.montage))
+        if self.reference is not None:
+            trials = replace(trials, eeg=self._referenced(trials))
+        if self.baseline is not None:
+            trials = replace(trials, eeg=self._corrected(trials))
+        if self.reject is not None:
+            limit, kept = self.reject, np.ones(len(trials), bool)
+            for start, x in chunks(trials.eeg):
+                kept[start : start + len(x)] = np.ptp(x, axis=2).max(axis=1) <= limit
+            if not kept.any():
+                raise PhospheneError(f"none of {len(kept)} epochs is left: raise preprocessing.reject")
+            trials = trials.select(kept)
+        if self.sfreq is not None and not math.isclose(self.sfreq, trials.signal.sfreq, rel_tol=1e-6):
+            trials = self._resampled(trials)
+        if self.tmin is not None or self.tmax is not None:
+            times, step = trials.times, 1 / trials.signal.sfreq
+            for key, value in (("tmin", self.tmin), ("tmax", self.tmax)):
+                if value is not None and not times[0] - step < value < times[-1] + 2 * step:
+                    raise PhospheneError(
+                        f"preprocessing.{key} is {value:g} s, and the stored epochs span {times[0]:g} to "
+                        f"{times[-1] + step:g} s: leave it out or keep it within"
+                    )
+            trials = trials.crop(self.tmin, self.tmax)
+        return replace(trials, eeg=read(trials.eeg))
+
+    def _referenced(self, trials: Trials) -> EEG:
+        names = list(trials.signal.ch_names)
+        if self.reference != "average":
+            names = [self.reference] if isinstance(self.reference, str) else list(self.reference or ())
+        index = trials.signal.indices(names)
+        return lazy(trials.eeg).map(lambda x, _: x - x[:, index].mean(axis=1, keepdims=True))
+
+    def _corrected(self, trials: Trials) -> EEG:
+        start, stop = self.baseline or (None, None)
+        times, half = trials.times, 0.5 / trials.signal.sfreq
+        inside = (times >= (-np.inf if start is None else start) - half) & (
+            times <= (np.inf if stop is None else stop) + half
+        )
+        if not inside.any():
+            raise PhospheneError(
+                f"no stored sample lies in the baseline: the epochs span {times[0]:g} to {times[-1]:g} s, set "
+                "preprocessing.baseline to null"
+            )
+        return lazy(trials.eeg).map(lambda x, _: x - x[:, :, inside].mean(axis=2, keepdims=True))
+
+    def _resampled(self, trials: Trials) -> Trials:
+        import mne
+
+        rate, wanted = trials.signal.sfreq, float(self.sfreq or trials.signal.sfreq)
+        if wanted > rate:
+            raise PhospheneError(f"sfreq {wanted:g} Hz is above the stored {rate:g} Hz: lower it")
+
+        def step(x: np.ndarray, _: np.ndarray) -> np.ndarray:
+            return np.asarray(
+                mne.filter.resample(x.astype(np.float64), down=rate / wanted, npad="auto", verbose="error")
+            )
+
+        n_times = step(np.zeros((1, 1, trials.n_times)), np.zeros(1)).shape[2]
+        signal = replace(trials.signal, sfreq=wanted)
+        return replace(trials, eeg=lazy(trials.eeg).map(step, n_times=n_times), signal=signal)
+
+
+def _located(signal: Signal, montage: str) -> Signal:
+    """The signal with the positions of a standard montage."""
+    positions = standard_montage(montage)
+    lost = [c for c in signal.ch_names if c not in positions.ch_names]
+    if lost:
+        raise PhospheneError(
+            f"channel '{lost[0]}' is not in montage {montage}: {nearest(lost[0], positions.ch_names)} "
+            "(set preprocessing.rename)"
+        )
+    info = replace(signal, positions=None).to_info()
+    info.set_montage(positions, verbose="error")
+    return replace(signal, positions=tuple(tuple(map(float, c["loc"][:3])) for c in info["chs"]))

@@ -11,6 +11,7 @@ import pandas as pd
 
 from phosphene.errors import PhospheneError, nearest
 from phosphene.files import read_json, whole
+from phosphene.lazy import EEG, LazyArray, chunks, lazy, read, stays
 
 if TYPE_CHECKING:
     import mne
@@ -90,7 +91,8 @@ class Trials:
 
     Parameters
     ----------
-    eeg : (n_trials, n_chans, n_times) float32, volts (or whitened units); may be a read-only memory map.
+    eeg : (n_trials, n_chans, n_times) float32, volts (or whitened units); may be a read-only memory map, or a
+        `LazyArray`: then selections, averages and whitened trials stay on disk until a batch is read.
     table : one row for each trial; columns `subject, session, run, block, onset (s), stimulus, concept, repeat, split`.
     stimuli : one row for each stimulus, indexed by stimulus name; `image` (path), `concept`, caption columns.
     signal : `Signal`.
@@ -102,7 +104,7 @@ class Trials:
         If the parts do not fit together.
     """
 
-    eeg: np.ndarray
+    eeg: EEG
     table: pd.DataFrame
     stimuli: pd.DataFrame
     signal: Signal
@@ -112,7 +114,7 @@ class Trials:
         if self.eeg.ndim != 3:
             raise PhospheneError(f"eeg must be (n_trials, n_chans, n_times), not {self.eeg.shape}")
         if self.eeg.dtype != np.float32:
-            self.eeg = self.eeg.astype(np.float32)
+            self.eeg = lazy(self.eeg) if stays(self.eeg) else np.asarray(self.eeg, np.float32)
         if self.eeg.shape[1] != self.signal.n_chans:
             raise PhospheneError(f"eeg has {self.eeg.shape[1]} channels and signal names {self.signal.n_chans}")
         if len(self.table) != len(self.eeg):
@@ -146,7 +148,8 @@ class Trials:
                 raise PhospheneError(f"unknown column '{column}': {nearest(column, self.table.columns)}")
             values = [wanted] if isinstance(wanted, str) or not isinstance(wanted, Sequence) else list(wanted)
             index = index[self.table[column].iloc[index].isin(values).to_numpy()]
-        return replace(self, eeg=self.eeg[index], table=self.table.iloc[index].reset_index(drop=True))
+        eeg = read(lazy(self.eeg).rows(index)) if stays(self.eeg) else self.eeg[index]
+        return replace(self, eeg=eeg, table=self.table.iloc[index].reset_index(drop=True))
 
     def pick(self, ch_names: Sequence[str]) -> "Trials":
         """These channels, in this order."""
@@ -155,7 +158,8 @@ class Trials:
         signal = replace(
             self.signal, ch_names=tuple(ch_names), positions=None if old is None else tuple(old[i] for i in index)
         )
-        return replace(self, eeg=self.eeg[:, index], signal=signal)
+        eeg = read(lazy(self.eeg).chans(index)) if stays(self.eeg) else self.eeg[:, index]
+        return replace(self, eeg=eeg, signal=signal)
 
     def crop(self, tmin: float | None = None, tmax: float | None = None) -> "Trials":
         """Samples with ``tmin <= time < tmax``, seconds from onset."""
@@ -169,9 +173,10 @@ class Trials:
             raise PhospheneError(
                 f"no sample lies in {tmin} to {tmax} s: the trials span {times[0]:g} to {times[-1]:g} s"
             )
-        first = int(keep.argmax())
+        first, last = int(keep.argmax()), int(keep.argmax()) + int(keep.sum())
         signal = replace(self.signal, tmin=float(times[first]))
-        return replace(self, eeg=self.eeg[:, :, first : first + int(keep.sum())], signal=signal)
+        eeg = self.eeg.times(first, last) if isinstance(self.eeg, LazyArray) else self.eeg[:, :, first:last]
+        return replace(self, eeg=eeg, signal=signal)
 
     def average(self, n: int | None = None, by: Sequence[str] = ("subject", "stimulus")) -> "Trials":
         """Means over repeats of the same stimulus, never across a split.
@@ -184,19 +189,20 @@ class Trials:
         keys = [*by, "split"] if "split" not in by else list(by)
         count = self.table.groupby(keys, sort=False).cumcount() // (n or len(self) or 1)
         groups = self.table.groupby([*keys, count], sort=False).ngroup().to_numpy()
-        n_groups = int(groups.max()) + 1 if len(groups) else 0
-        sums = np.zeros((n_groups, self.n_chans, self.n_times), np.float64)
-        np.add.at(sums, groups, self.eeg)
-        sums /= np.bincount(groups, minlength=n_groups)[:, None, None]
         table = self.table.groupby(groups, sort=True).first().reset_index(drop=True)
-        table["n_averaged"] = np.bincount(groups, minlength=n_groups)
-        return replace(self, eeg=sums.astype(np.float32), table=table)
+        table["n_averaged"] = np.bincount(groups)
+        means = lazy(self.eeg).means(groups)
+        return replace(self, eeg=read(means) if stays(self.eeg) else np.asarray(means), table=table)
 
     def save(self, folder: str | Path) -> Path:
         """Write `eeg.npy`, `table.csv`, `stimuli.csv` and `signal.json`; the folder appears whole or not at all."""
         with whole(folder) as part:
             part.mkdir()
-            np.save(part / "eeg.npy", self.eeg, allow_pickle=False)
+            eeg = np.lib.format.open_memmap(part / "eeg.npy", "w+", np.float32, self.eeg.shape)
+            for start, x in chunks(self.eeg):
+                eeg[start : start + len(x)] = x
+            eeg.flush()
+            del eeg
             self.table.to_csv(part / "table.csv", index=False)
             self.stimuli.to_csv(part / "stimuli.csv", index_label="stimulus")
             facts = {**asdict(self.signal), "notes": self.notes}
@@ -272,12 +278,19 @@ def concatenate(parts: Sequence[Trials]) -> Trials:
             )
     stimuli = pd.concat([p.stimuli for p in parts])
     return Trials(
-        eeg=np.concatenate([p.eeg for p in parts]) if len(parts) > 1 else first.eeg,
+        eeg=read(_joined([p.eeg for p in parts])) if len(parts) > 1 else first.eeg,
         table=pd.concat([p.table for p in parts], ignore_index=True),
         stimuli=stimuli[~stimuli.index.duplicated()],
         signal=first.signal,
         notes=list(dict.fromkeys(n for p in parts for n in p.notes)),
     )
+
+
+def _joined(parts: list[EEG]) -> EEG:
+    """One after the other; without a copy where any part is on disk."""
+    if any(isinstance(p, LazyArray | np.memmap) for p in parts):
+        return LazyArray(parts)
+    return np.concatenate([np.asarray(p) for p in parts])
 
 
 def read_table(path: Path) -> pd.DataFrame:

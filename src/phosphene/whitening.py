@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from phosphene.errors import PhospheneError
+from phosphene.lazy import EEG, lazy, stays
 from phosphene.trials import Trials
 
 _CHUNK = 512  # trials whose covariances are held at once
@@ -71,7 +72,7 @@ class Whitener(TransformerMixin, BaseEstimator):
     def __init__(self, mode: str = "epochs"):
         self.mode = mode
 
-    def fit(self, X: np.ndarray, y: np.ndarray | None = None) -> "Whitener":
+    def fit(self, X: EEG, y: np.ndarray | None = None) -> "Whitener":
         """Estimate from ``X`` (n_trials, n_chans, n_times); ``y`` (n_trials,) names each trial's condition."""
         if self.mode not in ("epochs", "time"):
             raise PhospheneError(f"unknown whitening mode '{self.mode}': valid: epochs, time")
@@ -96,7 +97,7 @@ class Whitener(TransformerMixin, BaseEstimator):
         return (self.inverse_.astype(X.dtype) @ X).astype(X.dtype, copy=False)
 
     @staticmethod
-    def _epochs(X: np.ndarray, y: np.ndarray) -> np.ndarray:
+    def _epochs(X: EEG, y: np.ndarray) -> np.ndarray:
         weight = 1 / np.bincount(y)[y] / (y.max() + 1)  # mean over repetitions, then over conditions
         total = np.zeros((X.shape[1], X.shape[1]))
         for start in range(0, len(X), _CHUNK):
@@ -105,7 +106,7 @@ class Whitener(TransformerMixin, BaseEstimator):
         return total
 
     @staticmethod
-    def _time(X: np.ndarray, y: np.ndarray) -> np.ndarray:
+    def _time(X: EEG, y: np.ndarray) -> np.ndarray:
         repeated = [c for c, n in enumerate(np.bincount(y)) if n > 1]
         if not repeated:
             raise PhospheneError("whitening mode 'time' needs repetitions of a condition: use mode 'epochs'")
@@ -134,13 +135,35 @@ def whiten(trials: Trials, fit_on: np.ndarray, mode: str = "epochs") -> tuple[Tr
         raise PhospheneError("no training trial to fit the whitening on: check protocol.split")
     subject, session = trials.table["subject"].to_numpy(), trials.table["session"].to_numpy()
     condition = trials.table["stimulus"].to_numpy()
-    eeg = np.empty(trials.eeg.shape, np.float32)
     whiteners: dict[tuple[str, str], Whitener] = {}
+    place = np.zeros(len(trials), int)
     for s, e in sorted(set(zip(subject, session, strict=True))):
         here = (subject == s) & (session == e)
         for own in (here & fit_on, (subject == s) & fit_on, fit_on):
             if own.any():
                 break
-        whiteners[s, e] = Whitener(mode).fit(trials.eeg[own], condition[own])
-        eeg[here] = whiteners[s, e].transform(np.asarray(trials.eeg[here]))
-    return replace(trials, eeg=eeg), whiteners
+        place[here] = len(whiteners)
+        held = lazy(trials.eeg).rows(own) if stays(trials.eeg) else trials.eeg[own]
+        whiteners[s, e] = Whitener(mode).fit(held, condition[own])
+    operators = np.stack([w.whitening_ for w in whiteners.values()]).astype(np.float32)
+    return replace(trials, eeg=applied(operators, place, trials.eeg)), whiteners
+
+
+def applied(operators: np.ndarray, place: np.ndarray, eeg: EEG) -> EEG:
+    """Each trial multiplied by its operator; a lazy array where ``eeg`` is on disk.
+
+    Parameters
+    ----------
+    operators : (n_operators, n_chans, n_chans) float32.
+    place : (n_trials,) which operator is a trial's own.
+    eeg : (n_trials, n_chans, n_times).
+    """
+
+    def step(x: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        out = np.empty(x.shape, np.float32)
+        for i in np.unique(place[rows]):
+            mine = place[rows] == i
+            out[mine] = operators[i] @ x[mine]
+        return out
+
+    return lazy(eeg).map(step) if stays(eeg) else step(np.asarray(eeg), np.arange(len(eeg)))

@@ -1,19 +1,22 @@
 """`Dataset`: the facts of one source and how to read it into `Trials`. Knows nothing of models."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pandas as pd
 
 from phosphene.errors import PhospheneError, nearest
+from phosphene.lazy import EEG
 from phosphene.preprocessing import Preprocessing
-from phosphene.trials import Trials, concatenate
+from phosphene.trials import Signal, Trials, concatenate
 
 if TYPE_CHECKING:
     import mne
+
+FILTERS = ("l_freq", "h_freq", "notch")
 
 
 @dataclass
@@ -34,6 +37,30 @@ class Recording:
     notes: list[str] = field(default_factory=list)
 
 
+@dataclass
+class Epoched:
+    """Trials that were cut before they were stored.
+
+    Parameters
+    ----------
+    name : what progress and errors call them, such as "sub-01/training".
+    eeg : (n_trials, n_chans, n_times) of any real dtype; may be on disk.
+    signal : channels, rate and time axis of ``eeg``.
+    table : one row for each trial: `stimulus` and the trial columns.
+    scale : factor to volts.
+    unit : "V", or "whitened" or "standardised" where volts are lost.
+    notes : what the user must know.
+    """
+
+    name: str
+    eeg: EEG
+    signal: Signal
+    table: pd.DataFrame
+    scale: float = 1.0
+    unit: str = "V"
+    notes: list[str] = field(default_factory=list)
+
+
 class Dataset(ABC):
     """Base of every source. A subclass states its facts as class attributes and yields its recordings."""
 
@@ -42,6 +69,7 @@ class Dataset(ABC):
     design: ClassVar[str]  # how stimuli follow each other: "rapid", "block", ...
     caveats: ClassVar[tuple[str, ...]] = ()
     simulated: ClassVar[bool] = False
+    epoched: ClassVar[bool] = False  # whether it yields epochs, which no filter can be applied to
 
     def __init__(self, root: str | Path, subject: str | Sequence[str] = "all"):
         self.root = Path(root).expanduser().resolve()
@@ -58,8 +86,8 @@ class Dataset(ABC):
         """One row for each stimulus, indexed by `stimulus`; `image` is an existing path."""
 
     @abstractmethod
-    def recordings(self, subjects: Sequence[str]) -> Iterator[Recording]:
-        """The continuous recordings of these subjects, in time order."""
+    def recordings(self, subjects: Sequence[str]) -> "Iterator[Recording | Epoched]":
+        """What is stored of these subjects, in time order: continuous recordings, or epochs."""
 
     def chosen(self) -> list[str]:
         """The subjects asked for, checked against those present."""
@@ -78,6 +106,23 @@ class Dataset(ABC):
         """How many recordings will be read at most, for progress; subjects if nothing better is known."""
         return len(self.chosen())
 
+    def steps(self, given: Mapping[str, Any]) -> Preprocessing:
+        """The preprocessing of these arguments; what is not given of epochs is left as they are stored.
+
+        Raises
+        ------
+        PhospheneError
+            For a filter of stored epochs, which are too short for it.
+        """
+        if not self.epoched:
+            return Preprocessing(**given)
+        for key in FILTERS:
+            if given.get(key) is not None:
+                raise PhospheneError(
+                    f"preprocessing.{key} cannot be applied to trials that are stored as epochs: leave it out"
+                )
+        return Preprocessing.as_stored(**given)
+
     def load(self, preprocessing: Preprocessing, progress: Callable[[str], None] = lambda name: None) -> Trials:
         """Preprocess every recording and join the trials; ``progress`` hears the name of each one done."""
         stimuli = self.stimuli()
@@ -89,7 +134,15 @@ class Dataset(ABC):
         parts, dropped, events = [], {}, 0
         for recording in self.recordings(self.chosen()):
             try:
-                parts.append(preprocessing(recording.raw, recording.table, stimuli, recording.notes))
+                if isinstance(recording, Epoched):
+                    parts.append(
+                        preprocessing.epoched(
+                            recording.eeg, recording.signal, recording.table, stimuli, recording.notes,
+                            scale=recording.scale, unit=recording.unit,
+                        )
+                    )  # fmt: skip
+                else:
+                    parts.append(preprocessing(recording.raw, recording.table, stimuli, recording.notes))
             except PhospheneError as error:
                 raise PhospheneError(f"{recording.name}: {error}") from None
             events += len(recording.table)
