@@ -38,7 +38,7 @@ from phosphene.simulate.scenes import OBJECTS, SIZE, Scene, sample_scenes
 
 TRAINED = ("text", "judge", "vae", "clip", "unet", "adapter")
 STAGES = (*TRAINED, "export", "score")
-STEPS = {"text": 1600, "judge": 2200, "vae": 3600, "clip": 1800, "unet": 4400, "adapter": 700}
+STEPS = {"text": 1600, "judge": 2200, "vae": 3600, "clip": 1800, "unet": 4000, "adapter": 600}
 BATCH = {"text": 96, "judge": 64, "vae": 16, "clip": 128, "unet": 48, "adapter": 48}
 RATE = {"text": 2e-3, "judge": 1e-3, "vae": 1.5e-3, "clip": 1e-3, "unet": 1e-3, "adapter": 1e-3}
 
@@ -66,7 +66,8 @@ class Run:
             work.mkdir()
             make(work)
             work.rename(folder)
-        self.processes.wait()
+        while not folder.is_dir():  # no barrier: the first process may call this alone
+            time.sleep(1)
         return folder
 
     def _shared(self, name: str, n: int, shape: tuple[int, ...], fill: Callable[[int, int], np.ndarray]) -> np.ndarray:
