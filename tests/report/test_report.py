@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from html.parser import HTMLParser
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -14,11 +15,12 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from phosphene.errors import PhospheneError
+from phosphene.evaluation.protocols import Split
 from phosphene.evaluation.scores import COLUMNS
 from phosphene.experiment import Experiment
 from phosphene.methods.nice import NICE
 from phosphene.recipe import Recipe
-from phosphene.report import headline, words, write_report
+from phosphene.report import headline, trust, words, write_report
 from phosphene.report.markup import render, tag
 from phosphene.report.run import Run
 from phosphene.scoring import score
@@ -364,3 +366,15 @@ def test_verdicts_follow_the_rule():
     rank = {**row, "metric": "image_median_rank", "ci_low": 2, "ci_high": 5, "chance": 12}
     assert words.verdict(pd.Series(rank), twin)[0] == "good"
     assert words.verdict(pd.Series({**rank, "ci_high": 13}), twin)[0] == "plain"
+
+
+def test_every_split_has_its_words():
+    assert set(trust._SPLITS) == set(get_args(Split))
+
+
+def test_a_given_validation_part_is_told(made):
+    assert "held out; no test trial" in trust.protocol(Run(made))
+    table = pd.read_csv(made / "trials" / "table.csv", dtype=str)
+    table.loc[table.index[table["split"] == "train"][0], "split"] = "val"
+    table.to_csv(made / "trials" / "table.csv", index=False)
+    assert "the study's own validation part" in trust.protocol(Run(made))

@@ -8,6 +8,8 @@ _SPLITS = {
     "leave_one_run_out": "Each run in turn is tested by a decoder trained on the other runs alone.",
     "leave_one_session_out": "Each session in turn is tested by a decoder trained on the other sessions alone.",
     "leave_one_subject_out": "Each subject in turn is tested by a decoder trained on the other subjects alone.",
+    "leaky_random_trials": "LEAKY, as asked for: test trials are drawn at random, and what they share with training "
+    "trials (block, run, often the picture) can be recognised.",
 }
 _SEPARATED = {
     "leave_one_run_out": ("block", "run"),
@@ -41,7 +43,10 @@ def protocol(run: Run) -> str:
     whom = "Each subject has a decoder of their own" if p.subjects == "within" else "One decoder serves all subjects"
     parts = [_SPLITS[p.split], f"{whom}.", f"A test sample is {_averaged(p.average_test)}"]
     parts[-1] += f", a training sample {_averaged(p.average_train)}."
-    if p.select_on == "val" and p.val_fraction > 0:
+    given = p.split == "given" and (run.trials.table["split"] == "val").any()
+    if p.select_on == "val" and given:
+        parts.append("The epoch was chosen on the study's own validation part; no test trial ever chose anything.")
+    elif p.select_on == "val" and p.val_fraction > 0:
         parts.append(
             f"The epoch was chosen on {100 * p.val_fraction:g} % of the training {p.val_by}s, held out; no test trial "
             "ever chose anything."
