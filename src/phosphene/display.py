@@ -3,11 +3,13 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from phosphene.experiment import Bar
+if TYPE_CHECKING:
+    from phosphene.experiment import Bar
 
 
 class Terminal:
@@ -17,7 +19,7 @@ class Terminal:
         self.console = Console(stderr=True)
 
     @contextmanager
-    def bar(self, stage: str, total: int) -> Iterator[Bar]:
+    def bar(self, stage: str, total: int) -> "Iterator[Bar]":
         if not self.console.is_terminal:
             start = time.monotonic()
             yield lambda n=1: None
