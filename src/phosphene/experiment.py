@@ -115,8 +115,7 @@ class Experiment:
     @cached_property
     def trials(self) -> Trials:
         """All trials, in the method's window."""
-        trials = Trials.load(self.prepare())
-        return trials if self.recipe.window is None else trials.crop(*self.recipe.window)
+        return Trials.load(self.prepare()).crop(*(self.recipe.window or (None, None)))
 
     @cached_property
     def folds(self) -> list[Fold]:

@@ -1,6 +1,7 @@
 """`LazyArray`: trials that are computed when they are read, so that files larger than memory need no copy in it."""
 
 import mmap
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from types import EllipsisType
 from typing import Any
@@ -145,15 +146,15 @@ class LazyArray:
 
     def rows(self, index: Any) -> "LazyArray":
         """The trials at ``index`` (positions, slice or mask), in this order."""
-        return _Rows(self, np.arange(len(self))[index])
+        return _View(self, rows=index)
 
     def chans(self, index: Any) -> "LazyArray":
         """The channels at ``index`` (positions, slice or mask), in this order."""
-        return _Cut(self, np.arange(self.shape[1])[index], range(self.shape[2]))
+        return _View(self, chans=index)
 
     def times(self, first: int | None, last: int | None) -> "LazyArray":
         """The samples ``first`` to ``last``, the last one left out."""
-        return _Cut(self, np.arange(self.shape[1]), range(self.shape[2])[first:last])
+        return _View(self, times=slice(first, last))
 
     def map(self, function: Callable[[np.ndarray, np.ndarray], np.ndarray], n_times: int | None = None) -> "LazyArray":
         """Each trial by itself through a function.
@@ -172,29 +173,18 @@ class LazyArray:
 
 
 class _View(LazyArray):
-    """What reads from another `LazyArray`."""
+    """What reads from another `LazyArray`: its trials, channels (None is all) and samples at these places."""
 
-    parent: LazyArray
-
-
-class _Rows(_View):
-    def __init__(self, parent: LazyArray, rows: np.ndarray):
-        self.parent, self._index = parent, rows
-        self.shape = (len(rows), *parent.shape[1:])
-
-    def _fill(self, out: np.ndarray, rows: np.ndarray, chans: np.ndarray | None, times: range) -> None:
-        self.parent._fill(out, self._index[rows], chans, times)
-
-
-class _Cut(_View):
-    def __init__(self, parent: LazyArray, chans: np.ndarray, times: range):
-        whole = np.array_equal(chans, np.arange(parent.shape[1]))
-        self.parent, self._chans, self._times = parent, None if whole else chans, times
-        self.shape = (len(parent), len(chans), len(times))
+    def __init__(self, parent: LazyArray, rows: Any = slice(None), chans: Any = slice(None), times: Any = slice(None)):
+        self.parent, self._rows = parent, np.arange(len(parent))[rows]
+        picked = np.arange(parent.shape[1])[chans]
+        self._chans = None if np.array_equal(picked, np.arange(parent.shape[1])) else picked
+        self._times = range(parent.shape[2])[times]
+        self.shape = (len(self._rows), len(picked), len(self._times))
 
     def _fill(self, out: np.ndarray, rows: np.ndarray, chans: np.ndarray | None, times: range) -> None:
         own = self._chans if chans is None else chans if self._chans is None else self._chans[chans]
-        self.parent._fill(out, rows, own, self._times[times.start : times.stop : times.step])
+        self.parent._fill(out, self._rows[rows], own, self._times[times.start : times.stop : times.step])
 
 
 class _Mapped(_View):
@@ -233,7 +223,8 @@ class _Means(_View):
                 x = np.empty((len(some), *out.shape[1:]), np.float32)
                 self.parent._fill(x, members[some], chans, times)
                 add(sums, of[some], x)
-            out[places] = sums / self.counts[groups][:, None, None]
+            sums /= self.counts[groups][:, None, None]
+            out[places] = sums
 
 
 def add(sums: np.ndarray, groups: np.ndarray, x: np.ndarray) -> None:
@@ -265,8 +256,23 @@ def lazy(eeg: EEG) -> LazyArray:
 def chunks(eeg: EEG, n_bytes: int = CHUNK) -> Iterator[tuple[int, np.ndarray]]:
     """Some trials after the other, about ``n_bytes`` of float32 at a time, and the row of the first."""
     step = _step(eeg.shape, n_bytes)
+    held = lazy(eeg) if stays(eeg) else eeg
     for start in range(0, len(eeg), step):
-        yield start, lazy(eeg)[start : start + step] if stays(eeg) else np.asarray(eeg[start : start + step])
+        yield start, np.asarray(held[start : start + step])
+
+
+def spooled(eeg: np.ndarray) -> np.ndarray:
+    """The same array as a read-only map of an unnamed temporary file (in `TMPDIR`), which vanishes with the array."""
+    with tempfile.TemporaryFile(prefix="phosphene-") as file:
+        try:
+            np.ascontiguousarray(eeg).tofile(file)
+            file.flush()
+        except OSError as error:
+            room = f"{eeg.nbytes / 1e9:.1f} GB of epochs"
+            raise PhospheneError(
+                f"no room for {room} in {tempfile.gettempdir()} ({error}): set TMPDIR to a folder with more"
+            ) from None
+        return np.memmap(file, eeg.dtype, "r", shape=eeg.shape)
 
 
 def _step(shape: tuple[int, ...], n_bytes: int = CHUNK) -> int:
@@ -285,15 +291,13 @@ def _is_list(index: Any) -> bool:
 
 def _owner(array: Any) -> Any:
     """What holds the memory of an array: at the end of its bases."""
-    while isinstance(array, np.ndarray) and array.base is not None:
+    while getattr(array, "base", None) is not None:  # as_strided puts an object of its own between
         array = array.base
     return array
 
 
 def _read_only_map(array: np.ndarray) -> "mmap.mmap | None":
     """The map beneath an array, if its pages may be dropped without loss."""
-    while isinstance(array.base, np.ndarray):
-        array = array.base
-    held = array.base
+    held = _owner(array)
     droppable = isinstance(held, mmap.mmap) and not array.flags.writeable and hasattr(mmap, "MADV_DONTNEED")
     return held if droppable else None

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from phosphene.errors import PhospheneError, nearest
-from phosphene.lazy import EEG, chunks, lazy, read
+from phosphene.lazy import EEG, LazyArray, chunks, lazy, read, stays
 from phosphene.montages import standard_montage
 from phosphene.trials import Signal, Trials
 
@@ -73,9 +73,24 @@ class Preprocessing:
 
     @classmethod
     def as_stored(cls, **given: Any) -> Self:
-        """The steps given, and nothing else: for trials that are stored as epochs."""
+        """The steps given, and nothing else: for trials that are stored as epochs.
+
+        Raises
+        ------
+        PhospheneError
+            If one of them is a filter: epochs are too short for it.
+        """
         stored = dict.fromkeys(("l_freq", "h_freq", "tmin", "tmax", "baseline", "sfreq"))
-        return cls(**{**stored, **given})
+        steps = cls(**{**stored, **given})
+        steps._refuse_filters()
+        return steps
+
+    def _refuse_filters(self) -> None:
+        for key in ("l_freq", "h_freq", "notch"):
+            if getattr(self, key) is not None:
+                raise PhospheneError(
+                    f"preprocessing.{key} cannot be applied to trials that are stored as epochs: leave it out"
+                )
 
     def config(self) -> dict[str, Any]:
         return dict(vars(self))
@@ -204,6 +219,7 @@ class Preprocessing:
         PhospheneError
             Unknown channel, times that are not stored, a limit in volts where volts are lost, or no trial left.
         """
+        self._refuse_filters()
         if len(table) == 0:
             raise PhospheneError("there is no trial: check the table")
         if unit != "V" and self.reject is not None:
@@ -213,9 +229,9 @@ class Preprocessing:
             if name not in signal.ch_names:
                 raise PhospheneError(f"cannot rename channel '{name}': {nearest(name, signal.ch_names)}")
         signal = replace(signal, ch_names=tuple(names))
-        trials = Trials(lazy(eeg), table.reset_index(drop=True), stimuli, signal, list(notes))
-        if scale != 1:
-            trials = replace(trials, eeg=lazy(trials.eeg).map(lambda x, _: x * np.float32(scale)))
+        trials = Trials(LazyArray(eeg, scale), table.reset_index(drop=True), stimuli, signal, list(notes))
+        if unit != "V":
+            trials.notes.append(f"EEG values are {unit}: their volts are lost.")
         if self.picks is not None:
             trials = trials.pick(self.picks)
         if self.montage != "keep":
@@ -242,7 +258,7 @@ class Preprocessing:
                         f"{times[-1] + step:g} s: leave it out or keep it within"
                     )
             trials = trials.crop(self.tmin, self.tmax)
-        return replace(trials, eeg=read(trials.eeg))
+        return trials if stays(trials.eeg) else replace(trials, eeg=read(trials.eeg))
 
     def _referenced(self, trials: Trials) -> EEG:
         names = list(trials.signal.ch_names)
@@ -273,7 +289,7 @@ class Preprocessing:
 
         def step(x: np.ndarray, _: np.ndarray) -> np.ndarray:
             return np.asarray(
-                mne.filter.resample(x.astype(np.float64), down=rate / wanted, npad="auto", verbose="error")
+                mne.filter.resample(x.astype(np.float64), wanted, rate, npad="auto", pad="edge", verbose="error")
             )
 
         n_times = step(np.zeros((1, 1, trials.n_times)), np.zeros(1)).shape[2]

@@ -100,8 +100,10 @@ class Recipe(BaseModel):
         return recipe
 
     def steps(self) -> Preprocessing:
-        """The preprocessing, built."""
-        return Preprocessing(**checked(Preprocessing, self.preprocessing, "preprocessing"))
+        """The preprocessing, built; of a dataset of stored epochs, filters are refused and the rest left as stored."""
+        given = checked(Preprocessing, self.preprocessing, "preprocessing")
+        epoched = getattr(find("dataset", self.dataset["name"]), "epoched", False)
+        return Preprocessing.as_stored(**given) if epoched else Preprocessing(**given)
 
     def check(self) -> None:
         """Names and arguments of every part, before anything is computed."""

@@ -175,7 +175,7 @@ class Trials:
             )
         first, last = int(keep.argmax()), int(keep.argmax()) + int(keep.sum())
         signal = replace(self.signal, tmin=float(times[first]))
-        eeg = self.eeg.times(first, last) if isinstance(self.eeg, LazyArray) else self.eeg[:, :, first:last]
+        eeg = read(lazy(self.eeg).times(first, last)) if stays(self.eeg) else self.eeg[:, :, first:last]
         return replace(self, eeg=eeg, signal=signal)
 
     def average(self, n: int | None = None, by: Sequence[str] = ("subject", "stimulus")) -> "Trials":
@@ -198,11 +198,11 @@ class Trials:
         """Write `eeg.npy`, `table.csv`, `stimuli.csv` and `signal.json`; the folder appears whole or not at all."""
         with whole(folder) as part:
             part.mkdir()
-            eeg = np.lib.format.open_memmap(part / "eeg.npy", "w+", np.float32, self.eeg.shape)
-            for start, x in chunks(self.eeg):
-                eeg[start : start + len(x)] = x
-            eeg.flush()
-            del eeg
+            with (part / "eeg.npy").open("wb") as file:  # not a map: writing to one on a full disk kills the process
+                header = {"descr": "<f4", "fortran_order": False, "shape": self.eeg.shape}
+                np.lib.format.write_array_header_1_0(file, header)
+                for _, x in chunks(self.eeg):
+                    x.astype("<f4", "C", copy=False).tofile(file)
             self.table.to_csv(part / "table.csv", index=False)
             self.stimuli.to_csv(part / "stimuli.csv", index_label="stimulus")
             facts = {**asdict(self.signal), "notes": self.notes}
@@ -288,7 +288,7 @@ def concatenate(parts: Sequence[Trials]) -> Trials:
 
 def _joined(parts: list[EEG]) -> EEG:
     """One after the other; without a copy where any part is on disk."""
-    if any(isinstance(p, LazyArray | np.memmap) for p in parts):
+    if any(stays(p) for p in parts):
         return LazyArray(parts)
     return np.concatenate([np.asarray(p) for p in parts])
 

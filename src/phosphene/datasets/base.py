@@ -6,17 +6,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
 import pandas as pd
 
 from phosphene.errors import PhospheneError, nearest
-from phosphene.lazy import EEG
+from phosphene.lazy import EEG, read, spooled, stays
 from phosphene.preprocessing import Preprocessing
+from phosphene.registry import checked
 from phosphene.trials import Signal, Trials, concatenate
 
 if TYPE_CHECKING:
     import mne
 
-FILTERS = ("l_freq", "h_freq", "notch")
+_HELD = 1 << 28  # bytes of epochs kept in memory; further ones go to a temporary file
 
 
 @dataclass
@@ -112,26 +114,24 @@ class Dataset(ABC):
         Raises
         ------
         PhospheneError
-            For a filter of stored epochs, which are too short for it.
+            For an unknown argument, or a filter of stored epochs, which are too short for it.
         """
-        if not self.epoched:
-            return Preprocessing(**given)
-        for key in FILTERS:
-            if given.get(key) is not None:
-                raise PhospheneError(
-                    f"preprocessing.{key} cannot be applied to trials that are stored as epochs: leave it out"
-                )
-        return Preprocessing.as_stored(**given)
+        given = checked(Preprocessing, dict(given), "preprocessing")
+        return Preprocessing.as_stored(**given) if self.epoched else Preprocessing(**given)
 
     def load(self, preprocessing: Preprocessing, progress: Callable[[str], None] = lambda name: None) -> Trials:
-        """Preprocess every recording and join the trials; ``progress`` hears the name of each one done."""
+        """Preprocess every recording and join the trials; ``progress`` hears the name of each one done.
+
+        Stored epochs stay where they are. Of recordings, a quarter of a gigabyte of epochs is held in memory and the
+        rest in a temporary file (in `TMPDIR`), so that memory is bounded by the longest recording.
+        """
         stimuli = self.stimuli()
         for stimulus, image in stimuli["image"].items() if "image" in stimuli else ():
             if not Path(image).is_file():
                 raise PhospheneError(
                     f"picture {image} of stimulus '{stimulus}' is missing: restore it or drop its trials"
                 )
-        parts, dropped, events = [], {}, 0
+        parts, dropped, events, held = [], {}, 0, 0
         for recording in self.recordings(self.chosen()):
             try:
                 if isinstance(recording, Epoched):
@@ -145,11 +145,15 @@ class Dataset(ABC):
                     parts.append(preprocessing(recording.raw, recording.table, stimuli, recording.notes))
             except PhospheneError as error:
                 raise PhospheneError(f"{recording.name}: {error}") from None
+            if isinstance(parts[-1].eeg, np.ndarray) and not stays(parts[-1].eeg):
+                held += parts[-1].eeg.nbytes
+                parts[-1].eeg = spooled(parts[-1].eeg) if held > _HELD else parts[-1].eeg
             events += len(recording.table)
             if len(parts[-1]) < len(recording.table):
                 dropped[recording.name] = len(recording.table) - len(parts[-1])
             progress(recording.name)
         trials = concatenate(parts)
+        trials.eeg = read(trials.eeg)
         trials.notes[:0] = self.caveats
         if dropped:
             where = ", ".join(f"{name} {count}" for name, count in dropped.items())
