@@ -1,14 +1,21 @@
+import pickle
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.base import clone
 from sklearn.covariance import LedoitWolf
+from sklearn.exceptions import NotFittedError
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from conftest import golden, make_trials
 from golden.fill import inputs
+from phosphene import lazy
 from phosphene.errors import PhospheneError
+from phosphene.lazy import LazyArray
+from phosphene.trials import Trials
 from phosphene.whitening import Whitener, shrunk_covariances, whiten
 
 
@@ -102,5 +109,74 @@ def test_errors_name_the_fix(trials):
         whiten(trials, np.zeros(len(trials), bool))
 
 
-def test_it_clones_like_an_estimator():
-    assert clone(Whitener("time")).mode == "time"
+@parametrize_with_checks([Whitener(), Whitener("time")])
+def test_it_is_a_scikit_learn_estimator(estimator, check):
+    """Every check, on tables (n_samples, n_chans); none is expected to fail."""
+    check(estimator)
+
+
+@pytest.mark.parametrize("mode", ["epochs", "time"])
+def test_trials_are_held_to_the_same_rules(mode):
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((40, 4, 30)), np.repeat(np.arange(10), 4)
+    whitener = Whitener(mode)
+    for call in (whitener.transform, whitener.inverse_transform):
+        with pytest.raises(NotFittedError):
+            call(x)
+    before = x.copy()
+    assert whitener.fit(x, y) is whitener
+    assert whitener.n_features_in_ == 4
+    assert whitener.get_params() == {"mode": mode}
+    first = whitener.transform(x)
+    np.testing.assert_array_equal(x, before)
+    np.testing.assert_array_equal(whitener.fit(x, y).transform(x), first)
+    np.testing.assert_array_equal(clone(whitener).fit(x, y).transform(x), first)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(whitener)).transform(x), first)
+    np.testing.assert_array_equal(whitener.transform(x[3:5]), first[3:5])
+    assert whitener.transform(x.astype(np.float32)).dtype == np.float32
+    assert whitener.transform((100 * x).astype(np.int16)).dtype == np.float32
+    for call in (whitener.transform, whitener.inverse_transform):
+        with pytest.raises(PhospheneError, match=r"X has 3 channels and the whitener was fitted on 4") as error:
+            call(x[:, :3])
+        assert "\n" not in str(error.value)
+    with pytest.raises(ValueError, match="3 features"):
+        whitener.transform(x[0, :3].T)
+
+
+def test_a_table_is_one_stretch_of_observations():
+    x = np.random.default_rng(0).standard_normal((200, 5))
+    by_table, by_trial = Whitener().fit(x), Whitener().fit(x.T[None])
+    np.testing.assert_array_equal(by_table.covariance_, by_trial.covariance_)
+    np.testing.assert_allclose(by_table.transform(x), by_trial.transform(x.T[None])[0].T, rtol=1e-12)
+
+
+@pytest.mark.parametrize("mode", ["epochs", "time"])
+def test_whitened_from_disk_as_in_memory(tmp_path, mode, monkeypatch):
+    held = make_trials(subjects=("01", "02"))
+    monkeypatch.setattr(lazy, "SMALL", 0)
+    monkeypatch.setattr(lazy._step, "__defaults__", (2000,))
+    stored = Trials.load(held.save(tmp_path / "trials"))
+    fit_on = (held.table["split"] == "train").to_numpy()
+    (white, own), (again, others) = whiten(held, fit_on, mode), whiten(stored, fit_on, mode)
+    assert isinstance(white.eeg, np.ndarray)
+    assert isinstance(again.eeg, LazyArray)
+    for key in own:
+        np.testing.assert_array_equal(own[key].covariance_, others[key].covariance_)
+    np.testing.assert_array_equal(again.eeg[:], white.eeg)
+    np.testing.assert_allclose(
+        again.select(split="test").average().crop(0.0, 0.2).eeg[:],
+        white.select(split="test").average().crop(0.0, 0.2).eeg,
+        rtol=1e-6, atol=1e-6,
+    )  # fmt: skip
+    whitener = own["01", "01"]
+    back = whitener.inverse_transform(whitener.transform(LazyArray(stored.eeg)))
+    assert isinstance(back, LazyArray)
+    np.testing.assert_allclose(back[:], held.eeg, atol=1e-5 * np.abs(held.eeg).max())
+
+
+def test_values_that_are_missing_and_conditions_that_do_not_fit_are_told(trials):
+    trials.eeg[3, 2, 1] = np.nan
+    with pytest.raises(PhospheneError, match="NaN or infinity"):
+        Whitener().fit(trials.eeg)
+    with pytest.raises(PhospheneError, match="3 conditions for 36 trials"):
+        Whitener().fit(trials.eeg, [0, 1, 2])

@@ -5,15 +5,18 @@ square root. The operator is kept in both directions, so that maps can return to
 """
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from phosphene.errors import PhospheneError
-from phosphene.lazy import EEG, lazy, stays
+from phosphene.lazy import EEG, LazyArray, lazy, stays
 from phosphene.trials import Trials
 
 _CHUNK = 512  # trials whose covariances are held at once
+_CACHE = 1 << 21  # bytes of trials worked on at once: what the processor's cache holds
 
 
 def shrunk_covariances(x: np.ndarray) -> np.ndarray:
@@ -32,29 +35,45 @@ def shrunk_covariances(x: np.ndarray) -> np.ndarray:
     Ledoit & Wolf 2004; standardising first keeps a loud channel from setting the shrinkage of all others. A constant
     variable keeps scale 1, as in scikit-learn's StandardScaler.
     """
-    x = np.asarray(x, np.float64)
-    n, p = x.shape[2], x.shape[1]
-    mean = x.mean(axis=2, keepdims=True)
-    x = x - mean
-    var = np.mean(x**2, axis=2)
+    p, n = x.shape[1:]
+    out = np.empty((len(x), p, p))
+    size = max(1, _CACHE // (8 * p * max(n, p, 1)))
+    work = np.empty((min(size, len(x)), p, n))
+    for start in range(0, len(x), size):
+        part = slice(start, start + size)
+        centred = work[: len(x[part])]
+        centred[...] = x[part]
+        out[part] = _shrunk(centred)
+    return out
+
+
+def _shrunk(x: np.ndarray) -> np.ndarray:
+    """`shrunk_covariances` of a batch that stays in the processor's cache; ``x`` (float64) is overwritten."""
+    p, n = x.shape[1:]
+    mean = x.mean(axis=2)
+    x -= mean[..., None]
+    cov = x @ x.transpose(0, 2, 1)
+    cov /= n
+    var = np.einsum("bii->bi", cov).copy()
     eps = np.finfo(np.float64).eps
-    constant = var <= n * eps * var + (n * mean[..., 0] * eps) ** 2
+    constant = var <= n * eps * var + (n * mean * eps) ** 2
     scale = np.where(constant, 1.0, np.sqrt(var))
-    x /= scale[..., None]
-    cov = x @ x.transpose(0, 2, 1) / n
-    trace = np.einsum("bii->b", cov)
+    np.square(x, out=x)
+    power = (scale[:, None, :] ** -2 @ x)[:, 0]  # (n_batch, n_observations), of the standardised variables
+    standard = cov / scale[:, :, None]
+    standard /= scale[:, None, :]
+    trace = np.einsum("bii->b", standard)
     mu = trace / p
-    norm2 = np.einsum("bij,bij->b", cov, cov)
+    norm2 = np.einsum("bij,bij->b", standard, standard)
     delta = (norm2 - 2 * mu * trace + p * mu**2) / p
-    beta = (np.sum(np.sum(x**2, axis=1) ** 2, axis=1) / n - norm2) / (n * p)
-    beta = np.minimum(beta, delta)
+    beta = np.minimum((np.einsum("bt,bt->b", power, power) / n - norm2) / (n * p), delta)
     shrinkage = np.divide(beta, delta, out=np.zeros_like(beta), where=beta > 0)
     cov *= (1 - shrinkage)[:, None, None]
-    cov[:, np.arange(p), np.arange(p)] += (shrinkage * mu)[:, None]
-    return cov * scale[:, :, None] * scale[:, None, :]
+    cov[:, np.arange(p), np.arange(p)] += (shrinkage * mu)[:, None] * scale**2
+    return cov
 
 
-class Whitener(TransformerMixin, BaseEstimator):
+class Whitener(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     """Learn a channel covariance and multiply trials by its inverse square root.
 
     Parameters
@@ -67,21 +86,45 @@ class Whitener(TransformerMixin, BaseEstimator):
     covariance_ : (n_chans, n_chans), squared units of the input.
     whitening_ : (n_chans, n_chans), covariance_ to the power -1/2.
     inverse_ : (n_chans, n_chans), covariance_ to the power 1/2; undoes `transform`.
+    n_features_in_ : n_chans.
+
+    Notes
+    -----
+    A table (n_samples, n_chans), as scikit-learn has it, is taken too: its rows are the observations of one covariance,
+    in either mode.
     """
 
     def __init__(self, mode: str = "epochs"):
         self.mode = mode
 
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
     def fit(self, X: EEG, y: np.ndarray | None = None) -> "Whitener":
-        """Estimate from ``X`` (n_trials, n_chans, n_times); ``y`` (n_trials,) names each trial's condition."""
+        """Estimate from ``X`` (n_trials, n_chans, n_times); ``y`` (n_trials,) names each trial's condition.
+
+        Raises
+        ------
+        PhospheneError
+            If the mode is unknown, values are missing, ``y`` does not fit, or the covariance is singular.
+        """
         if self.mode not in ("epochs", "time"):
             raise PhospheneError(f"unknown whitening mode '{self.mode}': valid: epochs, time")
-        if X.ndim != 3 or len(X) == 0:
-            raise PhospheneError(f"whitening needs (n_trials, n_chans, n_times) with at least one trial, not {X.shape}")
-        if y is None:
-            y = np.arange(len(X)) if self.mode == "epochs" else np.zeros(len(X), int)
-        _, y = np.unique(np.asarray(y), return_inverse=True)
-        self.covariance_ = self._epochs(X, y) if self.mode == "epochs" else self._time(X, y)
+        X = self._checked(X, fit=True)
+        if X.ndim == 2:
+            self.covariance_ = shrunk_covariances(np.asarray(X).T[None])[0]
+        else:
+            if y is None:
+                y = np.arange(len(X)) if self.mode == "epochs" else np.zeros(len(X), int)
+            _, y = np.unique(np.asarray(y), return_inverse=True)
+            if len(y) != len(X):
+                raise PhospheneError(f"y names {len(y)} conditions for {len(X)} trials: give one for each")
+            self.covariance_ = self._epochs(X, y) if self.mode == "epochs" else self._time(X, y)
+        if not np.isfinite(self.covariance_).all():
+            raise PhospheneError("the trials to fit the whitening on hold NaN or infinity: leave those out")
         values, vectors = np.linalg.eigh(self.covariance_)
         if values.min() <= 0:
             raise PhospheneError("the channel covariance is singular: drop flat or duplicate channels")
@@ -89,12 +132,32 @@ class Whitener(TransformerMixin, BaseEstimator):
         self.inverse_ = (vectors * values**0.5) @ vectors.T
         return self
 
-    def transform(self, X: np.ndarray) -> np.ndarray:
-        """Whitened trials, same shape and dtype as ``X``."""
-        return (self.whitening_.astype(X.dtype) @ X).astype(X.dtype, copy=False)
+    def transform(self, X: EEG) -> EEG:
+        """Whitened trials (..., n_chans, n_times), same shape and dtype as ``X``; a `LazyArray` stays one."""
+        check_is_fitted(self)
+        return _times(self.whitening_, self._checked(X))
 
-    def inverse_transform(self, X: np.ndarray) -> np.ndarray:
-        return (self.inverse_.astype(X.dtype) @ X).astype(X.dtype, copy=False)
+    def inverse_transform(self, X: EEG) -> EEG:
+        """Trials in the unit that they had before `transform`."""
+        check_is_fitted(self)
+        return _times(self.inverse_, self._checked(X))
+
+    def _checked(self, X: Any, fit: bool = False) -> Any:
+        """``X`` as an array of floats, or as the `LazyArray` that it is; tables are checked by scikit-learn."""
+        if getattr(X, "ndim", 2) <= 2:
+            return validate_data(self, X, reset=fit, dtype=[np.float64, np.float32], ensure_min_samples=2 if fit else 1)
+        if (fit and X.ndim != 3) or len(X) == 0 or X.dtype.kind not in "fiu":
+            raise PhospheneError(
+                f"whitening needs numbers (n_trials, n_chans, n_times) with at least one trial, not {X.shape}"
+            )
+        if fit:
+            self.n_features_in_ = X.shape[1]
+            self.__dict__.pop("feature_names_in_", None)
+        elif X.shape[-2] != self.n_features_in_:
+            raise PhospheneError(
+                f"X has {X.shape[-2]} channels and the whitener was fitted on {self.n_features_in_}: pick the same ones"
+            )
+        return X if X.dtype in (np.float32, np.float64) else X.astype(np.result_type(X.dtype, np.float32))
 
     @staticmethod
     def _epochs(X: EEG, y: np.ndarray) -> np.ndarray:
@@ -114,6 +177,13 @@ class Whitener(TransformerMixin, BaseEstimator):
         for condition in repeated:
             total += shrunk_covariances(X[y == condition].transpose(2, 1, 0)).mean(axis=0)
         return total / len(repeated)
+
+
+def _times(matrix: np.ndarray, X: Any) -> Any:
+    if isinstance(X, LazyArray):
+        return applied(matrix[None].astype(np.float32), np.zeros(len(X), int), X)
+    matrix = matrix.astype(X.dtype)  # symmetric
+    return X @ matrix if X.ndim == 2 else matrix @ X
 
 
 def whiten(trials: Trials, fit_on: np.ndarray, mode: str = "epochs") -> tuple[Trials, dict[tuple[str, str], Whitener]]:
