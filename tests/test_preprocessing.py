@@ -3,9 +3,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from phosphene import lazy
 from phosphene.errors import PhospheneError
+from phosphene.lazy import stays
 from phosphene.montages import standard_montage
 from phosphene.preprocessing import Preprocessing
+from phosphene.trials import Signal
 
 SFREQ = 250.0
 STIMULI = pd.DataFrame({"concept": ["a", "b"]}, index=pd.Index(["s0", "s1"], name="stimulus"))
@@ -129,3 +132,135 @@ def test_missing_montage_positions_nan_and_no_events():
 
 def test_standard_montage_answers_to_its_old_name():
     assert "Cz" in standard_montage("standard_1005").ch_names
+
+
+# -- stored epochs -------------------------------------------------------------------------------
+
+CHANNELS = ("Fz", "Cz", "Pz", "Oz")
+SIGNAL = Signal(CHANNELS, SFREQ, -0.2)
+LABELS = events().drop(columns="onset")
+
+
+def stored(n_times=300, seed=0) -> np.ndarray:
+    """(10, 4, n_times) uV, drifting."""
+    x = np.random.default_rng(seed).standard_normal((10, 4, n_times)) + np.linspace(0, 3, n_times)
+    return 10 * (x + 0.5 * np.random.default_rng(1).standard_normal((10, 4, 1)))
+
+
+LOUD = 1e-6 * float(np.median(np.ptp(stored(), axis=2).max(axis=1)))  # half of the epochs are louder
+
+
+def by_mne(x: np.ndarray) -> mne.EpochsArray:
+    return mne.EpochsArray(1e-6 * x, mne.create_info(list(CHANNELS), SFREQ, "eeg"), tmin=-0.2, verbose="error")
+
+
+@pytest.fixture(params=["memory", "disk"])
+def held(request, tmp_path, monkeypatch):
+    """Makes the array that `epoched` is given; on disk, it is read three trials at a time and never as a whole."""
+    if request.param == "memory":
+        return lambda x: x
+    monkeypatch.setattr(lazy, "SMALL", -1)
+    monkeypatch.setattr(lazy._step, "__defaults__", (3 * 4 * 4 * 300,))
+
+    def write(x):
+        np.save(tmp_path / "x.npy", x)
+        return np.load(tmp_path / "x.npy", mmap_mode="r")
+
+    return write
+
+
+def epoched(x, unit="V", scale=1e-6, **steps):
+    trials = Preprocessing.as_stored(**steps).epoched(x, SIGNAL, LABELS, STIMULI, ["a note"], scale=scale, unit=unit)
+    assert stays(trials.eeg) == stays(x)
+    return trials
+
+
+def test_epochs_stay_as_they_are_stored(held):
+    x = stored()
+    trials = epoched(held(x))
+    np.testing.assert_allclose(np.asarray(trials.eeg), 1e-6 * x, rtol=1e-6)
+    assert (trials.signal, trials.notes) == (SIGNAL, ["a note"])
+    assert trials.table["stimulus"].tolist() == LABELS["stimulus"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("steps", "by_hand"),
+    [
+        ({"baseline": (None, 0.0)}, lambda e: e.apply_baseline((None, 0.0))),
+        ({"baseline": (-0.1, 0.1)}, lambda e: e.apply_baseline((-0.1, 0.1))),
+        ({"reference": "average"}, lambda e: e.set_eeg_reference("average")),
+        ({"reference": ["Fz", "Oz"]}, lambda e: e.set_eeg_reference(["Fz", "Oz"])),
+        ({"sfreq": 100.0}, lambda e: e.resample(100.0)),
+        ({"sfreq": SFREQ}, lambda e: e),
+        ({"picks": ["Oz", "Fz"]}, lambda e: e.pick(["Oz", "Fz"])),
+        ({"tmin": 0.0, "tmax": 0.5}, lambda e: e.crop(0.0, 0.5, include_tmax=False)),
+        (
+            {"picks": ["Oz", "Fz"], "reference": "average", "baseline": (None, 0.0), "sfreq": 125.0, "tmin": 0.0},
+            lambda e: (
+                e.pick(["Oz", "Fz"]).set_eeg_reference("average").apply_baseline((None, 0)).resample(125.0).crop(0.0)
+            ),
+        ),
+        ({"reject": LOUD}, lambda e: e.drop_bad({"eeg": LOUD})),
+    ],
+    ids=lambda case: " ".join(case) if isinstance(case, dict) else "",
+)
+def test_steps_on_epochs_are_those_of_mne(held, steps, by_hand):
+    x = stored()
+    with mne.use_log_level("error"):
+        want = by_hand(by_mne(x))
+    trials = epoched(held(x), **steps)
+    np.testing.assert_allclose(np.asarray(trials.eeg), want.get_data(copy=False), atol=1e-11)
+    np.testing.assert_allclose(trials.times, want.times, atol=1e-9)
+    assert trials.signal.ch_names == tuple(want.ch_names)
+    assert len(trials) == len(want) == len(trials.table)
+    if "reject" in steps:
+        assert 0 < len(trials) < 10
+        assert trials.table["stimulus"].tolist() == LABELS["stimulus"].iloc[want.selection].tolist()
+
+
+def test_epochs_get_names_and_positions():
+    trials = epoched(stored(), rename={"Fz": "F3"}, montage="standard_1005")
+    assert trials.signal.ch_names == ("F3", "Cz", "Pz", "Oz")
+    raw = recording(names=("F3", "Cz", "Pz", "Oz"))
+    np.testing.assert_allclose(
+        trials.signal.positions,
+        Preprocessing(montage="standard_1005")(raw, events(), STIMULI).signal.positions,
+        atol=1e-9,
+    )
+
+
+def test_lost_volts_are_noted():
+    assert epoched(stored(), unit="whitened", scale=1).notes == [
+        "a note",
+        "EEG values are whitened: their volts are lost.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("steps", "message"),
+    [
+        ({"l_freq": 1.0}, "preprocessing.l_freq cannot be applied to trials that are stored as epochs: leave it out"),
+        ({"h_freq": 40.0}, "preprocessing.h_freq cannot"),
+        ({"notch": 50.0}, "preprocessing.notch cannot"),
+        ({"tmin": -0.3}, "preprocessing.tmin is -0.3 s, and the stored epochs span -0.2 to 1 s"),
+        ({"tmax": 1.2}, "preprocessing.tmax is 1.2 s"),
+        ({"baseline": (-0.5, -0.4)}, "no stored sample lies in the baseline"),
+        ({"sfreq": 500.0}, "above the stored 250 Hz"),
+        ({"picks": ["cz"]}, "did you mean 'Cz'"),
+        ({"reference": "M1"}, "channel 'M1'"),
+        ({"rename": {"T3": "T7"}}, "cannot rename channel 'T3'"),
+        ({"reject": 1e-9}, "none of 10 epochs is left"),
+        ({"reject": 1e-4, "unit": "whitened"}, "without volts: leave out preprocessing.reject"),
+    ],
+)
+def test_what_epochs_cannot_give_is_refused(steps, message):
+    with pytest.raises(PhospheneError, match=message) as error:
+        epoched(stored(), **steps)
+    assert "\n" not in str(error.value)
+
+
+def test_steps_of_recordings_are_not_silently_left_out():
+    with pytest.raises(PhospheneError, match="l_freq cannot be applied"):
+        Preprocessing().epoched(stored(), SIGNAL, LABELS, STIMULI)
+    with pytest.raises(PhospheneError, match="set preprocessing.tmin and preprocessing.tmax"):
+        Preprocessing.as_stored()(recording(), events(), STIMULI)

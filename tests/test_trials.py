@@ -6,7 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import make_trials
+from phosphene import lazy
 from phosphene.errors import PhospheneError
+from phosphene.lazy import LazyArray, stays
 from phosphene.trials import Signal, Trials, concatenate
 
 
@@ -157,3 +159,74 @@ def test_signal_refuses_duplicates_and_bad_rates():
         Signal(("Cz", "Cz"), 100.0)
     with pytest.raises(PhospheneError, match="positive number"):
         Signal(("Cz",), 0.0)
+
+
+# -- on disk -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def stored(tmp_path, trials, monkeypatch):
+    """The same trials on disk, read three at a time; nothing is small enough to be read at once."""
+    monkeypatch.setattr(lazy, "SMALL", -1)
+    monkeypatch.setattr(lazy._step, "__defaults__", (3 * 4 * 5 * 40,))
+    return Trials.load(trials.save(tmp_path / "stored"))
+
+
+STEPS = {
+    "select": lambda t: t.select(split="test"),
+    "mask": lambda t: t.select(np.arange(len(t)) % 5 == 2),
+    "shuffled": lambda t: t.select(np.random.default_rng(0).permutation(len(t))),
+    "pick": lambda t: t.pick(["Oz", "Fz"]),
+    "crop": lambda t: t.crop(0.0, 0.2),
+    "average": lambda t: t.average(),
+    "average of two": lambda t: t.average(2),
+    "average of all": lambda t: t.average(by=("subject",)),
+    "all of these": lambda t: t.crop(0.0, 0.2).select(split="train").pick(["Oz", "Fz"]).average(2).select(concept="c1"),
+    "joined": lambda t: concatenate([t.select(split="train"), t, t.average()]),
+    "none": lambda t: t.select(concept="no such concept"),
+    "mean of none": lambda t: t.select(concept="no such concept").average(),
+}
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_trials_on_disk_give_what_trials_in_memory_give(stored, trials, step, tmp_path):
+    want, got = STEPS[step](trials), STEPS[step](stored)
+    assert isinstance(want.eeg, np.ndarray)
+    assert isinstance(got.eeg, LazyArray)
+    assert stays(got.eeg)
+    np.testing.assert_array_equal(got.eeg[:], want.eeg)
+    pd.testing.assert_frame_equal(got.table, want.table, check_dtype=False)
+    assert got.signal == want.signal
+    again = Trials.load(got.save(tmp_path / "again")) if len(got) else got
+    np.testing.assert_array_equal(np.asarray(again.eeg), want.eeg)
+
+
+def test_means_on_disk_never_cross_a_split(stored):
+    stored.table.loc[stored.table["repeat"] == 0, "split"] = "test"
+    for column in ("train", "test"):
+        got = stored.average().select(split=column)
+        np.testing.assert_array_equal(got.eeg[:], stored.select(split=column).average().eeg[:])
+
+
+def test_small_arrays_are_read_at_once(tmp_path, trials):
+    again = Trials.load(trials.save(tmp_path / "t"))
+    for part in (again.select(split="test"), again.crop(0.0, 0.2), again.average(), concatenate([again, again])):
+        assert isinstance(part.eeg, np.ndarray)
+        assert not stays(part.eeg)
+
+
+def test_what_is_saved_is_what_numpy_saves(tmp_path, trials, stored):
+    np.save(tmp_path / "want.npy", trials.eeg)
+    want = (tmp_path / "want.npy").read_bytes()
+    folded = Trials(np.asfortranarray(trials.eeg), trials.table, trials.stimuli, trials.signal)
+    for i, given_trials in enumerate((trials, stored, folded)):
+        assert (given_trials.save(tmp_path / str(i)) / "eeg.npy").read_bytes() == want
+
+
+def test_arrays_of_other_types_stay_on_disk(tmp_path, trials):
+    np.save(tmp_path / "x.npy", trials.eeg.astype(np.float64))
+    eeg = np.load(tmp_path / "x.npy", mmap_mode="r")
+    held = Trials(eeg, trials.table, trials.stimuli, trials.signal)
+    assert isinstance(held.eeg, LazyArray)
+    np.testing.assert_array_equal(held.eeg[:], trials.eeg)
+    np.testing.assert_array_equal(held.to_mne().get_data(), trials.eeg.astype(np.float64))

@@ -153,7 +153,7 @@ def test_a_table_is_one_stretch_of_observations():
 @pytest.mark.parametrize("mode", ["epochs", "time"])
 def test_whitened_from_disk_as_in_memory(tmp_path, mode, monkeypatch):
     held = make_trials(subjects=("01", "02"))
-    monkeypatch.setattr(lazy, "SMALL", 0)
+    monkeypatch.setattr(lazy, "SMALL", -1)
     monkeypatch.setattr(lazy._step, "__defaults__", (2000,))
     stored = Trials.load(held.save(tmp_path / "trials"))
     fit_on = (held.table["split"] == "train").to_numpy()
