@@ -160,7 +160,9 @@ def write_source(folder: Path, *, behaviour: bool = True) -> Path:
             n_samples, onsets = 2400, 500 + 200 * np.arange(len(codes))
             marks = [1] * len(codes) if behaviour else codes
             (eeg / f"{stem}_eeg.vhdr").write_text(_VHDR.format(stem=stem, channels=_channels()), encoding="utf-8")
-            lines = [f"Mk{i + 2}=Stimulus,S{m:3d},{o + 1},1,0" for i, (m, o) in enumerate(zip(marks, onsets, strict=True))]
+            lines = [
+                f"Mk{i + 2}=Stimulus,S{m:3d},{o + 1},1,0" for i, (m, o) in enumerate(zip(marks, onsets, strict=True))
+            ]
             (eeg / f"{stem}_eeg.vmrk").write_text(_VMRK.format(stem=stem, marks="\n".join(lines)), encoding="utf-8")
             data = signal(n_samples, 63, [7, piece]) * 1e6
             data.T.astype("<f4").tofile(eeg / f"{stem}_eeg.eeg")

@@ -38,7 +38,7 @@ from phosphene.simulate.scenes import OBJECTS, SIZE, Scene, sample_scenes
 
 TRAINED = ("text", "judge", "vae", "clip", "unet", "adapter")
 STAGES = (*TRAINED, "export", "score")
-STEPS = {"text": 1600, "judge": 2200, "vae": 3600, "clip": 1800, "unet": 4000, "adapter": 600}
+STEPS = {"text": 1600, "judge": 2200, "vae": 3600, "clip": 1800, "unet": 4000, "adapter": 1500}
 BATCH = {"text": 96, "judge": 64, "vae": 16, "clip": 128, "unet": 48, "adapter": 48}
 RATE = {"text": 2e-3, "judge": 1e-3, "vae": 1.5e-3, "clip": 1e-3, "unet": 1e-3, "adapter": 1e-3}
 
