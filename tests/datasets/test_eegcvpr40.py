@@ -136,7 +136,6 @@ def test_a_block_is_a_class_of_a_subject(study):
     assert set(trials.table["repeat"]) == {0}
 
 
-@pytest.mark.xfail(reason="as_strided hides the map of a torch tensor from phosphene.lazy")
 @pytest.mark.parametrize("legacy", [False, True])
 @pytest.mark.parametrize("band", ["55_95", "raw"])
 def test_records_stay_on_disk(study, band, legacy):

@@ -287,11 +287,6 @@ def test_a_tensor_that_reaches_beyond_its_storage(tmp_path: Path):
         refused(read_torch, tmp_path / "x.pt")
 
 
-def test_old_torch_files_are_told_how_to_be_saved(tmp_path: Path):
-    torch.save({"a": torch.ones(2)}, tmp_path / "x.pt", _use_new_zipfile_serialization=False)
-    refused(read_torch, tmp_path / "x.pt", "weights_only=True")
-
-
 def test_a_file_cut_anywhere_is_refused(tmp_path: Path):
     path = tmp_path / "x"
     torch.save({"a": torch.ones(2), "b": [1, "c"]}, path)

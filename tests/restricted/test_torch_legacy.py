@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phosphene.errors import PhospheneError
-from phosphene.restricted.torch_legacy import is_legacy, read_legacy
+from phosphene.restricted import read_torch
 
 TYPES = (
     torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8,
@@ -55,13 +55,12 @@ def example():
 def test_what_torch_wrote_comes_back(tmp_path):
     value = example()
     path = save(value, tmp_path / "old.pth")
-    assert is_legacy(path)
-    same(read_legacy(path), value)
+    same(read_torch(path), value)
 
 
 def test_tensors_stay_in_the_file(tmp_path):
     path = save({"x": torch.zeros(300, 1000)}, tmp_path / "old.pth")
-    found = read_legacy(path)["x"]
+    found = read_torch(path)["x"]
     assert not found.flags.writeable
     base = found
     while base is not None and not isinstance(base, np.memmap):
@@ -70,14 +69,13 @@ def test_tensors_stay_in_the_file(tmp_path):
 
 
 def test_other_files_are_refused(tmp_path):
-    torch.save([1], tmp_path / "new.pth")
     (tmp_path / "empty.pth").touch()
-    for name in ("new.pth", "empty.pth"):
-        assert not is_legacy(tmp_path / name)
-        with pytest.raises(PhospheneError, match="is no torch file of before version"):
-            read_legacy(tmp_path / name)
-    with pytest.raises(PhospheneError, match="cannot be read"):
-        read_legacy(tmp_path / "none.pth")
+    (tmp_path / "array.pth").write_bytes(b"\x80\x04]\x94.")
+    for name in ("empty.pth", "array.pth"):
+        with pytest.raises(PhospheneError, match="is no torch file"):
+            read_torch(tmp_path / name)
+    with pytest.raises(PhospheneError, match="does not exist"):
+        read_torch(tmp_path / "none.pth")
 
 
 class Payload:
@@ -91,7 +89,7 @@ class Payload:
 def test_a_payload_does_not_run(tmp_path):
     path = save({"x": torch.zeros(3), "y": Payload(tmp_path / "ran")}, tmp_path / "old.pth")
     with pytest.raises(PhospheneError, match="could run code") as caught:
-        read_legacy(path)
+        read_torch(path)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "ran").exists()
 
@@ -101,11 +99,11 @@ def test_a_cut_file_is_refused_wherever_it_was_cut(tmp_path):
     for n in [*range(0, 400, 7), *range(400, len(content), 61), len(content) - 1]:
         (tmp_path / "cut.pth").write_bytes(content[:n])
         with pytest.raises(PhospheneError) as caught:
-            read_legacy(tmp_path / "cut.pth")
+            read_torch(tmp_path / "cut.pth")
         assert "\n" not in str(caught.value)
     (tmp_path / "cut.pth").write_bytes(content + b"more")
     with pytest.raises(PhospheneError, match="holds more than it names"):
-        read_legacy(tmp_path / "cut.pth")
+        read_torch(tmp_path / "cut.pth")
 
 
 def test_a_storage_that_announces_more_than_it_holds_is_refused(tmp_path):
@@ -115,7 +113,7 @@ def test_a_storage_that_announces_more_than_it_holds_is_refused(tmp_path):
     content[at : at + 8] = (2**40).to_bytes(8, "little")
     (tmp_path / "old.pth").write_bytes(content)
     with pytest.raises(PhospheneError, match="another size than it holds"):
-        read_legacy(tmp_path / "old.pth")
+        read_torch(tmp_path / "old.pth")
 
 
 _SMALL = {"x": torch.arange(6.0).reshape(2, 3), "y": [1, "two", None]}
@@ -130,4 +128,4 @@ def test_any_changed_bytes_are_read_or_refused(tmp_path_factory, changes):
         content[int(where * len(content))] = byte
     (folder / "old.pth").write_bytes(content)
     with contextlib.suppress(PhospheneError):  # and nothing else
-        read_legacy(folder / "old.pth")
+        read_torch(folder / "old.pth")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import math
 import os
@@ -38,9 +39,9 @@ from phosphene.simulate.scenes import OBJECTS, SIZE, Scene, sample_scenes
 
 TRAINED = ("text", "judge", "vae", "clip", "unet", "adapter")
 STAGES = (*TRAINED, "export", "score")
-STEPS = {"text": 1600, "judge": 2200, "vae": 3600, "clip": 1800, "unet": 4000, "adapter": 1500}
+STEPS = {"text": 1600, "judge": 2200, "vae": 3600, "clip": 1800, "unet": 4000, "adapter": 3000}
 BATCH = {"text": 96, "judge": 64, "vae": 16, "clip": 128, "unet": 48, "adapter": 48}
-RATE = {"text": 2e-3, "judge": 1e-3, "vae": 1.5e-3, "clip": 1e-3, "unet": 1e-3, "adapter": 1e-3}
+RATE = {"text": 2e-3, "judge": 1e-3, "vae": 1.5e-3, "clip": 1e-3, "unet": 1e-3, "adapter": 2e-3}
 
 
 class Run:
@@ -379,10 +380,11 @@ class Run:
         if adapter:
             unet.load_state_dict(self.weights("unet"))
             unet.requires_grad_(False)
-            attach_adapter(unet)
-            trained = adapter_parts(unet).to(self.device).requires_grad_(True)
             embeds = self.embeds()
             spread = float(np.asarray(embeds[:2000], np.float32).std())
+            teacher = copy.deepcopy(unet)
+            attach_adapter(unet)
+            trained = adapter_parts(unet).to(self.device).requires_grad_(True)
 
         def loss(rng: np.random.Generator) -> Tensor:
             picked = np.sort(rng.integers(self.n_scenes, size=self.batch(stage)))
@@ -396,11 +398,17 @@ class Run:
                 states = encoder(self.tokens(texts)).last_hidden_state
             extra = {}
             if embeds is not None:
+                shown = rng.random(len(picked)) >= 0.1
                 image = torch.from_numpy(np.asarray(embeds[picked], np.float32)).to(self.device)
                 strength = torch.rand(len(picked), 1, device=self.device) ** 2 * 0.5 * spread
                 image = image + strength * torch.randn_like(image)
-                image = image * torch.from_numpy(rng.random((len(picked), 1)) >= 0.1).to(self.device)
+                image = image * torch.from_numpy(shown[:, None]).to(self.device)
                 extra = {"added_cond_kwargs": {"image_embeds": [image[:, None].float()]}}
+                # most of the target is what the U-Net makes of the picture's own prompt: the same mean, far less noise
+                with torch.no_grad(), self.autocast():
+                    texts = [scenes[i].prompt if s else text for i, s, text in zip(picked, shown, texts, strict=True)]
+                    told_ = encoder(self.tokens(texts)).last_hidden_state
+                    velocity = torch.lerp(velocity, teacher(noisy, time_, told_).sample.float(), 0.75)
             else:  # no text is an empty prompt or, as often, states of zero
                 states[torch.from_numpy(drop & (rng.random(len(drop)) < 0.5)).to(self.device)] = 0
             with self.autocast():

@@ -10,7 +10,6 @@ import numpy as np
 from phosphene.datasets.eegcvpr40_names import CHANNELS
 from phosphene.errors import PhospheneError, nearest
 from phosphene.restricted import read_torch
-from phosphene.restricted.torch_legacy import is_legacy, read_legacy
 
 #: band -> signal file
 FILES = {
@@ -61,7 +60,7 @@ def read_signals(root: Path, file: str) -> Signals:
         Missing file, a file of another kind, a key, a shape or a place in the lists that is not as published.
     """
     path = _path(root, FILES.get(file, file), "dataset.file", FILES)
-    held = _read(path)
+    held = read_torch(path)
     keys = sorted(map(str, held)) if isinstance(held, Mapping) else []
     for key in ("dataset", "labels", "images"):
         if key not in keys:
@@ -100,7 +99,7 @@ def read_splits(root: Path, splits: str, places: Sequence[np.ndarray], n_records
     (n_records,) "train", "val", "test", or "" for a record that no part names.
     """
     path = _path(root, SPLITS[splits], "dataset.splits", SPLITS)
-    held = _read(path)
+    held = read_torch(path)
     try:
         first = held["splits"][0]
         parts = {part: np.array([int(i) for i in first[part]], int) for part in PARTS}
@@ -148,11 +147,6 @@ def _path(root: Path, name: str, key: str, known: Mapping[str, str]) -> Path:
             f"{path} does not exist: {nearest(name, here)} (set dataset.root and {key}: {', '.join(known)})"
         )
     return path
-
-
-def _read(path: Path) -> Any:
-    """Of either format: the published split of one subject has exactly the size that the older one gives it."""
-    return read_legacy(path) if is_legacy(path) else read_torch(path)
 
 
 def _names(path: Path, key: str, held: Any) -> tuple[str, ...]:

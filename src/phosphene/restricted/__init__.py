@@ -16,7 +16,8 @@ import numpy as np
 
 from phosphene.errors import PhospheneError
 from phosphene.restricted.machine import Machine, Refused
-from phosphene.restricted.torch_zip import read_torch
+from phosphene.restricted.torch_legacy import START, read_legacy
+from phosphene.restricted.torch_zip import read_zip
 
 __all__ = ["read_npy", "read_pickle", "read_torch"]
 
@@ -90,6 +91,33 @@ def read_npy(path: str | Path) -> Any:
     if not isinstance(value, np.ndarray) or value.shape != shape:
         raise PhospheneError(f"{path}: its header and its content do not fit: fetch it again")
     return value.item() if value.shape == () else value
+
+
+def read_torch(path: str | Path) -> Any:
+    """What `torch.save` wrote, in whichever version of torch and of pickle: containers, with arrays for tensors.
+
+    Returns
+    -------
+    Containers and numbers; tensors are read-only views of the mapped file, bfloat16 becomes float32.
+
+    Raises
+    ------
+    PhospheneError
+        If the file is another one or damaged, or holds anything but tensors, arrays, numbers and plain containers.
+    """
+    path = _file(path)
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(START))
+        if start == START:
+            return read_legacy(path)
+        if start[:2] == b"PK":
+            return read_zip(path)
+    except Refused as error:
+        raise PhospheneError(f"{path} {error}") from None
+    except OSError as error:
+        raise PhospheneError(f"{path} cannot be read ({error}): restore it") from None
+    raise PhospheneError(f"{path} is no torch file: check which file this is")
 
 
 def _product(shape: tuple[int, ...]) -> int:

@@ -13,48 +13,25 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from phosphene.errors import PhospheneError
 from phosphene.restricted.arrays import STORAGES, Name, Refused, Storage
 from phosphene.restricted.machine import Machine
 
 MAGIC = 0x1950A86A20F9469CFC6C
-_START = b"\x80\x02\x8a\n" + MAGIC.to_bytes(10, "little") + b"."
+START = b"\x80\x02\x8a\n" + MAGIC.to_bytes(10, "little") + b"."
 _VERSION = 1001
 
 
-def is_legacy(path: str | Path) -> bool:
-    """Whether a file begins as such a file does."""
-    with Path(path).open("rb") as file:
-        return file.read(len(_START)) == _START
-
-
-def read_legacy(path: str | Path) -> Any:
-    """What `torch.save` wrote before version 1.6: containers, with numpy arrays in place of tensors.
-
-    Returns
-    -------
-    Containers and numbers; tensors are read-only views of the mapped file.
+def read_legacy(path: Path) -> Any:
+    """What `torch.save` wrote before version 1.6.
 
     Raises
     ------
-    PhospheneError
-        If the file is another one or damaged, or holds anything but tensors, arrays, numbers and plain containers.
+    Refused
+        With the rest of a sentence whose subject is the file.
     """
-    path = Path(path)
-    try:
-        return _read(path)
-    except Refused as error:
-        raise PhospheneError(f"{path} {error}") from None
-    except OSError as error:
-        raise PhospheneError(f"{path} cannot be read ({error}): restore it") from None
-
-
-def _read(path: Path) -> Any:
-    if not is_legacy(path):
-        raise Refused("is no torch file of before version 1.6: check which file this is")
     size, mapped = path.stat().st_size, np.memmap(path, np.uint8, "r")
     with path.open("rb") as file:
-        file.seek(len(_START))
+        file.seek(len(START))
         if Machine(file, size).run() != _VERSION:
             raise Refused("is a torch file of an unknown version: save it again with torch")
         machine = Machine(file, size).run()

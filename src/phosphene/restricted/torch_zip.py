@@ -1,4 +1,4 @@
-"""Torch files (zip archives with one pickle and its storages), read as arrays."""
+"""Torch files of version 1.6 and later: zip archives with one pickle and its storages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from phosphene.errors import PhospheneError
 from phosphene.restricted.arrays import STORAGES, Name, Refused, Storage
 from phosphene.restricted.machine import Machine
 
@@ -17,42 +16,14 @@ _MEMBERS = 1_000_000
 _HEADER = 30  # bytes of a member's own header, before its name
 
 
-def read_torch(path: str | Path) -> Any:
-    """What `torch.save` wrote, of any pickle protocol: containers, with numpy arrays in place of tensors.
-
-    Parameters
-    ----------
-    path : a torch file of version 1.6 or later.
-
-    Returns
-    -------
-    Containers and numbers; tensors are read-only views of the mapped file, bfloat16 becomes float32.
+def read_zip(path: Path) -> Any:
+    """What `torch.save` writes since version 1.6.
 
     Raises
     ------
-    PhospheneError
-        If the file is older or damaged, or holds anything but tensors, arrays, numbers and plain containers.
+    Refused
+        With the rest of a sentence whose subject is the file.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise PhospheneError(f"{path} does not exist: restore it")
-    try:
-        return _read(path)
-    except Refused as error:
-        raise PhospheneError(f"{path} {error}") from None
-
-
-def _read(path: Path) -> Any:
-    with path.open("rb") as file:
-        start = file.read(2)
-    if start != b"PK":
-        old = start[:1] == b"\x80"
-        raise Refused(
-            "is a torch file of before version 1.6: save it again where you trust it, "
-            "torch.save(torch.load(path, weights_only=True), path)"
-            if old
-            else "is no torch file: check which file this is"
-        )
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
