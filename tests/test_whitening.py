@@ -107,6 +107,9 @@ def test_errors_name_the_fix(trials):
         Whitener("time").fit(trials.eeg, np.arange(len(trials)))
     with pytest.raises(PhospheneError, match="no training trial"):
         whiten(trials, np.zeros(len(trials), bool))
+    white, _ = whiten(trials, np.ones(len(trials), bool))
+    with pytest.raises(PhospheneError, match="whitened already: set whitening to null"):
+        whiten(white, np.ones(len(trials), bool))
 
 
 @parametrize_with_checks([Whitener(), Whitener("time")])

@@ -285,6 +285,11 @@ class Experiment:
         trials = trials.pick(self.trials.signal.ch_names)
         if self.recipe.window is not None:
             trials = trials.crop(*self.recipe.window)
+        if trials.signal.unit != self.trials.signal.unit:
+            raise PhospheneError(
+                f"the run's trials are in {self.trials.signal.unit}, these in {trials.signal.unit}: "
+                "preprocess them as the run was"
+            )
         own, new = (self.trials.signal.sfreq, self.trials.signal.tmin), (trials.signal.sfreq, trials.signal.tmin)
         if not np.allclose(own, new, atol=1e-6) or trials.n_times != self.trials.n_times:
             raise PhospheneError(
@@ -324,7 +329,10 @@ def prepared(recipe: Recipe, display: Display) -> tuple[Trials, Dataset]:
     arguments = {k: v for k, v in recipe.dataset.items() if k != "name"}
     dataset: Dataset = build("dataset", recipe.dataset["name"], **arguments)
     with display.bar("preprocessing", dataset.n_recordings()) as bar:
-        return dataset.load(dataset.steps(recipe.preprocessing), lambda name: bar(1)), dataset
+        trials = dataset.load(dataset.steps(recipe.preprocessing), lambda name: bar(1))
+    if recipe.whitening is not None and trials.signal.unit == "whitened":
+        raise PhospheneError("the stored trials are whitened already: set whitening to null")
+    return trials, dataset
 
 
 def load(name: str, preprocessing: Preprocessing | None = None, **arguments: Any) -> Trials:

@@ -228,7 +228,7 @@ class Preprocessing:
         for name in self.rename or {}:
             if name not in signal.ch_names:
                 raise PhospheneError(f"cannot rename channel '{name}': {nearest(name, signal.ch_names)}")
-        signal = replace(signal, ch_names=tuple(names))
+        signal = replace(signal, ch_names=tuple(names), unit=unit)
         trials = Trials(LazyArray(eeg, scale), table.reset_index(drop=True), stimuli, signal, list(notes))
         if unit != "V":
             trials.notes.append(f"EEG values are {unit}: their volts are lost.")

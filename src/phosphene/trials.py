@@ -26,6 +26,7 @@ _DEFAULTS: dict[str, Any] = {
     "split": "train",
 }
 _NUMBERS = ("onset", "repeat")
+UNITS = ("V", "standardised", "whitened")
 
 
 @dataclass(frozen=True)
@@ -38,12 +39,14 @@ class Signal:
     sfreq : sampling rate, Hz.
     tmin : time of the first sample relative to stimulus onset, s.
     positions : (n_chans, 3) electrode positions in head coordinates, m; None if unknown.
+    unit : of the values: "V", or "standardised" or "whitened" where volts are lost.
     """
 
     ch_names: tuple[str, ...]
     sfreq: float
     tmin: float = 0.0
     positions: tuple[tuple[float, ...], ...] | None = None
+    unit: str = "V"
 
     def __post_init__(self) -> None:
         names = tuple(str(c) for c in self.ch_names)
@@ -53,6 +56,8 @@ class Signal:
             raise PhospheneError(f"channel '{twice[0]}' is named twice: rename one")
         if not self.sfreq > 0:
             raise PhospheneError(f"sfreq is {self.sfreq} Hz: give the sampling rate, a positive number")
+        if self.unit not in UNITS:
+            raise PhospheneError(f"unknown unit of the EEG: {nearest(self.unit, UNITS)}")
         if self.positions is not None:
             positions = tuple(tuple(float(v) for v in p) for p in self.positions)
             if len(positions) != len(names) or any(len(p) != 3 for p in positions):
@@ -91,7 +96,7 @@ class Trials:
 
     Parameters
     ----------
-    eeg : (n_trials, n_chans, n_times) float32, volts (or whitened units); may be a read-only memory map, or a
+    eeg : (n_trials, n_chans, n_times) float32, in `signal.unit`; may be a read-only memory map, or a
         `LazyArray`: then selections, averages and whitened trials stay on disk until a batch is read.
     table : one row for each trial; columns `subject, session, run, block, onset (s), stimulus, concept, repeat, split`.
     stimuli : one row for each stimulus, indexed by stimulus name; `image` (path), `concept`, caption columns.
@@ -276,6 +281,8 @@ def concatenate(parts: Sequence[Trials]) -> Trials:
                 f"recordings differ in rate or length ({part.signal.sfreq:g} Hz x {part.n_times} and "
                 f"{first.signal.sfreq:g} Hz x {first.n_times}): set preprocessing.sfreq to resample them"
             )
+        if part.signal.unit != first.signal.unit:
+            raise PhospheneError(f"recordings are in {first.signal.unit} and {part.signal.unit}: read them apart")
     stimuli = pd.concat([p.stimuli for p in parts])
     return Trials(
         eeg=read(_joined([p.eeg for p in parts])) if len(parts) > 1 else first.eeg,

@@ -201,6 +201,8 @@ def whiten(trials: Trials, fit_on: np.ndarray, mode: str = "epochs") -> tuple[Tr
     the training trials of its subject, and a subject without any by those of all subjects.
     """
     fit_on = np.asarray(fit_on, bool)
+    if trials.signal.unit == "whitened":
+        raise PhospheneError("the trials are whitened already: set whitening to null")
     if not fit_on.any():
         raise PhospheneError("no training trial to fit the whitening on: check protocol.split")
     subject, session = trials.table["subject"].to_numpy(), trials.table["session"].to_numpy()
@@ -216,7 +218,8 @@ def whiten(trials: Trials, fit_on: np.ndarray, mode: str = "epochs") -> tuple[Tr
         held = lazy(trials.eeg).rows(own) if stays(trials.eeg) else trials.eeg[own]
         whiteners[s, e] = Whitener(mode).fit(held, condition[own])
     operators = np.stack([w.whitening_ for w in whiteners.values()]).astype(np.float32)
-    return replace(trials, eeg=applied(operators, place, trials.eeg)), whiteners
+    signal = replace(trials.signal, unit="whitened")
+    return replace(trials, eeg=applied(operators, place, trials.eeg), signal=signal), whiteners
 
 
 def applied(operators: np.ndarray, place: np.ndarray, eeg: EEG) -> EEG:

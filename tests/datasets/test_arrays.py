@@ -1,6 +1,7 @@
 """An own array with tables becomes `Trials`; what is wrong with it is told in one line."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,11 @@ from conftest import make_trials
 from phosphene.datasets.own import from_arrays
 from phosphene.datasets.stored import check_values, open_eeg
 from phosphene.errors import PhospheneError
+from phosphene.experiment import Experiment
 from phosphene.preprocessing import Preprocessing
+from phosphene.recipe import Recipe
 from phosphene.registry import build
+from phosphene.trials import Trials, concatenate
 
 CHANNELS = ["Fz", "Cz", "Oz"]
 NAMES = ["cup", "dog", "hat"]
@@ -252,6 +256,23 @@ def test_times_that_do_not_fit_are_told(study):
 def test_units_scale_to_volts(scale, unit, factor):
     x = scale * np.random.default_rng(0).standard_normal((5, 3, 40))
     assert check_values(x, unit, "x") == factor
+
+
+def test_what_is_whitened_is_not_whitened_again(study, tmp_path):
+    np.save(study / "eeg.npy", microvolts() / 10)
+    recipe = {
+        "name": "x", "dataset": {"name": "arrays", "root": str(study), **FACTS, "unit": "whitened"},
+        "preprocessing": {}, "whitening": "epochs", "method": {"name": "lda"},
+    }  # fmt: skip
+    experiment = Experiment(Recipe.read(recipe), tmp_path / "run")
+    with pytest.raises(PhospheneError, match="whitened already: set whitening to null"):
+        experiment.prepare()
+    assert not experiment.out.joinpath("trials").exists()
+    trials = load(study, unit="whitened")
+    assert trials.signal.unit == "whitened"
+    assert Trials.load(trials.save(tmp_path / "saved")).signal.unit == "whitened"
+    with pytest.raises(PhospheneError, match="recordings are in whitened and V"):
+        concatenate([trials, replace(trials, signal=replace(trials.signal, unit="V"))])
 
 
 @pytest.mark.parametrize(("scale", "likely"), [(1.0, "uV"), (30.0, "uV"), (1e-2, "mV"), (1e4, "nV")])

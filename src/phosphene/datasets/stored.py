@@ -9,9 +9,10 @@ import numpy as np
 from phosphene.errors import PhospheneError, nearest
 from phosphene.lazy import EEG, chunks
 from phosphene.restricted import read_npy
+from phosphene.trials import UNITS as SIGNAL_UNITS
 
 UNITS = {"V": 1.0, "mV": 1e-3, "uV": 1e-6, "µV": 1e-6, "μV": 1e-6, "nV": 1e-9}
-WITHOUT_VOLTS = ("standardised", "whitened")
+WITHOUT_VOLTS = tuple(unit for unit in SIGNAL_UNITS if unit != "V")
 PLAUSIBLE = (2e-8, 2e-3)  # V; how much a trial varies in time: averages of many repeats to raw saline-net drifts
 _USUAL = (1e-6, 3e-4)  # V; the same for the unit that is proposed
 _SAMPLE = 64  # trials from which the unit is judged

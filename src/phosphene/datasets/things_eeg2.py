@@ -245,8 +245,6 @@ class ThingsEEG2(Dataset):
             table = table.assign(subject=subject, split=part)
             signal = Signal(stored.ch_names, stored.sfreq, stored.tmin)
             notes = [*self._pictures[1], *self.check(subjects=[subject]), *stored.notes]
-            if stored.unit != "V":
-                notes.append(f"the stored trials are {stored.unit} already: whitening is to be null in the recipe")
             yield Epoched(name, stored.trials, signal, table, unit=stored.unit, notes=notes)
 
     def _stretches(self, subject: str) -> Iterator[Recording]:
