@@ -537,7 +537,7 @@ answers = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.sampled_from(["things-eeg2-raw", "things-eeg2-figshare", "things-meg"]), st.lists(answers, min_size=1))
 def test_an_odd_answer_is_our_error_or_none(name, script):
     web = Web({"osf": "https://a/osf", "figshare": "https://a/f", "openneuro": "https://a/o"}, sleep=lambda _: None)

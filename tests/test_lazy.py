@@ -77,7 +77,7 @@ def indices(n):
     )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(views(), st.data())
 def test_it_is_indexed_as_the_plain_array(pair, data):
     view, plain = pair
@@ -99,7 +99,7 @@ def test_it_is_indexed_as_the_plain_array(pair, data):
             np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-3)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(views(), st.integers(1, 400))
 def test_the_size_of_the_chunks_changes_nothing(pair, n_bytes):
     view, _ = pair

@@ -47,7 +47,7 @@ def test_parity_with_the_published_code(case, mode):
             assert np.abs(whitener.transform(x) - want).max() <= rtol * np.abs(want).max()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(2, 9), st.integers(5, 60), st.integers(0, 2**31))
 def test_covariance_is_scikit_learns(n_chans, n_times, seed):
     rng = np.random.default_rng(seed)

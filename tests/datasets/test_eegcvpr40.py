@@ -240,7 +240,7 @@ def test_an_index_beyond_its_list_is_refused(study):
         load(study(splits={"train": [0, 1], "val": [1]}), splits="all")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.data())
 def test_each_index_gets_its_part_or_is_refused(tmp_path_factory, data):
     n = data.draw(st.integers(1, 30))

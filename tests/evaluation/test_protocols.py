@@ -9,7 +9,7 @@ from phosphene.errors import PhospheneError
 from phosphene.evaluation.protocols import Protocol, overlaps
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.sampled_from(["given", "leave_one_run_out", "leave_one_subject_out"]),
     st.sampled_from([0.0, 0.1, 0.4]),

@@ -50,7 +50,7 @@ def test_a_constant_decoder_scores_chance_not_one():
     assert retrieval.two_way(r).mean() == 0
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(2, 30), st.integers(0, 2**31))
 def test_ranks_count_better_items(n, seed):
     similarity = np.random.default_rng(seed).integers(0, 6, (n, n)).astype(float)
@@ -63,7 +63,7 @@ def test_ranks_count_better_items(n, seed):
     np.testing.assert_allclose(retrieval.top_k(r, 1).sum(1), 1.0)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(3, 12), st.integers(0, 2**31))
 def test_k_way_is_the_mean_over_all_draws(n, seed):
     from itertools import combinations

@@ -153,7 +153,7 @@ def test_many_tensors_take_one_file_handle(tmp_path: Path):
 def refused(read, path: Path, match: str = ".") -> None:
     with pytest.raises(PhospheneError, match=match) as error:
         read(path)
-    assert "\n" not in str(error.value)
+    assert str(error.value).isprintable()
     assert str(path) in str(error.value)
 
 
@@ -300,6 +300,13 @@ def test_a_file_cut_anywhere_is_refused(tmp_path: Path):
         refused(read_pickle, path)
 
 
+@pytest.mark.parametrize("path", sorted((Path(__file__).parent / "cases").iterdir()), ids=lambda path: path.name)
+def test_what_fuzzing_found(path: Path):
+    """Each input once led to something else than a value or one line."""
+    read = {"pickle": read_pickle, "npy": read_npy, "torch": read_torch}[path.name.split("-")[0]]
+    refused(read, path)
+
+
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**80), 2**80) | st.floats(allow_nan=False) | st.text() | st.binary(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4) | st.tuples(inner, inner),
@@ -308,7 +315,7 @@ PLAIN = st.recursive(
 
 
 @given(value=PLAIN, protocol=st.sampled_from(list(PROTOCOLS)))
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_plain_data_comes_back(tmp_path: Path, value: Any, protocol: int):
     (tmp_path / "x.pkl").write_bytes(pickle.dumps(value, protocol))
     assert same(read_pickle(tmp_path / "x.pkl"), value)
@@ -317,7 +324,7 @@ def test_plain_data_comes_back(tmp_path: Path, value: Any, protocol: int):
 @given(
     edits=st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), min_size=1, max_size=6), kind=st.booleans()
 )
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_damaged_file_is_read_or_refused_and_nothing_else(tmp_path: Path, edits: list, kind: bool):
     value = {"a": np.arange(4.0), "b": ["x", (1, 2.5)], "c": {"d": np.array(["u"])}}
     if kind:

@@ -119,7 +119,7 @@ def test_a_storage_that_announces_more_than_it_holds_is_refused(tmp_path):
 _SMALL = {"x": torch.arange(6.0).reshape(2, 3), "y": [1, "two", None]}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=4))
 def test_any_changed_bytes_are_read_or_refused(tmp_path_factory, changes):
     folder = tmp_path_factory.mktemp("fuzz")

@@ -114,7 +114,7 @@ def read_torch(path: str | Path) -> Any:
         if start[:2] == b"PK":
             return read_zip(path)
     except Refused as error:
-        raise PhospheneError(f"{path} {error}") from None
+        raise PhospheneError(f"{path} {_line(error)}") from None
     except OSError as error:
         raise PhospheneError(f"{path} cannot be read ({error}): restore it") from None
     raise PhospheneError(f"{path} is no torch file: check which file this is")
@@ -138,8 +138,10 @@ def _walk(path: Path, file: Any, size: int, mapped: np.ndarray | None) -> Any:
     try:
         return Machine(file, size, mapped).run()
     except Refused as error:
-        raise PhospheneError(f"{path} {error}") from None
+        raise PhospheneError(f"{path} {_line(error)}") from None
 
 
 def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    """One line of printable text, whatever a file's content had put into it."""
+    text = "".join(c if c.isprintable() else "?" for c in " ".join(str(error).split()))
+    return text[:300] or type(error).__name__

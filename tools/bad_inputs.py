@@ -1,0 +1,93 @@
+"""Writes docs/bad-input.md: the bad inputs that the tests try, and the line with which each is answered.
+
+    python tools/bad_inputs.py
+
+Runs the tests of what reads users' files and notes every `PhospheneError` that they provoke. Of answers that differ in
+a number or a name alone, the first is kept; damage done at random is left out.
+"""
+
+import re
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from phosphene.errors import PhospheneError
+
+ROOT = Path(__file__).resolve().parents[1]
+CHAPTERS = {
+    "Pickles, `.npy` and torch files": "tests/restricted",
+    "THINGS-EEG2": "tests/datasets/test_things_eeg2.py",
+    "THINGS-MEG": "tests/datasets/test_things_meg.py",
+    "EEGCVPR40": "tests/datasets/test_eegcvpr40.py",
+    "A BIDS study": "tests/datasets/test_bids.py",
+    "Arrays and tables": "tests/datasets/test_arrays.py",
+    "MNE objects": "tests/datasets/test_own.py",
+    "The Muse recordings": "tests/datasets/test_muse.py",
+    "Preprocessing": "tests/test_preprocessing.py",
+    "Trials": "tests/test_trials.py",
+    "Downloads": "tests/test_fetch.py",
+    "Recipes": "tests/test_recipe.py",
+}
+HEAD = """# Bad input, and what it is answered
+
+Each line below was provoked by a test (`python tools/bad_inputs.py` writes this page). At the command line such an error
+is one line on stderr and exit status 2; nothing is half-written, and nothing of an untrusted file is run.
+"""
+
+
+class Heard:
+    """Each answer, with the test that provoked it."""
+
+    def __init__(self) -> None:
+        self.test = ""
+        self.answers: list[tuple[str, str]] = []
+
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        self.test = item.nodeid
+
+    def note(self, error: PhospheneError, *message: object) -> None:
+        ValueError.__init__(error, *message)
+        self.answers.append((self.test, str(message[0])))
+
+
+def tidy(answer: str) -> str:
+    """Without the folders of this machine."""
+    answer = re.sub(rf"(?:{tempfile.gettempdir()}|{ROOT.parent})/(?:[^ ,:)'\"/]+/)*", "…/", answer)
+    return re.sub(r"(127\.0\.0\.1|localhost):\d+", r"\1", answer).replace("|", "\\|").replace("\n", " ")
+
+
+def skeleton(answer: str) -> str:
+    """What stays of an answer without its names and numbers, nor the piece of the data that it begins with."""
+    found = re.sub(r"\S*/\S*|'[^']*'|\d[\d.,]*", "#", answer)
+    return re.sub(r"^(?:\S+: )+", "", found)
+
+
+def words(test: str) -> str:
+    """A test's name as it would be said."""
+    name, _, case = test.partition("::")[2].partition("[")
+    case = case.rstrip("]")
+    return name.removeprefix("test_").replace("_", " ") + (f" ({case[:60]})" if re.fullmatch(r"[\w .]+", case) else "")
+
+
+def main() -> int:
+    heard = Heard()
+    PhospheneError.__init__ = lambda error, *message: heard.note(error, *message)  # type: ignore[method-assign]
+    rows = [HEAD]
+    for chapter, path in CHAPTERS.items():
+        heard.answers = []
+        if status := pytest.main(["-q", "-p", "no:cacheprovider", str(ROOT / path)], plugins=[heard]):
+            return int(status)
+        rows += [f"\n## {chapter}\n", "| the test | the answer |", "|---|---|"]
+        known = set()
+        for test, answer in heard.answers:
+            if skeleton(answer) not in known and not re.search("changed_bytes|damaged_file|fuzz|an_accepted", test):
+                known.add(skeleton(answer))
+                rows.append(f"| {words(test)} | {tidy(answer)} |")
+    (ROOT / "docs" / "bad-input.md").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
