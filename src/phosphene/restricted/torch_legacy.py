@@ -41,7 +41,8 @@ def read_legacy(path: Path) -> Any:
         first = _Storages({})
         Machine(file, size, mapped, first).run()
         keys = Machine(file, size).run()
-        if not isinstance(keys, list) or len(set(map(str, keys))) != len(keys) or set(keys) != set(first.kinds):
+        named = isinstance(keys, list) and all(isinstance(key, str) for key in keys)
+        if not named or len(set(keys)) != len(keys) or set(keys) != set(first.kinds):
             raise Refused("names other storages than it holds: fetch it again")
         storages = _storages(file, size, mapped, keys, first)
         file.seek(begin)
