@@ -55,16 +55,16 @@ def test_the_interval_over_blocks_of_fixed_subjects():
         values = 0.5 * rng.standard_normal(24)[block] + rng.standard_normal(120)
         return values + np.array([-2.0, 0.0, 2.0])[block // 8], block, block // 8
 
-    clustered, _ = coverage(make)
+    clustered, _ = coverage(make, n_boot=600)
     assert 0.93 <= clustered <= 0.97
 
 
 def test_the_interval_over_subjects_crossed_with_pictures():
     def make(rng):
-        values, subject, picture = subjects_by_pictures(rng)
+        values, subject, picture = subjects_by_pictures(rng, n_subjects=12)
         return values, [subject, picture], None
 
-    clustered, alone = coverage(make, n_boot=300)
+    clustered, alone = coverage(make)
     assert 0.93 <= clustered <= 0.97
     assert alone < 0.8
 

@@ -26,7 +26,7 @@ from scipy.stats import t as student
 from phosphene.errors import PhospheneError
 
 #: (n,) the cluster of each score
-Labels = Sequence[Any] | np.ndarray | pd.Series
+Labels = Sequence[Any] | np.ndarray
 
 
 def bootstrap(
