@@ -1,0 +1,133 @@
+"""Two methods on the same protocol and the same test samples: one row for each metric, with a paired interval and p.
+
+Whose spread is counted is in ``over``. "stimuli": these people, other pictures (those of one concept stay together; for
+two classes, other runs). "subjects": other people, these pictures. "both": other people and other pictures, the two-way
+interval of `statistics.clustered_bootstrap`, whose p is read from it.
+
+Overlapping intervals of two scores say little: what both methods share (an easy picture, a good subject) is in both of
+them, and in no paired difference.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from phosphene.errors import PhospheneError
+from phosphene.evaluation.statistics import corrected, paired
+
+Over = Literal["stimuli", "subjects", "both"]
+COLUMNS = (
+    "metric", "a", "b", "difference", "ci_low", "ci_high", "p", "p_corrected", "n", "n_clusters", "higher_is_better",
+    "over", "protocol", "backbone_a", "backbone_b",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One metric of one method.
+
+    Parameters
+    ----------
+    metric : its name in `scores.csv`.
+    values : (n,) the score of each test sample.
+    samples : (n,) the samples' names, each once.
+    clusters : "stimuli" and "subjects", (n,) each: which samples are not independent.
+    n_items : (n,) gallery of each sample; the same of both methods, or their scores do not compare.
+    protocol : hash of the protocol.
+    statistic : reduces the values to the score.
+    higher_is_better : direction of the metric.
+    backbone : the frozen model that the metric rests on; "" for none.
+    """
+
+    metric: str
+    values: np.ndarray
+    samples: np.ndarray
+    clusters: Mapping[str, np.ndarray]
+    n_items: np.ndarray
+    protocol: str
+    statistic: Callable[..., Any] = np.mean
+    higher_is_better: bool = True
+    backbone: str = ""
+
+
+def compare(
+    a: Sequence[Scored],
+    b: Sequence[Scored],
+    *,
+    over: Over = "stimuli",
+    correction: Literal["holm", "bh", "by"] = "holm",
+    n_boot: int = 2000,
+    n_perm: int = 2000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """The table of differences, a row for each metric that both methods have, in the order of ``a``.
+
+    Parameters
+    ----------
+    over : whose spread is in interval and p, see the module; "both" needs two subjects or more.
+    correction : of p for the number of metrics, see `statistics.corrected`.
+    n_boot, n_perm, seed : of `statistics.paired`.
+
+    Returns
+    -------
+    Columns `COLUMNS`; `difference` is a - b. The interval is NaN where there are fewer than six clusters.
+
+    Raises
+    ------
+    PhospheneError
+        If protocols, samples or galleries differ, or no metric is common.
+    """
+    if over not in ("stimuli", "subjects", "both"):
+        raise PhospheneError(f"unknown over='{over}': valid: both, stimuli, subjects")
+    others = {scored.metric: scored for scored in b}
+    pairs = [(scored, others[scored.metric]) for scored in a if scored.metric in others]
+    if not pairs:
+        names = [", ".join(s.metric for s in side) or "none" for side in (a, b)]
+        raise PhospheneError(f"no metric is common (a: {names[0]}; b: {names[1]}): compare runs of the same kind")
+    rows = [_row(*pair, over, n_boot, n_perm, seed) for pair in pairs]
+    table = pd.DataFrame(rows)
+    table["p_corrected"] = corrected(table["p"].to_numpy(), correction)
+    return table[list(COLUMNS)]
+
+
+def _row(a: Scored, b: Scored, over: Over, n_boot: int, n_perm: int, seed: int) -> dict[str, Any]:
+    if a.protocol != b.protocol:
+        raise PhospheneError(
+            f"{a.metric} is of protocol {a.protocol} in one and {b.protocol} in the other: "
+            "scores of different protocols do not compare; run both under one"
+        )
+    order = _same(a, b)
+    if a.metric.startswith("drawn_") and a.backbone != b.backbone:
+        raise PhospheneError(f"{a.metric} is judged by {a.backbone} and by {b.backbone}: judge both by the same model")
+    if not np.array_equal(a.n_items, np.asarray(b.n_items)[order]):
+        raise PhospheneError(f"{a.metric} is among galleries of different size: give both runs the same stimuli")
+    clusters = [np.asarray(a.clusters[factor]) for factor in (("stimuli", "subjects") if over == "both" else (over,))]
+    if over != "stimuli" and len(set(clusters[-1])) < 2:
+        raise PhospheneError(f"over='{over}' is about other people and there is one subject: use over='stimuli'")
+    found = paired(
+        a.values, np.asarray(b.values)[order], clusters, statistic=a.statistic, n_boot=n_boot, n_perm=n_perm, seed=seed
+    )
+    return {
+        "metric": a.metric, "a": found.a, "b": found.b, "difference": found.value, "ci_low": found.low,
+        "ci_high": found.high, "p": found.p, "n": found.n, "n_clusters": found.n_clusters,
+        "higher_is_better": a.higher_is_better, "over": over, "protocol": a.protocol, "backbone_a": a.backbone,
+        "backbone_b": b.backbone,
+    }  # fmt: skip
+
+
+def _same(a: Scored, b: Scored) -> np.ndarray:
+    """(n,) where each sample of ``a`` is in ``b``."""
+    names = [pd.Index(np.asarray(s.samples, str)) for s in (a, b)]
+    for index in names:
+        if not index.is_unique:
+            raise PhospheneError(f"{a.metric}: sample '{index[index.duplicated()][0]}' is scored twice: name each once")
+    only = [sorted(set(names[i]) - set(names[1 - i])) for i in (0, 1)]
+    if any(only):
+        raise PhospheneError(
+            f"{a.metric}: {len(only[0])} samples are only in a and {len(only[1])} only in b, for instance "
+            f"'{(only[0] or only[1])[0]}': run both on the same trials"
+        )
+    return names[1].get_indexer(names[0])
