@@ -1,4 +1,4 @@
-"""Caption metrics: exact match without anything, BLEU, ROUGE-L and METEOR by their libraries, CLIPScore by a given CLIP.
+"""Caption metrics: exact match; BLEU, ROUGE-L and METEOR by their libraries; CLIPScore by a given CLIP.
 
 Tables are (n_said, n_true): what each caption said would score if each true caption were its truth. `corpus_bleu` is
 the figure that most papers print; it is of all captions at once, and therefore has no table.
@@ -13,7 +13,7 @@ import numpy as np
 from phosphene.errors import MissingExtra, PhospheneError
 from phosphene.evaluation import retrieval
 
-_WORD = re.compile(r"[a-z0-9]+(?:'[a-z]+)?")
+_WORD = re.compile(r"\w+(?:'\w+)?")
 
 
 def words(caption: str) -> list[str]:

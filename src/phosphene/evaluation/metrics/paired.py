@@ -1,5 +1,7 @@
 """Paired metrics as `Question`s: each drawing against every real picture, so that chance, interval and p come along."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from phosphene.errors import PhospheneError
@@ -56,22 +58,58 @@ def question(name: str, table: np.ndarray, truth: np.ndarray, clusters: np.ndarr
 
 
 def pixel_questions(
-    drawn: Pictures, real: Pictures, truth: np.ndarray, clusters: np.ndarray, side: int = pixels.SIDE
+    drawn: Pictures,
+    real: Pictures,
+    truth: np.ndarray,
+    clusters: np.ndarray,
+    *,
+    side: int = pixels.SIDE,
+    block: int = 50,
 ) -> list[Question]:
     """PixCorr and both readings of SSIM.
+
+    Pictures are compared in blocks of whole clusters: every drawing with its own picture, and for chance and p with the
+    others of its block, so that the work grows with the number of drawings and not with its square.
 
     Parameters
     ----------
     drawn, real : n_drawn and n_real pictures, as for `pictures.pixels`.
-    truth, clusters : as for `question`.
+    truth, clusters : (n_drawn,) as for `question`; a picture is of one cluster.
     side : pixels at which they are compared; 425 is the published one.
+    block : pictures in a block, or some more; two clusters or more.
     """
-    tables = {
-        "pixcorr": pixels.pixcorr(drawn, real, side=side),
-        "ssim": pixels.ssim(drawn, real, side=side),
-        "ssim_columns": pixels.ssim(drawn, real, side=side, columns=True),
-    }
-    return [question(name, table, truth, clusters) for name, table in tables.items()]
+    truth, clusters = np.asarray(truth), np.asarray(clusters)
+    parts: dict[str, list[Question]] = {"pixcorr": [], "ssim": [], "ssim_columns": []}
+    for seen in _blocks(truth, clusters, block):
+        rows = np.flatnonzero(np.isin(truth, seen))
+        ours, theirs = _pick(drawn, rows), _pick(real, seen)
+        own = np.searchsorted(seen, truth[rows])
+        tables = {
+            "pixcorr": pixels.pixcorr(ours, theirs, side=side),
+            "ssim": pixels.ssim(ours, theirs, side=side),
+            "ssim_columns": pixels.ssim(ours, theirs, side=side, columns=True),
+        }
+        for name, table in tables.items():
+            parts[name].append(question(name, table, own, clusters[rows]))
+    return [found[0].join(found[1:]) if len(found) > 1 else found[0] for found in parts.values()]
+
+
+def _blocks(truth: np.ndarray, clusters: np.ndarray, block: int) -> list[np.ndarray]:
+    """Sorted pictures of each block: clusters as they appear, two or more, until it has ``block`` pictures."""
+    if len(truth) == 0 or truth.shape != clusters.shape:
+        raise PhospheneError(f"truth {truth.shape} and clusters {clusters.shape}: give one of each for each drawing")
+    blocks: list[list[np.ndarray]] = [[]]
+    for name in dict.fromkeys(clusters.tolist()):
+        if len(blocks[-1]) >= 2 and sum(map(len, blocks[-1])) >= block:
+            blocks.append([])
+        blocks[-1].append(np.unique(truth[clusters == name]))
+    if len(blocks) > 1 and len(blocks[-1]) < 2:
+        blocks[-2] += blocks.pop()
+    return [np.unique(np.concatenate(parts)) for parts in blocks]
+
+
+def _pick(pictures: Pictures, rows: np.ndarray) -> Pictures:
+    return [pictures[i] for i in rows] if isinstance(pictures, Sequence) else pictures[rows]
 
 
 def _features(drawn: np.ndarray, real: np.ndarray) -> None:
