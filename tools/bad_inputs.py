@@ -32,8 +32,8 @@ CHAPTERS = {
 }
 HEAD = """# Bad input, and what it is answered
 
-Each line below was provoked by a test (`python tools/bad_inputs.py` writes this page). At the command line such an error
-is one line on stderr and exit status 2; nothing is half-written, and nothing of an untrusted file is run.
+Each line below was provoked by a test (`python tools/bad_inputs.py` writes this page). At the command line such an
+error is one line on stderr and exit status 2; nothing is half-written, and nothing of an untrusted file is run.
 """
 
 

@@ -75,7 +75,8 @@ def main() -> None:
         try:
             READERS[kind](path)
         except PhospheneError as error:
-            assert str(error).isprintable(), repr(str(error))
+            if not str(error).isprintable():
+                raise RuntimeError(f"an answer of several lines: {str(error)!r}") from None
 
     options = [f"-artifact_prefix={os.getcwd()}/", "-timeout=5", "-rss_limit_mb=2048", str(corpus), *sys.argv[3:]]
     atheris.Setup([sys.argv[0], *options], once)

@@ -190,6 +190,22 @@ def evaluate(run: RunFolder) -> None:
     _say(score(Experiment.open(run, _display())).to_string(index=False))
 
 
+@_verb("phosphene audit runs/demo")
+def audit(
+    run: RunFolder, n_perm: Annotated[int, typer.Option(help="Exchanges of each permutation test.")] = 500
+) -> None:
+    """Ask whether a run's scores speak of the pictures: every control, and exit status 1 if a gate fails."""
+    from phosphene.audit import audit as ask
+    from phosphene.audit import lines
+
+    found = ask(run, _display(), n_perm=n_perm)
+    for line in lines(found):
+        _say(line)
+    _say(f"audit: {run / 'audit.json'}")
+    if failed := sorted({c.name for c in found if c.verdict == "fail"}):
+        _stop(f"gate {', '.join(failed)} failed: the scores of this run are no evidence of what was seen", 1)
+
+
 @_verb("phosphene report runs/demo --also runs/muse")
 def report(
     run: RunFolder, also: Annotated[list[Path] | None, typer.Option(help="Further runs on the same page.")] = None

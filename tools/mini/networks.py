@@ -109,6 +109,10 @@ class Heads(nn.Module):
         return [head(state) for head in self.heads]
 
     def loss(self, state: Tensor, target: Tensor) -> Tensor:
-        """Mean cross-entropy of states (n, width) against indices (n, fact); -100 is ignored."""
-        each = [F.cross_entropy(x, target[:, i]) for i, x in enumerate(self(state)) if (target[:, i] != -100).any()]
-        return sum(each[1:], each[0]) / len(each)
+        """Sum of cross-entropies of states (n, width) against indices (n, fact); -100 is ignored. Objects, of which
+        there are most, weigh as much as all other facts together."""
+        each = []
+        for i, (name, logits) in enumerate(zip(FACTS, self(state), strict=True)):
+            if (target[:, i] != -100).any():
+                each.append(F.cross_entropy(logits, target[:, i]) * (1.0 if name == "object" else 1 / (len(FACTS) - 1)))
+        return sum(each[1:], each[0])

@@ -39,7 +39,7 @@ from phosphene.simulate.scenes import OBJECTS, SIZE, Scene, sample_scenes
 
 TRAINED = ("text", "judge", "vae", "clip", "unet", "adapter")
 STAGES = (*TRAINED, "export", "score")
-STEPS = {"text": 1600, "judge": 2200, "vae": 3600, "clip": 1800, "unet": 4000, "adapter": 3000}
+STEPS = {"text": 1600, "judge": 2200, "vae": 3600, "clip": 4800, "unet": 4000, "adapter": 3000}
 BATCH = {"text": 96, "judge": 64, "vae": 16, "clip": 128, "unet": 48, "adapter": 48}
 RATE = {"text": 2e-3, "judge": 1e-3, "vae": 1.5e-3, "clip": 1e-3, "unet": 1e-3, "adapter": 2e-3}
 
@@ -316,6 +316,8 @@ class Run:
             texts, keep = captions([scenes[i] for i in picked], rng)
             truth, keep = target[torch.from_numpy(picked).to(self.device)], keep.to(self.device)
             images = self.pixels(data["images"][picked])
+            y, x = rng.integers(-6, 7, size=2)
+            images = torch.roll(F.pad(images, (6, 6, 6, 6), "replicate"), (int(y), int(x)), (2, 3))[..., 6:-6, 6:-6]
             noise = torch.rand(len(images), 1, 1, 1, device=self.device) ** 2 * 0.1
             images = (images + noise * torch.randn_like(images)).clamp(0, 1)
             with torch.no_grad():

@@ -60,6 +60,7 @@ class Run:
         self.scores_shuffled = self._table(shuffled.name) if shuffled.is_file() else None
         self.provenance: dict[str, Any] = self._json("provenance.json")
         self.dataset: dict[str, Any] = self._json("dataset.json")
+        self.audit: list[dict[str, Any]] = self._json("audit.json").get("controls", [])
         self._decoded: dict[tuple[str, str, bool], tuple[pd.DataFrame, dict[str, np.ndarray]]] = {}
         for fold in self.folds:
             self.decoded(fold)

@@ -11,7 +11,7 @@ from functools import lru_cache
 import numpy as np
 
 from phosphene.simulate.content import GRID, Content, describe
-from phosphene.simulate.drawings import LIGHTS
+from phosphene.simulate.drawings import KINDS, LIGHTS
 from phosphene.simulate.head import at, directions
 from phosphene.simulate.scenes import BACKGROUNDS, COLOURS, OBJECTS, draw_with_mask, sample_scenes
 
@@ -73,7 +73,7 @@ class Code:
         rng = np.random.default_rng([seed, 1])
         self.sources = _lay_out(rng)
         self._tuning = {
-            "object": rng.normal(size=(len(OBJECTS), 24)),
+            "object": (rng.normal(size=(len(OBJECTS), 24)) + _of_kinds(seed)) / np.sqrt(2),
             "shape": rng.normal(size=(64, 24)),
             "colour": rng.normal(size=(len(COLOURS), 12)),
             "theme": rng.normal(size=(len(BACKGROUNDS) + len(LIGHTS) + 3, 12)),
@@ -103,6 +103,12 @@ class Code:
         mood = content["theme"] * np.array([1.0] * (len(BACKGROUNDS) + len(LIGHTS)) + [2.0] * 3)
         theme = mood @ self._tuning["theme"]
         return np.hstack([*cells, colour, thing, place, theme])
+
+
+def _of_kinds(seed: int) -> np.ndarray:
+    """What the objects of one kind (animals, vehicles, ...) share in the ventral code, (n_objects, 24)."""
+    names, kind = np.unique([KINDS[name] for name in OBJECTS], return_inverse=True)
+    return np.asarray(np.random.default_rng([seed, 6]).normal(size=(len(names), 24))[kind])
 
 
 @lru_cache(maxsize=8)

@@ -54,6 +54,43 @@ def rapid(
     return pd.concat(parts, ignore_index=True)
 
 
+def block(
+    stimuli: Sequence[str],
+    classes: Sequence[str],
+    *,
+    seed: int | Sequence[int],
+    soa: float = 0.5,
+    n_runs: int = 4,
+    pause: float = 10.0,
+    lead: float = 2.0,
+) -> pd.DataFrame:
+    """Each class in one stretch, as in EEGCVPR40: whatever changes slowly tells the classes apart.
+
+    Parameters
+    ----------
+    stimuli : the pictures of the session, each named as often as it is shown.
+    classes : the class of each.
+    soa : time from onset to onset within a block, s.
+    n_runs, pause : the blocks, in random order, are cut into runs; `pause` s lie between two blocks.
+    lead : silence before the first picture of a run, s.
+    """
+    names = np.unique(classes)
+    if not 1 <= n_runs <= len(names):
+        raise PhospheneError(f"n_runs is {n_runs} for {len(names)} blocks: give 1 to {len(names)}")
+    rng = np.random.default_rng(seed)
+    pictures, of = np.asarray(stimuli), np.asarray(classes)
+    parts, number = [], 0
+    for run, chunk in enumerate(np.array_split(rng.permutation(names), n_runs), start=1):
+        onset = lead
+        for name in chunk:
+            shown = rng.permutation(pictures[of == name])
+            number += 1
+            times = onset + soa * np.arange(len(shown))
+            parts.append(pd.DataFrame({"onset": times, "stimulus": shown, "block": number, "run": run}))
+            onset = times[-1] + soa + pause
+    return pd.concat(parts, ignore_index=True)
+
+
 def _apart(order: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Swap pictures that follow themselves with others drawn at random; gives up after a while."""
     for _ in range(100):

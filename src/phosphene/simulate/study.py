@@ -35,7 +35,7 @@ from phosphene.simulate.brain import CHANNELS, DEFAULT_SNR_DB, RESPONSE, Brain, 
 from phosphene.simulate.designs import rapid
 from phosphene.simulate.scenes import BACKGROUNDS, COLOURS, POSITIONS, SEEN, SIZE, Scene, draw_with_mask, vary
 
-SIMULATOR = 3  # raised when the same parameters no longer give the same data
+SIMULATOR = 4  # raised when the same parameters no longer give the same data
 FORMATS = ("fif", "brainvision")
 DURATION = 0.1  # s that a picture is shown
 N_TEST_CONCEPTS = 40

@@ -1,0 +1,194 @@
+"""What a linear decoder reads from EEG besides the picture: the decoding controls, as pure functions over arrays.
+
+Every control trains the same decoder, ridge regression from features to target vectors. Its predictions are a fixed
+matrix times the training targets, so that a permutation test of thousands of exchanges costs matrix products alone.
+Statistic: two-way identification, the share of other candidates that lie farther from the prediction than the true one
+(ties half; chance 0.5). It needs fewer trials than top-1 accuracy to tell anything from nothing, which is what a
+control is for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from phosphene.errors import PhospheneError
+
+BIN = 0.05  # s
+
+
+def course(eeg: np.ndarray, sfreq: float) -> np.ndarray:
+    """Mean of each channel in bins of 50 ms, (n_trials, n_chans * n_bins)."""
+    n_bins = max(1, round(eeg.shape[2] / sfreq / BIN))
+    parts = np.array_split(np.asarray(eeg, np.float64), n_bins, axis=2)
+    return np.concatenate([part.mean(axis=2) for part in parts], axis=1)
+
+
+def offset(eeg: np.ndarray, sfreq: float) -> np.ndarray:
+    """Mean of each channel, (n_trials, n_chans)."""
+    return np.asarray(eeg, np.float64).mean(axis=2)
+
+
+def power(eeg: np.ndarray, sfreq: float) -> np.ndarray:
+    """Log variance of each channel about its mean, (n_trials, n_chans)."""
+    variance = np.asarray(eeg, np.float64).var(axis=2)
+    return np.log(variance + 1e-12 * max(float(variance.mean()), 1e-300))
+
+
+def phaseless(eeg: np.ndarray, sfreq: float, seed: int = 0) -> np.ndarray:
+    """`course` of trials whose phases are random, those of all channels alike: spectra stay, time courses go."""
+    spectra = np.fft.rfft(np.asarray(eeg, np.float64), axis=2)
+    angle = np.random.default_rng([seed, 51]).uniform(0, 2 * np.pi, (len(eeg), 1, spectra.shape[2]))
+    angle[:, :, 0] = 0
+    return course(np.fft.irfft(spectra * np.exp(1j * angle), eeg.shape[2], axis=2), sfreq)
+
+
+FEATURES: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
+    "course": course, "offset": offset, "power": power, "phaseless": phaseless,
+}  # fmt: skip
+
+
+def smoother(train: np.ndarray, test: np.ndarray, shrink: float = 1.0) -> np.ndarray:
+    """(n_test, n_train): what ridge regression multiplies training targets with.
+
+    Parameters
+    ----------
+    train, test : (n, n_features); standardised by the training part.
+    shrink : ridge parameter in units of the mean eigenvalue of the training part's Gram matrix; fixed, never selected.
+    """
+    mean, scale = train.mean(axis=0), train.std(axis=0)
+    keep = scale > 1e-12 * max(float(scale.max(initial=0.0)), 1e-300)
+    if not keep.any():
+        return np.full((len(test), len(train)), 1 / len(train))
+    train, test = ((x[:, keep] - mean[keep]) / scale[keep] for x in (train, test))
+    ridge = shrink * float(np.square(train).sum()) / len(train)
+    if train.shape[1] < len(train):
+        inverse = np.linalg.solve(train.T @ train + ridge * np.eye(train.shape[1]), test.T)
+        return np.asarray(inverse.T @ train.T)
+    return np.asarray(np.linalg.solve(train @ train.T + ridge * np.eye(len(train)), train @ test.T).T)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Predictions of a linear decoder, to be asked how well they fit, and how well under exchanged training targets.
+
+    Parameters
+    ----------
+    smoother : (n_test, n_train).
+    targets : (n_train, dim) of the training trials.
+    candidates : (n_candidates, dim) among which the truth is sought.
+    truth : (n_test,) the candidate that was shown.
+    """
+
+    smoother: np.ndarray
+    targets: np.ndarray
+    candidates: np.ndarray
+    truth: np.ndarray
+
+    def two_way(self, order: np.ndarray | None = None) -> np.ndarray:
+        """(n_test,) share of other candidates that are less similar than the true one; ``order`` exchanges training
+        trials' targets."""
+        mean = self.targets.mean(axis=0)
+        targets = self.targets - mean
+        predicted = self.smoother @ (targets if order is None else targets[order])
+        candidates = self.candidates - mean
+        candidates = candidates / np.maximum(np.linalg.norm(candidates, axis=1, keepdims=True), 1e-12)
+        similarity = predicted @ candidates.T
+        own = similarity[np.arange(len(self.truth)), self.truth][:, None]
+        return ((similarity < own).sum(axis=1) + 0.5 * ((similarity == own).sum(axis=1) - 1)) / (len(candidates) - 1)
+
+    def p(self, groups: np.ndarray, n_perm: int = 500, seed: int = 0) -> tuple[float, np.ndarray]:
+        """One-sided p, and the null (n_perm,), of training trials exchanging their targets within ``groups``."""
+        rng = np.random.default_rng([seed, 52])
+        members = [np.flatnonzero(groups == g) for g in np.unique(groups)]
+        null = np.empty(n_perm)
+        for i in range(n_perm):
+            order = np.arange(len(groups))
+            for rows in members:
+                order[rows] = rng.permutation(rows)
+            null[i] = self.two_way(order).mean()
+        return float((1 + np.sum(null >= self.two_way().mean() - 1e-12)) / (1 + n_perm)), null
+
+
+def clock(time_train: np.ndarray, time_test: np.ndarray, place_train: np.ndarray, place_test: np.ndarray) -> np.ndarray:
+    """A smoother that has no EEG: each test trial gets the targets of the training trial nearest in time.
+
+    Parameters
+    ----------
+    time_train, time_test : onsets, s.
+    place_train, place_test : the recording each trial is of; times of two recordings are not compared.
+    """
+    gap = np.abs(time_test[:, None] - time_train[None])
+    gap[place_test[:, None] != place_train[None]] = np.inf
+    nearest = gap == gap.min(axis=1, keepdims=True)
+    nearest[np.isinf(gap).all(axis=1)] = True
+    return nearest / nearest.sum(axis=1, keepdims=True)
+
+
+def superordinate(
+    features: np.ndarray,
+    labels: np.ndarray,
+    category: np.ndarray,
+    *,
+    n_folds: int = 5,
+    n_null: int = 500,
+    seed: int = 0,
+) -> tuple[float, float, np.ndarray]:
+    """Two categories read from classes that training never saw, against random halvings of the classes.
+
+    The meaning of a category holds for new classes; the stretch of time in which a class was shown does not.
+
+    Parameters
+    ----------
+    features : (n_trials, n_features).
+    labels : (n_trials,) class of each.
+    category : (n_trials,) one of two categories, the same for a class.
+    n_folds : parts of the classes, each left out once; every part holds both categories.
+    n_null : random assignments of classes to two categories of the same sizes.
+
+    Returns
+    -------
+    Accuracy (mean over the two categories), one-sided p, the null (n_null,).
+    """
+    classes, of = np.unique(labels, return_inverse=True)
+    names = np.unique(category)
+    if len(names) != 2:
+        raise PhospheneError(f"a superordinate category has two values, not {len(names)}: name a column of two")
+    second = np.array([np.mean(category[of == c] == names[1]) for c in range(len(classes))])
+    if np.any((second > 0) & (second < 1)):
+        raise PhospheneError("the trials of a class lie in both categories: give each class one")
+    sides = 2 * second - 1
+    if min((sides > 0).sum(), (sides < 0).sum()) < n_folds:
+        raise PhospheneError(f"a category has fewer than {n_folds} classes: leave this control out")
+    rng = np.random.default_rng([seed, 53])
+    part = np.empty(len(classes), int)
+    for side in (-1.0, 1.0):
+        rows = rng.permutation(np.flatnonzero(sides == side))
+        part[rows] = np.arange(len(rows)) % n_folds
+    matrix = np.zeros((len(labels), len(labels)))
+    for fold in range(n_folds):
+        test = part[of] == fold
+        matrix[np.ix_(test, ~test)] = smoother(features[~test], features[test])
+
+    def accuracy(value: np.ndarray) -> float:
+        trial = value[of]
+        said = np.empty(len(trial))
+        for fold in range(n_folds):
+            test = part[of] == fold
+            weight = np.where(trial > 0, 1 / max((trial[~test] > 0).sum(), 1), -1 / max((trial[~test] < 0).sum(), 1))
+            weight[test] = 0
+            said[test] = matrix[test] @ (weight - weight[~test].mean() * ~test)
+        right = (said > 0) == (trial > 0)
+        return float(np.mean([right[trial > 0].mean(), right[trial < 0].mean()]))
+
+    null = np.empty(n_null)
+    for i in range(n_null):
+        drawn = sides.copy()
+        for fold in range(n_folds):  # as the true one, every part holds as many of each
+            rows = np.flatnonzero(part == fold)
+            drawn[rows] = sides[rng.permutation(rows)]
+        null[i] = accuracy(drawn)
+    value = accuracy(sides)
+    return value, float((1 + np.sum(null >= value - 1e-12)) / (1 + n_null)), null
