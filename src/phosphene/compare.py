@@ -14,7 +14,8 @@ from phosphene.evaluation.protocols import Fold
 from phosphene.experiment import Experiment
 from phosphene.scoring import _questions
 
-_KEY = ["subject", "session", "run", "block", "stimulus"]
+_TRIAL = ["subject", "session", "run", "block", "stimulus", "repeat"]
+_MEAN = ["subject", "stimulus"]  # over repeats: which of them were kept is each run's own matter
 
 
 def compare_runs(
@@ -65,7 +66,7 @@ def scored(experiment: Experiment) -> list[Scored]:
     asked: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for fold in experiment.folds:
         table, _ = experiment.decoded(fold)
-        names = _names(table, fold)
+        names = _names(table, fold, _TRIAL if experiment.protocol.average_test == 1 else _MEAN)
         for question in _questions(experiment, fold, False, targets["image"]):
             values = question.table[np.arange(len(question.truth)), question.truth]
             draws = len(values) // len(table)
@@ -108,9 +109,8 @@ def _by_run(experiment: Experiment) -> Scored:
     )  # fmt: skip
 
 
-def _names(table: pd.DataFrame, fold: Fold) -> np.ndarray:
+def _names(table: pd.DataFrame, fold: Fold, columns: list[str]) -> np.ndarray:
     """(n_samples,) what each test sample is called in any run on the same trials."""
-    columns = [c for c in (*_KEY, "repeat") if c in table]
     key = table[columns].astype(str).agg("/".join, axis=1)
     return (f"{fold.subject}-{fold.name}: " + key + "/" + key.groupby(key).cumcount().astype(str)).to_numpy(str)
 

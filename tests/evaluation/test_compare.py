@@ -159,6 +159,19 @@ def test_runs_of_other_protocols_are_refused_by_what_differs(folders):
         runs.compare_runs(unfinished, folders / "late")
 
 
+@pytest.mark.parametrize("average_test", [0, 1, 2])
+def test_a_mean_over_repeats_is_the_same_sample_whichever_were_kept(average_test):
+    trials = make_trials(n_times=4, repeats=4)
+    protocol = Protocol(val_fraction=0, average_test=average_test)
+    (fold,) = protocol.folds(trials)
+    test = trials.select(fold.test)
+    kept = [protocol.samples(test.select(test.table["repeat"].to_numpy() != r), "test").table for r in (0, 3)]
+    columns = runs._TRIAL if average_test == 1 else runs._MEAN
+    names = [runs._names(table, fold, columns) for table in kept]
+    assert len(set(names[0])) == len(names[0])
+    assert (set(names[0]) == set(names[1])) == (average_test != 1)
+
+
 def test_every_draw_of_a_trial_is_in_its_sample(monkeypatch):
     trials = make_trials(n_times=4)
     protocol = Protocol(val_fraction=0, average_test=1)
