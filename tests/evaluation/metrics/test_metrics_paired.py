@@ -68,11 +68,12 @@ def test_pixel_questions_in_blocks_ask_the_same_of_every_drawing():
     shown = list(real.transpose(0, 2, 3, 1))
     drawn = np.clip(real[truth] + 0.3 * rng.random((12, 3, 16, 16)), 0, 1)
     whole = paired.pixel_questions(drawn, shown, truth, concepts[truth], side=24)
-    parts = paired.pixel_questions(drawn, shown, truth, concepts[truth], side=24, block=4)
+    parts = paired.pixel_questions(drawn, shown, truth, concepts[truth], side=24, block=4, backbone="mini")
     for one, other in zip(whole, parts, strict=True):
         a, b = (q.answer(n_boot=50, n_perm=100) for q in (one, other))
         assert (a["metric"], a["n"]) == (b["metric"], b["n"]) == (one.metric, 12)
         assert a["value"] == pytest.approx(b["value"])
+        assert (a["backbone"], b["backbone"]) == ("", "mini")
         assert np.isnan(other.table).any()
         assert not np.isnan(one.table).any()
         groups = np.isnan(other.table).argmin(axis=1)

@@ -65,6 +65,7 @@ def pixel_questions(
     *,
     side: int = pixels.SIDE,
     block: int = 50,
+    backbone: str = "",
 ) -> list[Question]:
     """PixCorr and both readings of SSIM.
 
@@ -77,6 +78,7 @@ def pixel_questions(
     truth, clusters : (n_drawn,) as for `question`; a picture is of one cluster.
     side : pixels at which they are compared; 425 is the published one.
     block : pictures in a block, or some more; two clusters or more.
+    backbone : of the generator, which is named beside the score: the metric itself rests on none.
     """
     truth, clusters = np.asarray(truth), np.asarray(clusters)
     parts: dict[str, list[Question]] = {"pixcorr": [], "ssim": [], "ssim_columns": []}
@@ -90,7 +92,7 @@ def pixel_questions(
             "ssim_columns": pixels.ssim(ours, theirs, side=side, columns=True),
         }
         for name, table in tables.items():
-            parts[name].append(question(name, table, own, clusters[rows]))
+            parts[name].append(question(name, table, own, clusters[rows], backbone))
     return [found[0].join(found[1:]) if len(found) > 1 else found[0] for found in parts.values()]
 
 
