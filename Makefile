@@ -1,4 +1,4 @@
-# make demo | test | test-all | lint | clean          The first call sets up .venv; later ones reuse it.
+# make demo | test | test-all | test-metrics | lint | clean          The first call sets up .venv; later ones reuse it.
 PYTHON ?= python3
 VENV   ?= .venv
 BIN     = $(VENV)/bin
@@ -7,7 +7,7 @@ OUT    ?= runs/demo
 # Real recordings join the demo's page where they are at hand.
 MUSE   ?= $(wildcard ../shared/data/muse-visual)
 
-.PHONY: demo test test-all lint clean
+.PHONY: demo test test-all test-metrics lint clean
 
 demo: $(READY)
 	$(BIN)/phosphene demo --out $(OUT) $(if $(MUSE),--muse $(MUSE))
@@ -17,6 +17,13 @@ test: $(READY)
 
 test-all: $(READY)
 	$(BIN)/python -m pytest -m ""
+
+test-metrics: $(READY)
+	$(PYTHON) -m venv .venv-metrics
+	echo "import site; site.addsitedir('$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')')" \
+	    > $$(.venv-metrics/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/beside.pth
+	.venv-metrics/bin/python -m pip install --quiet --no-deps -r tests/metrics_env/requirements.txt
+	.venv-metrics/bin/python -m pytest tests/metrics_env tests/evaluation/metrics
 
 lint: $(READY)
 	$(BIN)/python -m pytest tests/test_style.py

@@ -206,6 +206,25 @@ def audit(
         _stop(f"gate {', '.join(failed)} failed: the scores of this run are no evidence of what was seen", 1)
 
 
+@_verb("phosphene compare runs/a runs/b --over both")
+def compare(
+    a: RunFolder,
+    b: Annotated[Path, typer.Argument(help="Another, of the same protocol and trials.")],
+    over: Annotated[str, typer.Option(help="Whose spread counts: stimuli, subjects or both.")] = "stimuli",
+    correction: Annotated[str, typer.Option(help="Of p for the number of metrics: holm, bh or by.")] = "holm",
+    out: Annotated[Path | None, typer.Option(help="Write the table to this CSV file too.")] = None,
+) -> None:
+    """Compare two runs on the same test samples: paired differences, their intervals and corrected p."""
+    from phosphene.compare import compare_runs
+    from phosphene.files import whole
+
+    table = compare_runs(a, b, over=over, correction=correction)  # type: ignore[arg-type]
+    if out is not None:
+        with whole(out) as part:
+            table.to_csv(part, index=False)
+    _say(table.to_string(index=False))
+
+
 @_verb("phosphene report runs/demo --also runs/muse")
 def report(
     run: RunFolder, also: Annotated[list[Path] | None, typer.Option(help="Further runs on the same page.")] = None

@@ -11,8 +11,9 @@ from phosphene.errors import PhospheneError
 from phosphene.evaluation import classification
 from phosphene.evaluation.compare import Over, Scored, compare
 from phosphene.evaluation.protocols import Fold
+from phosphene.evaluation.scores import Question
 from phosphene.experiment import Experiment
-from phosphene.scoring import _questions
+from phosphene.scoring import questions
 
 _TRIAL = ["subject", "session", "run", "block", "stimulus", "repeat"]
 _MEAN = ["subject", "stimulus"]  # over repeats: which of them were kept is each run's own matter
@@ -67,7 +68,9 @@ def scored(experiment: Experiment) -> list[Scored]:
     for fold in experiment.folds:
         table, _ = experiment.decoded(fold)
         names = _names(table, fold, _TRIAL if experiment.protocol.average_test == 1 else _MEAN)
-        for question in _questions(experiment, fold, False, targets["image"]):
+        for question in questions(experiment, fold, False, targets["image"]):
+            if not isinstance(question, Question):  # a distance of whole sets has no samples to pair
+                continue
             values = question.table[np.arange(len(question.truth)), question.truth]
             draws = len(values) // len(table)
             asked[question.metric].append({

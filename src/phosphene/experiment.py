@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from phosphene import provenance
 from phosphene.datasets.base import Dataset
 from phosphene.errors import PhospheneError, nearest
-from phosphene.evaluation.protocols import Fold, overlaps
+from phosphene.evaluation.protocols import Fold, overlap_table, overlaps
 from phosphene.evaluation.retrieval import cosine
 from phosphene.files import whole, write_json
 from phosphene.generators.base import Conditioning, Generator
@@ -133,6 +133,9 @@ class Experiment:
     def train(self) -> None:
         """A method for each fold, and its shuffled twin; both decode the same test trials."""
         provenance.write(self.out / "provenance.json", self.recipe, self.trials, self.overlaps())
+        if not (self.out / "overlaps.csv").is_file():
+            with whole(self.out / "overlaps.csv") as part:
+                overlap_table(self.protocol, self.trials).to_csv(part, index=False)
         todo = [(f, t) for f in self.folds for t in self.twins if not (self.folder(f, t) / "decoded").is_dir()]
         method: type[Method] = find("method", self.recipe.method["name"])
         epochs = self.recipe.training.epochs * len(set(method.stages) - set(method.solved))
@@ -206,9 +209,10 @@ class Experiment:
     def gallery(self, fold: Fold) -> tuple[pd.DataFrame, np.ndarray]:
         """The stimulus rows among which a test trial's picture is sought, and the row of each test sample's own."""
         table, _ = self.decoded(fold)
-        stimuli = self.trials.stimuli
-        gallery = stimuli[stimuli.index.isin(table["stimulus"])]
-        return gallery, gallery.index.get_indexer(table["stimulus"])
+        pictures = "all" if self.protocol.gallery == "all" else "test"  # concepts are made of the test pictures
+        protocol = self.protocol.model_copy(update={"gallery": pictures})
+        found = protocol.among(self.trials, fold, table["stimulus"])
+        return found.stimuli, found.truth
 
     def retrieve(self, fold: Fold, k: int = 5) -> pd.DataFrame:
         """For each test sample its table row and the nearest pictures of the gallery: `picture_1`, `similarity_1`, ...

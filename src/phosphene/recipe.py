@@ -121,6 +121,10 @@ class Recipe(BaseModel):
                 supplied = kind == "method" and name in ("n_chans", "n_times")  # by the trials
                 if parameter.default is parameter.empty and name not in part and not supplied:
                     raise PhospheneError(f"{kind}.{name} is not set: add --set {kind}.{name}=...")
+        if self.protocol.gallery == "train":
+            raise PhospheneError(
+                "protocol.gallery 'train' holds no test picture to find: use test, concept, within_concept or all"
+            )
         self.steps()
 
 

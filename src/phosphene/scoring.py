@@ -9,6 +9,9 @@ import pandas as pd
 from phosphene.captions import NAMED
 from phosphene.errors import PhospheneError
 from phosphene.evaluation import classification, scores
+from phosphene.evaluation.metrics.inception import mini_features
+from phosphene.evaluation.metrics.paired import pixel_questions
+from phosphene.evaluation.metrics.unpaired import Unpaired
 from phosphene.evaluation.protocols import Fold
 from phosphene.evaluation.scores import Question
 from phosphene.experiment import Experiment
@@ -44,9 +47,9 @@ def _tables(experiment: Experiment) -> dict[str, pd.DataFrame]:
     jobs = len(experiment.folds) * len(experiment.twins)
     with experiment.display.bar("scoring", jobs) as bar:
         for twin in experiment.twins:
-            asked: dict[tuple[str, str], list[Question]] = defaultdict(list)
+            asked: dict[tuple[str, str], list[Any]] = defaultdict(list)
             for fold in experiment.folds:
-                for question in _questions(experiment, fold, twin, method.targets()["image"]):
+                for question in questions(experiment, fold, twin, method.targets()["image"]):
                     asked[fold.subject, question.metric].append(question)
                     if len({f.subject for f in experiment.folds}) > 1:
                         asked["all", question.metric].append(question)
@@ -70,7 +73,7 @@ def _frame(experiment: Experiment, subject: str) -> dict[str, Any]:
     return {"subject": subject, "seed": experiment.protocol.seed, "protocol": experiment.protocol.hash}
 
 
-def _answer(experiment: Experiment, parts: list[Question]) -> dict[str, Any]:
+def _answer(experiment: Experiment, parts: list[Any]) -> dict[str, Any]:
     evaluation = experiment.recipe.evaluation
     return (
         parts[0]
@@ -79,7 +82,7 @@ def _answer(experiment: Experiment, parts: list[Question]) -> dict[str, Any]:
     )
 
 
-def _questions(experiment: Experiment, fold: Fold, twin: bool, space: Any) -> list[Question]:
+def questions(experiment: Experiment, fold: Fold, twin: bool, space: Any) -> list[Question | Unpaired]:
     """Retrieval of pictures and captions, and what was drawn."""
     table, tensors = experiment.decoded(fold, twin)
     decoded = tensors["head.image"].numpy()
@@ -88,7 +91,9 @@ def _questions(experiment: Experiment, fold: Fold, twin: bool, space: Any) -> li
     concepts = gallery["concept"].to_numpy(str)
     clusters = concepts[truth]
     name = getattr(space, "backbone", "")
-    questions = scores.picture_retrieval(decoded, vectors, truth, concepts, name)
+    asked = {"concept": "concept_", "within_concept": "within_concept_"}.get(experiment.protocol.gallery, "")
+    found = scores.picture_retrieval(decoded, vectors, truth, concepts, name)
+    questions: list[Question | Unpaired] = [one for one in found if one.metric.startswith(asked)]
     if isinstance(space, CLIPImage):
         for slot in (s for s in NAMED if s.name in experiment.trials.stimuli):
             captions, index = np.unique(experiment.trials.stimuli[slot.name].to_numpy(str), return_inverse=True)
@@ -103,7 +108,7 @@ def _questions(experiment: Experiment, fold: Fold, twin: bool, space: Any) -> li
 
 def _drawn(
     experiment: Experiment, fold: Fold, twin: bool, space: CLIPImage, seen: pd.DataFrame, clusters: np.ndarray
-) -> list[Question]:
+) -> list[Question | Unpaired]:
     """Every draw of every trial is scored; none is chosen."""
     draws = experiment.recipe.evaluation.draws
     drawn = [open_picture(experiment.picture(fold, i, d, twin)) for i in range(len(seen)) for d in range(draws)]
@@ -112,7 +117,16 @@ def _drawn(
     row = {name: i for i, name in enumerate(unique.index)}
     truth = np.array([row[name] for name in seen.index])
     real = space.table(unique).vectors.numpy()
-    questions = scores.drawn_pictures(space.images(drawn).numpy(), real, truth, clusters, space.backbone)
+    questions: list[Question | Unpaired] = []
+    questions += scores.drawn_pictures(space.images(drawn).numpy(), real, truth, clusters, space.backbone)
+    if len(unique) > 1:
+        shown = [open_picture(path) for path in unique["image"]]
+        by = str((experiment.recipe.generator or {}).get("backbone", ""))
+        questions += pixel_questions(drawn, shown, truth, clusters, block=10, backbone=by)
+        if space.backbone == "mini":
+            sets = mini_features(drawn), clusters, mini_features(shown), unique.index.to_numpy(str)
+            concepts = unique["concept"].to_numpy(str)
+            questions += [Unpaired(name, *sets, concepts) for name in ("fid_mini", "kid_mini")]
     if set(ATTRIBUTES) <= set(seen.columns):
         from phosphene.simulate.judge import load_judge
 

@@ -188,7 +188,7 @@ def test_every_draw_of_a_trial_is_in_its_sample(monkeypatch):
         folds=[fold], protocol=protocol, decoded=lambda fold: (table, {"head.image": torch.zeros(n, 2)}),
         method=lambda: SimpleNamespace(targets=lambda: {"image": None}),
     )  # fmt: skip
-    monkeypatch.setattr(runs, "_questions", lambda *arguments: questions)
+    monkeypatch.setattr(runs, "questions", lambda *arguments: questions)
     drawn, rank = runs.scored(experiment)
     np.testing.assert_allclose(drawn.values, hits[np.arange(2 * n), truth].reshape(n, 2).mean(1))
     np.testing.assert_allclose(rank.values, hits[np.arange(n), truth[:n]])

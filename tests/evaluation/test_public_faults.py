@@ -110,7 +110,7 @@ def test_captions_are_sought_among_all_captions_not_those_of_the_test(monkeypatc
             gallery = trials.stimuli[trials.stimuli.index.isin(test["stimulus"])]
             return gallery, gallery.index.get_indexer(test["stimulus"])
 
-    questions = scoring._questions(Run(), fold, False, Space("mini"))
+    questions = scoring.questions(Run(), fold, False, Space("mini"))
     assert asked == [sorted(set(trials.stimuli[slot.name]))]
     assert len(set(trials.stimuli.loc[sorted(set(test["stimulus"])), slot.name])) < len(asked[0])
     assert any(q.metric.startswith("caption_") and q.table.shape[1] == len(asked[0]) for q in questions)

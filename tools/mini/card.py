@@ -90,7 +90,7 @@ intervals:
 - One training run, one seed. {facts["seconds_alone"]:.2f} s for one picture alone,
   {facts["seconds_per_picture"]:.2f} s a picture in batches of 32 ({facts["device"]}, {facts["threads"]} threads).
 
-Steps against quality, text to picture, the first 256 of these scenes:
+Steps against quality, text to picture, the first 128 of these scenes:
 
 | steps | {" | ".join(COLUMNS[:5])} |
 |---|{"---|" * 5}

@@ -226,7 +226,7 @@ def score(run: Run, assets: Path, walls: Path, n: int) -> None:
     wall(made[:64], walls / "mini_text.png")
     table = {}
     for steps in (4, 6, 8, 12, 20):
-        some = made[:256] if steps == STEPS else draw(min(n, 256), prompts, steps)
+        some = made[:128] if steps == STEPS else draw(min(n, 128), prompts, steps)
         table[steps] = agreement(judge.predict(some), scenes[: len(some)])
     draw(1, prompts, size=1)
     alone = []

@@ -39,7 +39,7 @@ from phosphene.simulate.scenes import OBJECTS, SIZE, Scene, sample_scenes
 
 TRAINED = ("text", "judge", "vae", "clip", "unet", "adapter")
 STAGES = (*TRAINED, "export", "score")
-STEPS = {"text": 1600, "judge": 2200, "vae": 3600, "clip": 4800, "unet": 4000, "adapter": 3000}
+STEPS = {"text": 1600, "judge": 2200, "vae": 3600, "clip": 4800, "unet": 4000, "adapter": 2400}
 BATCH = {"text": 96, "judge": 64, "vae": 16, "clip": 128, "unet": 48, "adapter": 48}
 RATE = {"text": 2e-3, "judge": 1e-3, "vae": 1.5e-3, "clip": 1e-3, "unet": 1e-3, "adapter": 2e-3}
 

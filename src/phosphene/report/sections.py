@@ -89,7 +89,7 @@ def scores(run: Run) -> list[Content]:
             lines.append([
                 name, words.amount(row["value"], what.kind), words.interval(row, what.kind),
                 words.amount(row["chance"], what.kind), words.amount(row["shuffled"], what.kind), p, f"{row['n']:g}",
-                _dots(row, run.gallery_size if what.kind == "rank" else None),
+                "" if what.kind == "distance" else _dots(row, run.gallery_size if what.kind == "rank" else None),
             ])  # fmt: skip
         backbones = sorted({row["backbone"] for row in rows if row["backbone"]})
         rests = f" · rests on {', '.join(backbones)}" if backbones else ""

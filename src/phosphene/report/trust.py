@@ -7,13 +7,21 @@ from phosphene.report.run import Run
 
 _SPLITS = {
     "given": "The study itself says which trials are for training and which for testing.",
+    "within_session": "Each run in turn is tested by a decoder trained on the other runs of its session alone.",
     "leave_one_run_out": "Each run in turn is tested by a decoder trained on the other runs alone.",
     "leave_one_session_out": "Each session in turn is tested by a decoder trained on the other sessions alone.",
     "leave_one_subject_out": "Each subject in turn is tested by a decoder trained on the other subjects alone.",
     "leaky_random_trials": "LEAKY, as asked for: test trials are drawn at random, and what they share with training "
     "trials (block, run, often the picture) can be recognised.",
 }
+_GALLERIES = {
+    "test": "The gallery is the {} pictures of the test trials.",
+    "all": "The gallery is all {} pictures of the study, those of the test trials among them.",
+    "concept": "The gallery is the concepts of the test trials, each the centre of its pictures ({} in all).",
+    "within_concept": "The gallery is the pictures of the concept that was seen ({} pictures in all).",
+}
 _SEPARATED = {
+    "within_session": ("block", "run"),
     "leave_one_run_out": ("block", "run"),
     "leave_one_session_out": ("block", "run", "session"),
     "leave_one_subject_out": ("block", "run", "session", "subject"),
@@ -77,9 +85,12 @@ def protocol(run: Run) -> str:
     """The protocol in words, with its hash."""
     p = run.recipe.protocol
     whom = "Each subject has a decoder of their own" if p.subjects == "within" else "One decoder serves all subjects"
-    parts = [_SPLITS[p.split], f"{whom}.", f"A test sample is {_averaged(p.average_test)}"]
+    parts = [_SPLITS[p.split]]
+    if p.and_given:
+        parts.append("Of these, only the study's own test trials are tested, and only its training trials train.")
+    parts += [f"{whom}.", f"A test sample is {_averaged(p.average_test)}"]
     parts[-1] += f", a training sample {_averaged(p.average_train)}."
-    given = p.split == "given" and (run.trials.table["split"] == "val").any()
+    given = (p.split == "given" or p.and_given) and (run.trials.table["split"] == "val").any()
     if p.select_on == "val" and given:
         parts.append("The epoch was chosen on the study's own validation part; no test trial ever chose anything.")
     elif p.select_on == "val" and p.val_fraction > 0:
@@ -92,7 +103,7 @@ def protocol(run: Run) -> str:
     if run.recipe.whitening is not None:
         parts.append("Whitening was fitted on training trials.")
     if run.retrieves:
-        parts.append(f"The gallery is the {run.gallery_size} pictures of the test trials.")
+        parts.append(_GALLERIES[p.gallery].format(run.gallery_size))
     return " ".join(parts) + f" All of this is protocol {p.hash}."
 
 

@@ -6,12 +6,15 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from phosphene.evaluation.metrics import METRICS
+
 ALPHA = 0.01  # below it a p-value counts
 TWIN_MARGIN = 0.02  # how far the mean of many shuffles may lie from chance
 
 
 class Words(NamedTuple):
-    """A metric in words. `kind`: "share" is told in per cent, "auc" as a fraction, "rank" as a number of places."""
+    """A metric in words. `kind`: "share" is told in per cent, "auc" as a fraction, "rank" as a number of places,
+    "distance" as a number without a scale."""
 
     group: str
     title: str
@@ -97,6 +100,10 @@ def words(metric: str) -> Words:
             if pattern.startswith("image_top1_of"):
                 parts[1] = str(int(parts[0]) - 1)
             return found._replace(title=found.title.format(*parts), meaning=found.meaning.format(*parts))
+    if metric in METRICS:
+        row = METRICS[metric]
+        meaning = f"{row.formula} ({row.direction} is better){'; ' if row.note else ''}{row.note}"
+        return Words(_DRAWN, row.label, meaning, "auc" if row.paired and row.higher_is_better else "distance")
     return Words(GROUPS[-1], metric, "see the documentation of phosphene.evaluation", "auc")
 
 
@@ -108,6 +115,8 @@ def amount(value: float | None, kind: str) -> str:
         return f"{value:.1f}".removesuffix(".0")
     if kind == "auc":
         return f"{value:.2f}"
+    if kind == "distance":
+        return f"{value:.3g}"
     return f"{bare(value, kind)} %"
 
 
@@ -133,7 +142,7 @@ def p_value(p: float) -> str:
 
 
 def lower_is_better(metric: str) -> bool:
-    return words(metric).kind == "rank"
+    return words(metric).kind == "rank" or (metric in METRICS and not METRICS[metric].higher_is_better)
 
 
 def above_chance(row: pd.Series) -> bool:
