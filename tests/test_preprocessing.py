@@ -197,7 +197,7 @@ def test_epochs_stay_as_they_are_stored(held):
         (
             {"picks": ["Oz", "Fz"], "reference": "average", "baseline": (None, 0.0), "sfreq": 125.0, "tmin": 0.0},
             lambda e: (
-                e.pick(["Oz", "Fz"]).set_eeg_reference("average").apply_baseline((None, 0)).resample(125.0).crop(0.0)
+                e.set_eeg_reference("average").pick(["Oz", "Fz"]).apply_baseline((None, 0)).resample(125.0).crop(0.0)
             ),
         ),
         ({"reject": LOUD}, lambda e: e.drop_bad({"eeg": LOUD})),

@@ -96,7 +96,7 @@ def test_truncated_array_is_refused(tmp_path, trials):
     folder = trials.save(tmp_path / "t")
     data = (folder / "eeg.npy").read_bytes()
     (folder / "eeg.npy").write_bytes(data[: len(data) // 2])
-    with pytest.raises(PhospheneError, match="prepare it again"):
+    with pytest.raises(PhospheneError, match="fetch it again"):
         Trials.load(folder)
 
 
@@ -108,7 +108,7 @@ def test_pickled_array_never_runs(tmp_path, trials):
             return (open, (str(tmp_path / "ran"), "w"))
 
     np.save(folder / "eeg.npy", np.array([Evil()], dtype=object), allow_pickle=True)
-    with pytest.raises(PhospheneError, match="prepare it again"):
+    with pytest.raises(PhospheneError, match="which could run code"):
         Trials.load(folder)
     assert not (tmp_path / "ran").exists()
 

@@ -3,9 +3,18 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+_LONGEST = 1000  # characters of a message
+
 
 class PhospheneError(ValueError):
-    """Input that cannot be used. The message is one line and says what to change."""
+    """Input that cannot be used. The message is one line and says what to change.
+
+    What a file brought into the message is shortened and made printable.
+    """
+
+    def __init__(self, message: str = ""):
+        line = "".join(c if c.isprintable() else "?" for c in " ".join(str(message).split()))
+        super().__init__(line if len(line) <= _LONGEST else f"{line[:_LONGEST]} ...")
 
 
 class MissingExtra(PhospheneError, ImportError):
@@ -16,8 +25,11 @@ class MissingExtra(PhospheneError, ImportError):
 
 
 def nearest(word: object, valid: Iterable[object]) -> str:
-    """How to go on after an unknown ``word``: the nearest valid one, or all of them when none is near."""
+    """How to go on after an unknown ``word``: the nearest valid one, or the valid ones when none is near."""
     names = [str(v) for v in valid]
     folded = {name.casefold(): name for name in names}
     match = [folded[m] for m in get_close_matches(str(word).casefold(), folded, n=1, cutoff=0.5)]
-    return f"did you mean '{match[0]}'?" if match else f"valid: {', '.join(sorted(names)) or 'none'}"
+    if match:
+        return f"did you mean '{match[0]}'?"
+    shown = sorted(names)
+    return f"valid: {', '.join(shown[:20]) or 'none'}" + (f", ... ({len(shown)} in all)" if len(shown) > 20 else "")

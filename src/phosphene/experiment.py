@@ -2,6 +2,7 @@
 interrupted run continues where it stopped."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -22,7 +23,7 @@ from phosphene.datasets.base import Dataset
 from phosphene.errors import PhospheneError, nearest
 from phosphene.evaluation.protocols import Fold, overlap_table, overlaps
 from phosphene.evaluation.retrieval import cosine
-from phosphene.files import whole, write_json
+from phosphene.files import parse_yaml, read_json, whole, write_json
 from phosphene.generators.base import Conditioning, Generator
 from phosphene.methods.base import Method
 from phosphene.preprocessing import Preprocessing
@@ -74,8 +75,8 @@ class Experiment:
         self.protocol = recipe.protocol
         path = self.out / "config.yaml"
         try:
-            before = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
-        except (yaml.YAMLError, UnicodeDecodeError):
+            before = parse_yaml(path.read_text(encoding="utf-8")) if path.is_file() else None
+        except ValueError:
             raise PhospheneError(f"{path} is not readable: remove {self.out} or choose another --out") from None
         if path.is_file() and before != self._config():
             raise PhospheneError(f"{self.out} holds a run of another recipe: choose another --out or remove it")
@@ -93,6 +94,7 @@ class Experiment:
 
     def run(self) -> Path:
         """Every stage that is not done yet; scores and page are made of what they leave."""
+        self._same_data()
         self.prepare()
         self.train()
         self.draw()
@@ -108,20 +110,49 @@ class Experiment:
             with whole(self.out / "config.yaml") as part:
                 part.write_text(yaml.safe_dump(self._config(), sort_keys=False, allow_unicode=True), encoding="utf-8")
             facts = {fact: getattr(dataset, fact) for fact in ("licence", "citation", "design", "simulated")}
-            write_json(self.out / "dataset.json", {"name": self.recipe.dataset["name"], **facts})
+            facts |= {"name": self.recipe.dataset["name"], "fingerprint": dataset.fingerprint()}
+            write_json(self.out / "dataset.json", facts)
             trials.save(folder)
         return folder
+
+    def _same_data(self) -> None:
+        """Refuses to go on with trials whose source is another by now; a source that is gone is no matter."""
+        facts = self.out / "dataset.json"
+        known = read_json(facts).get("fingerprint") if facts.is_file() else None
+        root = Path(str(self.recipe.dataset.get("root", ""))).expanduser()
+        if not known or not (self.out / "trials").is_dir() or not root.is_dir():
+            return
+        if dataset_of(self.recipe).fingerprint() != known:
+            raise PhospheneError(
+                f"the files under {root} have changed since {self.out} was prepared: choose another --out, or remove it"
+            )
 
     @cached_property
     def trials(self) -> Trials:
         """All trials, in the method's window."""
-        return Trials.load(self.prepare()).crop(*(self.recipe.window or (None, None)))
+        return self._windowed(Trials.load(self.prepare()))
+
+    def _windowed(self, trials: Trials) -> Trials:
+        first, last = self.recipe.window or (None, None)
+        times, step = trials.times, 1 / trials.signal.sfreq
+        for edge in (first, last):
+            if edge is not None and not times[0] - step < edge < times[-1] + 2 * step:
+                raise PhospheneError(
+                    f"window edge {edge:g} s lies outside the trials ({times[0]:g} to {times[-1] + step:g} s): "
+                    "give seconds from onset"
+                )
+        return trials.crop(first, last)
 
     @cached_property
     def folds(self) -> list[Fold]:
         return list(self.protocol.folds(self.trials))
 
     def folder(self, fold: Fold, twin: bool = False) -> Path:
+        if not re.fullmatch(r"\w[\w .+@-]*", fold.subject):
+            raise PhospheneError(
+                f"subject '{fold.subject}' cannot name a folder: begin with a letter or digit, then letters, digits, "
+                "space, . _ + @ -"
+            )
         return self.out / "folds" / f"{fold.subject}-{fold.name.replace('/', '.')}{'-shuffled' if twin else ''}"
 
     @property
@@ -287,8 +318,7 @@ class Experiment:
             raise PhospheneError(f"no model of subject '{subject}': {nearest(subject, subjects)}")
         fold = self.folds[0 if subject is None else subjects.index(subject)]
         trials = trials.pick(self.trials.signal.ch_names)
-        if self.recipe.window is not None:
-            trials = trials.crop(*self.recipe.window)
+        trials = self._windowed(trials)
         if trials.signal.unit != self.trials.signal.unit:
             raise PhospheneError(
                 f"the run's trials are in {self.trials.signal.unit}, these in {trials.signal.unit}: "
@@ -328,10 +358,16 @@ class Experiment:
             file.write(json.dumps(row) + "\n")
 
 
-def prepared(recipe: Recipe, display: Display) -> tuple[Trials, Dataset]:
-    """The trials of a recipe's dataset, and the dataset."""
+def dataset_of(recipe: Recipe) -> Dataset:
+    """The recipe's dataset."""
     arguments = {k: v for k, v in recipe.dataset.items() if k != "name"}
     dataset: Dataset = build("dataset", recipe.dataset["name"], **arguments)
+    return dataset
+
+
+def prepared(recipe: Recipe, display: Display) -> tuple[Trials, Dataset]:
+    """The trials of a recipe's dataset, and the dataset."""
+    dataset = dataset_of(recipe)
     with display.bar("preprocessing", dataset.n_recordings()) as bar:
         trials = dataset.load(dataset.steps(recipe.preprocessing), lambda name: bar(1))
     if recipe.whitening is not None and trials.signal.unit == "whitened":

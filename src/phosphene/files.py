@@ -10,7 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from phosphene.errors import PhospheneError
+
+_NESTED, _LARGEST = 30, 1_000_000  # levels, characters
 
 
 @contextmanager
@@ -53,8 +57,40 @@ def read_json(path: str | Path) -> Any:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise PhospheneError(f"{path} does not exist: check the path") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise PhospheneError(f"{path} is not readable JSON ({error}): write it again") from None
+
+
+class _Plain(yaml.SafeLoader):
+    """YAML without aliases, and not nested without end: a short text cannot become a large value."""
+
+    depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("an alias (*name) is not read: write the value out")
+        self.depth += 1
+        if self.depth > _NESTED:
+            raise yaml.YAMLError("it is nested too deep")
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+
+def parse_yaml(text: str) -> Any:
+    """A YAML text: plain values, lists and mappings.
+
+    Raises
+    ------
+    ValueError
+        Whatever is wrong with it, in one line.
+    """
+    if len(text) > _LARGEST:
+        raise ValueError(f"it is longer than {_LARGEST:,} characters")
+    try:
+        return yaml.load(text, Loader=_Plain)
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
+        raise ValueError(" ".join(str(error).split()) or type(error).__name__) from None
 
 
 def digest(value: Any, n: int = 12) -> str:

@@ -1,6 +1,7 @@
 """From a continuous recording to epochs, on MNE objects: filter, reference, epoch, baseline, resample."""
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
@@ -109,7 +110,14 @@ class Preprocessing:
                     f"channel '{name}' is not in the recording: {nearest(name, raw.ch_names)} "
                     "(set preprocessing.rename)"
                 )
+        if self.reference is not None:  # of all electrodes, before some are picked
+            wanted = [self.reference] if isinstance(self.reference, str) else list(self.reference)
+            for name in wanted if self.reference != "average" else ():
+                if name not in raw.ch_names:
+                    raise PhospheneError(f"reference '{name}' is not a channel: {nearest(name, raw.ch_names)}")
+            raw.set_eeg_reference("average" if self.reference == "average" else wanted, verbose="error")
         raw.pick(list(self.picks) if self.picks else "eeg", exclude=(), verbose="error")
+        _refuse_markers(raw.ch_names)
         bad = [c for c, x in zip(raw.ch_names, np.isnan(raw.get_data()).any(axis=1), strict=True) if x]
         if bad:
             raise PhospheneError(f"channel '{bad[0]}' holds NaN ({len(bad)} such): leave it out of preprocessing.picks")
@@ -135,17 +143,6 @@ class Preprocessing:
             raw.filter(self.l_freq, self.h_freq, verbose="error")
         if self.notch is not None:
             raw.notch_filter(np.arange(self.notch, nyquist, self.notch), verbose="error")
-        if self.reference is not None:
-            wanted = [self.reference] if isinstance(self.reference, str) else self.reference
-            for name in wanted if self.reference != "average" else ():
-                if name not in raw.ch_names:
-                    raise PhospheneError(f"reference '{name}' is not a channel: {nearest(name, raw.ch_names)}")
-            raw.set_eeg_reference(
-                self.reference
-                if self.reference == "average" or not isinstance(self.reference, str)
-                else [self.reference],
-                verbose="error",
-            )
         return raw
 
     def __call__(
@@ -232,12 +229,13 @@ class Preprocessing:
         trials = Trials(LazyArray(eeg, scale), table.reset_index(drop=True), stimuli, signal, list(notes))
         if unit != "V":
             trials.notes.append(f"EEG values are {unit}: their volts are lost.")
+        if self.reference is not None:  # of all electrodes, before some are picked
+            trials = replace(trials, eeg=self._referenced(trials))
         if self.picks is not None:
             trials = trials.pick(self.picks)
+        _refuse_markers(trials.signal.ch_names)
         if self.montage != "keep":
             trials = replace(trials, signal=_located(trials.signal, self.montage))
-        if self.reference is not None:
-            trials = replace(trials, eeg=self._referenced(trials))
         if self.baseline is not None:
             trials = replace(trials, eeg=self._corrected(trials))
         if self.reject is not None:
@@ -295,6 +293,15 @@ class Preprocessing:
         n_times = step(np.zeros((1, 1, trials.n_times)), np.zeros(1)).shape[2]
         signal = replace(trials.signal, sfreq=wanted)
         return replace(trials, eeg=lazy(trials.eeg).map(step, n_times=n_times), signal=signal)
+
+
+def _refuse_markers(ch_names: Sequence[str]) -> None:
+    """A marker channel says what was shown: as EEG it would be decoded."""
+    for name in ch_names:
+        if re.match(r"(?i)(sti|stim|status|trig|trigger|marker)[\s_]*\d*$", name):
+            raise PhospheneError(
+                f"channel '{name}' holds markers, not EEG: set its type to stim, or leave it out of preprocessing.picks"
+            )
 
 
 def _located(signal: Signal, montage: str) -> Signal:

@@ -1,15 +1,16 @@
 """A recipe: one YAML file that holds everything a run depends on, checked before anything starts."""
 
 import inspect
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from phosphene.errors import PhospheneError, nearest
 from phosphene.evaluation.protocols import Protocol
+from phosphene.files import parse_yaml
 from phosphene.preprocessing import Preprocessing
 from phosphene.registry import checked, find
 from phosphene.training import Training
@@ -85,10 +86,10 @@ class Recipe(BaseModel):
             if not path.is_file():
                 raise PhospheneError(f"recipe {path} does not exist: {nearest(path.stem, SHIPPED)} (or give a path)")
             try:
-                values = yaml.safe_load(path.read_text(encoding="utf-8"))
-            except (yaml.YAMLError, UnicodeDecodeError) as error:
-                raise PhospheneError(f"{path} is not readable YAML: {' '.join(str(error).split())}") from None
-            if not isinstance(values, dict):
+                values = parse_yaml(path.read_text(encoding="utf-8"))
+            except ValueError as error:
+                raise PhospheneError(f"{path} is not readable YAML: {error}") from None
+            if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
                 raise PhospheneError(f"{path} is not a recipe: it must hold keys such as dataset and method")
         for key, value in (overrides or {}).items():
             values = _set(values, key.split("."), value, key)
@@ -125,7 +126,21 @@ class Recipe(BaseModel):
             raise PhospheneError(
                 "protocol.gallery 'train' holds no test picture to find: use test, concept, within_concept or all"
             )
+        if self.method["name"] == "lda":
+            self._single_trials()
         self.steps()
+
+    def _single_trials(self) -> None:
+        """What LDA is scored on: single trials, not whitened, none held out for a choice that it does not make."""
+        wrong = {
+            "whitening to null": self.whitening is not None,
+            "protocol.average_train to 1": self.protocol.average_train != 1,
+            "protocol.average_test to 1": self.protocol.average_test != 1,
+            "protocol.select_on to last": self.protocol.select_on != "last" and self.protocol.val_fraction > 0,
+        }
+        if any(wrong.values()):
+            fixes = " and ".join(fix for fix, bad in wrong.items() if bad)
+            raise PhospheneError(f"lda is scored on single trials and selects no epoch: set {fixes}")
 
 
 def parse_overrides(pairs: list[str]) -> dict[str, Any]:
@@ -136,8 +151,8 @@ def parse_overrides(pairs: list[str]) -> dict[str, Any]:
         if not sign or not key:
             raise PhospheneError(f"--set {pair} is not key=value: write for instance --set protocol.seed=1")
         try:
-            overrides[key.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError:
+            overrides[key.strip()] = parse_yaml(value)
+        except ValueError:
             raise PhospheneError(f"--set {key}: the value is not readable YAML: quote it") from None
     return overrides
 
@@ -165,4 +180,4 @@ def _first(error: ValidationError) -> str:
         return f"unknown key '{'.'.join(where)}': {nearest(where[-1], model.model_fields)}"
     if fault["type"] == "missing":
         return f"key '{'.'.join(where)}' is missing: add it"
-    return f"{'.'.join(where)}: {fault['msg']} (given: {fault['input']!r})"
+    return f"{'.'.join(where)}: {fault['msg']} (given: {reprlib.repr(fault['input'])})"

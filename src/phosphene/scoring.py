@@ -28,7 +28,9 @@ def score(experiment: Experiment) -> pd.DataFrame:
     -------
     The scores.
     """
-    for fold in experiment.folds:
+    stimuli = experiment.trials.stimuli
+    pictures = "image" in stimuli and bool((stimuli["image"].astype(str) != "").any())
+    for fold in experiment.folds if pictures else ():
         with whole(experiment.folder(fold) / "retrieved.csv") as part:
             experiment.retrieve(fold).to_csv(part, index=False)
     tables = _tables(experiment)
@@ -137,18 +139,17 @@ def _drawn(
 
 def _concepts(experiment: Experiment, method: Any) -> list[dict[str, Any]]:
     """Scores of two concepts; p and twin refit the whole cross-validation on shuffled labels."""
-    evaluation, seed = experiment.recipe.evaluation, experiment.protocol.seed
-    protocol = experiment.protocol
-    if experiment.recipe.whitening is not None or (protocol.average_train, protocol.average_test) != (1, 1):
+    if len(method.concepts) != 2:
         raise PhospheneError(
-            "two-class scores are of single, unwhitened trials: set whitening to null and "
-            "protocol.average_train and protocol.average_test to 1"
+            f"lda is scored on two concepts and there are {len(method.concepts)}: keep the trials of two "
+            "(dataset.keep), or retrieve pictures with the method nice"
         )
+    evaluation, seed = experiment.recipe.evaluation, experiment.protocol.seed
     features, labels = method.features(experiment.trials), method.labels(experiment.trials)
     rows = []
     for subject in sorted({f.subject for f in experiment.folds}):
         folds = [f for f in experiment.folds if f.subject == subject]
-        own = np.any([f.test for f in folds], axis=0)
+        own = np.any([f.train | f.test for f in folds], axis=0)
         with experiment.display.bar(f"permutation test, subject {subject}", evaluation.n_perm) as bar:
             answers = classification.score(
                 features[own], labels[own], classification.run_names(experiment.trials.table[own]),

@@ -1,6 +1,7 @@
 """`Trials`: EEG epochs, what was shown in each, and how they were recorded. Knows nothing of models."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import pandas as pd
 from phosphene.errors import PhospheneError, nearest
 from phosphene.files import read_json, whole
 from phosphene.lazy import EEG, LazyArray, chunks, lazy, read, stays
+from phosphene.restricted import read_npy
 
 if TYPE_CHECKING:
     import mne
@@ -51,7 +53,7 @@ class Signal:
     def __post_init__(self) -> None:
         names = tuple(str(c) for c in self.ch_names)
         object.__setattr__(self, "ch_names", names)
-        twice = sorted({c for c in names if names.count(c) > 1})
+        twice = sorted(c for c, count in Counter(names).items() if count > 1)
         if twice:
             raise PhospheneError(f"channel '{twice[0]}' is named twice: rename one")
         if not self.sfreq > 0:
@@ -221,17 +223,25 @@ class Trials:
         if not (folder / "eeg.npy").is_file():
             raise PhospheneError(f"{folder} holds no trials (no eeg.npy): make them with `phosphene prepare`")
         facts = read_json(folder / "signal.json")
+        eeg = read_npy(folder / "eeg.npy")
+        if not isinstance(eeg, np.ndarray) or eeg.dtype.kind not in "fiu":
+            raise PhospheneError(f"{folder / 'eeg.npy'} holds no array of numbers: prepare it again")
+        stimuli = read_table(folder / "stimuli.csv")
+        if "stimulus" not in stimuli:
+            raise PhospheneError(f"{folder / 'stimuli.csv'} has no column 'stimulus': prepare it again")
         try:
-            eeg = np.load(folder / "eeg.npy", mmap_mode="r", allow_pickle=False)
-        except (ValueError, OSError, EOFError) as error:
-            raise PhospheneError(f"{folder / 'eeg.npy'} cannot be read ({error}): prepare it again") from None
+            notes = [str(note) for note in facts.pop("notes", [])]
+            signal = Signal(**facts)
+        except (TypeError, ValueError, AttributeError) as error:
+            if isinstance(error, PhospheneError):
+                raise
+            raise PhospheneError(
+                f"{folder / 'signal.json'} is not as it was saved ({error}): prepare it again"
+            ) from None
         return cls(
-            eeg=eeg,
-            table=read_table(folder / "table.csv"),
-            stimuli=read_table(folder / "stimuli.csv").set_index("stimulus"),
-            notes=facts.pop("notes", []),
-            signal=Signal(**facts),
-        )
+            eeg=eeg, table=read_table(folder / "table.csv"), stimuli=stimuli.set_index("stimulus"), notes=notes,
+            signal=signal,
+        )  # fmt: skip
 
     @classmethod
     def from_mne(
@@ -308,7 +318,10 @@ def read_table(path: Path) -> pd.DataFrame:
         raise PhospheneError(f"{path} cannot be read ({error}): restore it or write it again") from None
     for column in (*_NUMBERS, "n_averaged"):
         if column in table:
-            table[column] = pd.to_numeric(table[column])
+            try:
+                table[column] = pd.to_numeric(table[column])
+            except (ValueError, TypeError) as error:
+                raise PhospheneError(f"{path}: column '{column}' holds no numbers ({error}): correct it") from None
     return table
 
 

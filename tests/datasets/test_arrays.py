@@ -262,7 +262,7 @@ def test_what_is_whitened_is_not_whitened_again(study, tmp_path):
     np.save(study / "eeg.npy", microvolts() / 10)
     recipe = {
         "name": "x", "dataset": {"name": "arrays", "root": str(study), **FACTS, "unit": "whitened"},
-        "preprocessing": {}, "whitening": "epochs", "method": {"name": "lda"},
+        "preprocessing": {}, "whitening": "epochs", "method": {"name": "nice", "encoder": "projection"},
     }  # fmt: skip
     experiment = Experiment(Recipe.read(recipe), tmp_path / "run")
     with pytest.raises(PhospheneError, match="whitened already: set whitening to null"):

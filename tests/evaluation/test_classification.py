@@ -80,8 +80,11 @@ def test_bad_input_names_the_fix():
     with pytest.raises(PhospheneError, match="there is one"):
         bootstrap([0, 1], [0.0, 1.0], [0, 0], unit="run")
     features, labels, runs = made()
+    folds = leave_one_run_out(runs)
     with pytest.raises(PhospheneError, match="leave_one_run_out"):
-        held_out(features, labels, leave_one_run_out(runs)[1:], LDA.fit_predict)
+        held_out(features, labels, [*folds, folds[0]], LDA.fit_predict)
+    untested = held_out(features, labels, folds[1:], LDA.fit_predict)
+    np.testing.assert_array_equal(np.isnan(untested), folds[0].test)
 
 
 def test_held_out_scores_never_saw_their_trials():

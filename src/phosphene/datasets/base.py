@@ -1,5 +1,6 @@
 """`Dataset`: the facts of one source and how to read it into `Trials`. Knows nothing of models."""
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import pandas as pd
 
+from phosphene.datasets.stored import check_size
 from phosphene.errors import PhospheneError, nearest
 from phosphene.lazy import EEG, read, spooled, stays
 from phosphene.preprocessing import Preprocessing
@@ -18,6 +20,8 @@ from phosphene.trials import Signal, Trials, concatenate
 if TYPE_CHECKING:
     import mne
 
+_PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+_END = 1 << 16  # bytes of a file that are compared, at its begin and at its end
 _HELD = 1 << 28  # bytes of epochs kept in memory; further ones go to a temporary file
 
 
@@ -104,6 +108,25 @@ class Dataset(ABC):
                 raise PhospheneError(f"subject '{name}' is not under {self.root}: {nearest(name, present)}")
         return wanted
 
+    def fingerprint(self) -> str:
+        """Tells whether the files under the root are those of another time: their names, sizes, first and last bytes.
+
+        Pictures count by name and size, and what lies in folders or files whose name begins with a dot does not count.
+        """
+        seen = hashlib.sha256()
+        for path in sorted(self.root.rglob("*")):
+            inside = path.relative_to(self.root)
+            if any(part.startswith(".") for part in inside.parts) or not path.is_file():
+                continue
+            size = path.stat().st_size
+            seen.update(f"{inside.as_posix()}\0{size}\0".encode())
+            if path.suffix.lower() not in _PICTURES:
+                with path.open("rb") as file:
+                    seen.update(file.read(_END))
+                    file.seek(max(0, size - _END))
+                    seen.update(file.read(_END))
+        return seen.hexdigest()
+
     def n_recordings(self) -> int:
         """How many recordings will be read at most, for progress; subjects if nothing better is known."""
         return len(self.chosen())
@@ -143,6 +166,7 @@ class Dataset(ABC):
                     )  # fmt: skip
                 else:
                     parts.append(preprocessing(recording.raw, recording.table, stimuli, recording.notes))
+                    check_size(parts[-1].eeg, "V", "the recording", "scale it to volts from", low=0.0)
             except PhospheneError as error:
                 raise PhospheneError(f"{recording.name}: {error}") from None
             if isinstance(parts[-1].eeg, np.ndarray) and not stays(parts[-1].eeg):

@@ -23,7 +23,7 @@ from phosphene.datasets.events import (
     read_cells,
 )
 from phosphene.datasets.shown import Pictures, Split, split_column, stimulus_table
-from phosphene.datasets.stored import check_shape, check_values
+from phosphene.datasets.stored import check_shape, check_size, check_values
 from phosphene.errors import PhospheneError
 from phosphene.lazy import EEG
 from phosphene.preprocessing import Preprocessing
@@ -67,8 +67,8 @@ def from_mne(
     image: str | None = None,
     concept: str | None = None,
     split: Split | None = None,
-    subject: str = "01",
-    session: str = "01",
+    subject: str | Sequence[str] = "01",
+    session: str | Sequence[str] = "01",
     preprocessing: Preprocessing | None = None,
     **steps: Any,
 ) -> Trials:
@@ -87,7 +87,7 @@ def from_mne(
     keep : the events that show a picture: names, in which ``*`` stands for anything, or column -> such values.
         None: all but bad stretches.
     image, concept, split : as in the dataset `bids`: a column or pattern, a column, a column or rule.
-    subject, session : who and when, where the table has no such column.
+    subject, session : who and when, where the table has no such column; one for all, or one for each recording.
     preprocessing, steps : a `Preprocessing`, or its arguments: `tmin`, `tmax`, `sfreq`, `rename`, `montage`, ...
         Epochs keep the times, rate and baseline that they have unless told otherwise.
 
@@ -102,6 +102,10 @@ def from_mne(
         raise PhospheneError(f"give preprocessing or {', '.join(steps)}, not both")
     parts, tables = _recordings(data, events)
     where = "the annotations" if events is None and isinstance(parts[0], mne.io.BaseRaw) else "the events"
+    labels = {"subject": subject, "session": session}
+    for key, label in labels.items():
+        if not isinstance(label, str) and len(label) != len(parts):
+            raise PhospheneError(f"{len(parts)} recordings and {len(label)} {key}s: give one for all, or one for each")
     shown = []
     for i, (part, table) in enumerate(zip(parts, tables, strict=True)):
         if isinstance(part, mne.BaseEpochs):
@@ -109,7 +113,8 @@ def from_mne(
         else:
             rows = annotated(part) if table is None else listed(part, table, event)
         rows = rows.assign(**{_PART: i, _PLACE: range(len(rows))})
-        shown.append(_labelled(rows, {"subject": subject, "session": session, "run": f"{i + 1:02d}"}))
+        own_labels = {key: label if isinstance(label, str) else label[i] for key, label in labels.items()}
+        shown.append(_labelled(rows, {**own_labels, "run": f"{i + 1:02d}"}))
     rows, pictures = _told(pd.concat(shown, ignore_index=True), stimuli, keep, image, concept, split, where)
     pieces = [_piece(part, f"run {i + 1}", rows[rows[_PART] == i], pictures) for i, part in enumerate(parts)]
     pieces = [p for p in pieces if len(p.table)]
@@ -220,10 +225,12 @@ def _piece(part: Any, name: str, rows: pd.DataFrame, pictures: pd.DataFrame) -> 
     table = rows.drop(columns=[_PART, _PLACE]).reset_index(drop=True)
     if isinstance(part, mne.BaseEpochs):
         held = Trials.from_mne(part[rows[_PLACE].to_numpy()], table, pictures)
+        check_size(held.eeg, "V", name, "scale it to volts from", low=0.0)
         return Epoched(name, held.eeg, held.signal, held.table)
     check_onsets(table["onset"], part.times[-1], name)
     raw = part.copy()
     # MNE leaves out epochs in a stretch named "bad...", and a picture may be called "badge"
     shown = [i for i, text in enumerate(raw.annotations.description) if not STRETCH.match(text)]
     raw.annotations.delete(shown)
-    return Recording(name, raw, table)
+    bads = ", ".join(raw.info["bads"])
+    return Recording(name, raw, table, [f"{name}: channels marked bad are kept: {bads}"] if bads else [])

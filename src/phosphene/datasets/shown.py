@@ -4,6 +4,7 @@ Shared by the sources that a user describes (`bids`, `arrays`, `from_mne`).
 """
 
 import hashlib
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from string import Formatter
@@ -106,7 +107,10 @@ def split_column(
         if "split" not in events and "split" not in stimuli:
             return pd.Series("train", index=events.index)
     if isinstance(split, str):
-        return _cells(events, stimuli, split, where, key)
+        parts = _cells(events, stimuli, split, where, key)
+        for value in sorted(set(parts) - {"train", "test", "val"}):
+            raise PhospheneError(f"{key}: column '{split}' holds '{value}': name the parts train, test and val")
+        return parts
     if len(split) != 1:
         raise PhospheneError(f"{key} names {len(split)} columns: give one, such as {{concept: 0.2}}")
     ((column, values),) = split.items()
@@ -121,8 +125,9 @@ def split_column(
         chosen = sorted(known, key=lambda name: hashlib.sha256(str(name).encode()).hexdigest())[:count]
     else:
         chosen = [values] if isinstance(values, str) else [str(v) for v in values]
-        known = sorted({*cells, *(stimuli["concept"] if column == "concept" else stimuli.index)})
-        for value in chosen if column in ("concept", "stimulus") else ():
+        asked = stimuli["concept"] if column == "concept" else stimuli.index if column == "stimulus" else ()
+        known = sorted({*cells, *asked})
+        for value in chosen:
             if value not in known:
                 raise PhospheneError(f"{key}: no {column} is '{value}': {nearest(value, known)}")
     return cells.isin(chosen).map({True: "test", False: "train"})
@@ -187,20 +192,26 @@ def _given(
 def _found(folder: Path, names: list[str]) -> tuple[pd.DataFrame, Iterable[str]]:
     """The pictures below a folder that the names mean: by path below it, with or without suffix, or by file name."""
     aliases: dict[str, set[Path]] = {}
-    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURES)
+    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURES and not p.name.startswith("."))
     if not files:
         raise PhospheneError(f"no picture lies below {folder}: looked for {', '.join(PICTURES)}")
     for file in files:
         inside = file.relative_to(folder)
         for alias in (inside.as_posix(), inside.with_suffix("").as_posix(), file.name, file.stem):
-            aliases.setdefault(alias, set()).add(file)
+            aliases.setdefault(_composed(alias), set()).add(file)
+    meant = {name: aliases.get(_composed(name), set()) for name in names}
     for name in names:
-        if len(aliases.get(name, ())) > 1:
-            one, two = sorted(p.relative_to(folder).as_posix() for p in aliases[name])[:2]
+        if len(meant[name]) > 1:
+            one, two = sorted(p.relative_to(folder).as_posix() for p in meant[name])[:2]
             raise PhospheneError(f"event '{name}' may mean {one} or {two}: give the path below {folder}, or a table")
-    shown = {name: min(aliases[name]) for name in names if name in aliases}
+    shown = {name: min(files) for name, files in meant.items() if files}
     table = pd.DataFrame({"image": [str(f.resolve()) for f in shown.values()]}, index=list(shown))
     return table.rename_axis("stimulus"), {f.stem for f in files}
+
+
+def _composed(name: str) -> str:
+    """Some systems write the umlaut of a file's name as two characters."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _path(name: str, folders: Sequence[Path]) -> str:

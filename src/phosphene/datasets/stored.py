@@ -101,15 +101,24 @@ def check_values(eeg: EEG, unit: str, name: object, key: str = "dataset.unit") -
         broken = np.flatnonzero(~np.isfinite(block).all(axis=(1, 2)))
         if len(broken):
             raise PhospheneError(f"{name}: trial {first + broken[0]} (from 0) holds NaN or infinity: leave it out")
+    if unit not in WITHOUT_VOLTS and _typical(eeg) == 0:
+        raise PhospheneError(f"{name} does not vary in time: it holds no EEG, save it again")
+    return check_size(eeg, unit, name, f"set {key} to")
+
+
+def check_size(eeg: EEG, unit: str, name: object, fix: str, low: float = PLAUSIBLE[0]) -> float:
+    """Values as large as EEG is in ``unit``, at least ``low`` V; ``fix`` begins what to do, and a unit follows.
+
+    Returns
+    -------
+    The factor to volts; 1 where the volts are lost.
+    """
     if unit in WITHOUT_VOLTS:
         return 1.0
     typical = _typical(eeg)
-    if typical == 0:
-        raise PhospheneError(f"{name} does not vary in time: it holds no EEG, save it again")
-    low, high = PLAUSIBLE
-    if not low <= typical * UNITS[unit] <= high:
+    if typical and not low <= typical * UNITS[unit] <= PLAUSIBLE[1]:
         likely = [u for u in ("uV", "V", "mV", "nV") if _USUAL[0] <= typical * UNITS[u] <= _USUAL[1]]
-        fix = f"they look like {likely[0]}, set {key} to {likely[0]}" if likely else f"set {key} to the one they have"
+        fix = f"they look like {likely[0]}, {fix} {likely[0]}" if likely else f"{fix} the one they have"
         raise PhospheneError(
             f"{name}: a typical value is {typical:.3g} {unit}, which no EEG is: {fix} (standardised, if volts are lost)"
         )

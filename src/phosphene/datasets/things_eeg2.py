@@ -167,7 +167,8 @@ class ThingsEEG2(Dataset):
         """The stimuli of a part's picture numbers."""
         table = self._pictures[0]
         known = table.index[table["split"] == part].to_numpy()
-        if numbers.max() > len(known):
+        whole = len(known) == self.facts[self.form].images(part)  # else a stray file would shift all names after it
+        if numbers.max() > len(known) or (self.epoched and not whole and numbers.max() != len(known)):
             raise PhospheneError(
                 f"{name} shows picture {numbers.max()} and {len(known)} {part} pictures are known: set dataset.images "
                 "to the picture set of this recording"

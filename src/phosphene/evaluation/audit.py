@@ -160,8 +160,7 @@ class Auditor:
         rows = np.sort(np.concatenate([self.train, self.test]))
         labels = self.trials.table["concept"].to_numpy(str)[rows]
         if self.category is None or any((self.category[rows] == c).sum() == 0 for c in np.unique(self.category)):
-            missing = self._left_out("C1", question, "no superordinate category is known")
-            return missing
+            return self._left_out("C1", question, "no superordinate category is known")
         counts = [len(np.unique(labels[self.category[rows] == c])) for c in np.unique(self.category)]
         if len(counts) != 2 or min(counts) < 5:
             return self._left_out("C1", question, "it needs two categories of at least five classes")
@@ -170,8 +169,9 @@ class Auditor:
             features, labels, self.category[rows], n_null=self.n_perm, seed=self.seed
         )
         verdict: Verdict = "shown" if not confounded else "pass" if p < ALPHA else "fail"
+        low, high = (float(q) for q in np.quantile(null, (0.025, 0.975)))
         return Control(
-            "C1", question, self._name, value, 0.5, *np.quantile(null, (0.025, 0.975)), p, sum(counts), verdict,
+            "C1", question, self._name, value, 0.5, low, high, p, sum(counts), verdict,
             "meaning is read beyond the block" if p < ALPHA else "nothing is read that holds for other classes",
         )  # fmt: skip
 
@@ -223,9 +223,9 @@ class Auditor:
         vectors, row = self.wanted.vectors, self.wanted.row
         reading = Reading(matrix, vectors[row[self.train]], vectors[self.wanted.gallery], self.truth)
         p, null = reading.p(self.session[self.train], self.n_perm, self.seed)
+        low, high = (float(q) for q in np.quantile(null, (0.025, 0.975)))
         return Control(
-            name, question, self._name, float(reading.two_way().mean()), 0.5,
-            *(float(q) for q in np.quantile(null, (0.025, 0.975))), p, len(self.test), "shown",
+            name, question, self._name, float(reading.two_way().mean()), 0.5, low, high, p, len(self.test), "shown",
             "yes" if p < ALPHA else "no",
         )  # fmt: skip
 

@@ -43,16 +43,15 @@ def held_out(features: np.ndarray, labels: np.ndarray, folds: Sequence[Fold], fi
     ----------
     features : (n_trials, n_features) or anything else, row by trial, that ``fit_predict`` takes.
     labels : (n_trials,) 0 or 1.
-    folds : of `Protocol.folds`; every trial is tested once.
+    folds : of `Protocol.folds`; no trial is tested twice.
 
     Returns
     -------
-    (n_trials,) scores, larger for label 1.
+    (n_trials,) scores, larger for label 1; NaN where no fold tests the trial.
     """
-    times_tested = np.sum([fold.test for fold in folds], axis=0)
-    if not np.all(times_tested == 1):
-        raise PhospheneError("each trial must be tested once: set protocol.split to leave_one_run_out")
-    scores = np.empty(len(labels))
+    if np.any(np.sum([fold.test for fold in folds], axis=0) > 1):
+        raise PhospheneError("a trial is tested twice: set protocol.split to leave_one_run_out, or to given")
+    scores = np.full(len(labels), np.nan)
     for fold in folds:
         scores[fold.test] = fit_predict(features[fold.train], labels[fold.train], features[fold.test])
     return scores
@@ -194,18 +193,18 @@ def score(
     progress : called after each of ``n_perm`` shuffles.
     """
     scores = held_out(features, labels, folds, fit_predict)
-    names = np.asarray(runs)
+    names, tested = np.asarray(runs), np.any([fold.test for fold in folds], axis=0)
 
     def values(shown: np.ndarray) -> list[float]:
         decided = held_out(features, shown, folds, fit_predict)
-        return [metric(shown, decided, names) for metric in METRICS.values()]
+        return [metric(shown[tested], decided[tested], names[tested]) for metric in METRICS.values()]
 
     test = permutation_test(labels, names, values, n_perm=n_perm, seed=seed, progress=progress)
     rows = []
     for i, metric in enumerate(METRICS):
-        low, high = bootstrap(labels, scores, names, metric=metric, n_boot=n_boot, seed=seed)
+        low, high = bootstrap(labels[tested], scores[tested], names[tested], metric=metric, n_boot=n_boot, seed=seed)
         rows.append({
-            "metric": metric, "value": float(test.value[i]), "ci_low": low, "ci_high": high, "n": len(labels),
+            "metric": metric, "value": float(test.value[i]), "ci_low": low, "ci_high": high, "n": int(tested.sum()),
             "chance": 0.5, "shuffled": float(test.shuffled[i]), "p": float(test.p[i]),
         })  # fmt: skip
     return rows

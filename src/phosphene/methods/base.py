@@ -97,10 +97,19 @@ class Method(nn.Module, ABC):
         if not (folder / "method.json").is_file():
             raise PhospheneError(f"{folder} holds no method (no method.json): train one with `phosphene run`")
         facts = read_json(folder / "method.json")
+        if not isinstance(facts, dict) or not isinstance(facts.get("method"), str):
+            raise PhospheneError(f"{folder / 'method.json'} names no method: train again")
+        if not isinstance(facts.get("config"), dict):
+            raise PhospheneError(f"{folder / 'method.json'} holds no config: train again")
         found = find("method", facts["method"])
         if not issubclass(found, cls):
             raise PhospheneError(f"{folder} holds a '{facts['method']}', not a '{cls.name}': load it with Method")
-        method: Self = found(**facts["config"])
+        try:
+            method: Self = found(**facts["config"])
+        except (TypeError, RuntimeError, ValueError) as error:
+            if isinstance(error, PhospheneError):
+                raise
+            raise PhospheneError(f"{folder / 'method.json'} cannot be built ({error}): train again") from None
         try:
             method.load_state_dict(load_file(folder / "model.safetensors"))
         except Exception as error:

@@ -75,6 +75,8 @@ def read_npy(path: str | Path) -> Any:
             version = np.lib.format.read_magic(file)
             header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
             shape, fortran, dtype = header(file)
+            if dtype.itemsize == 0 and 0 not in shape:
+                raise PhospheneError(f"{path} announces entries of no size: fetch it elsewhere")
             if not dtype.hasobject:
                 if dtype.names is not None or 0 in shape:
                     return np.load(path, allow_pickle=False)

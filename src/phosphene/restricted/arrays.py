@@ -14,6 +14,20 @@ class Refused(Exception):
     """The rest of a sentence whose subject is the file."""
 
 
+_PLAIN = (str, bytes, int, float, complex, type(None), np.generic)
+_SPREAD = 1 << 60  # larger integers are no keys: Python hashes many of them to one value
+
+
+def hashed(value: Any) -> Any:
+    """A key of a dict or an entry of a set."""
+    if not isinstance(value, _PLAIN) or (isinstance(value, np.generic) and value.dtype.hasobject):
+        raise Refused("has a key that is neither text nor a number: fetch it elsewhere")
+    number: Any = value.item() if isinstance(value, np.generic) else value
+    if isinstance(number, int | float | complex) and not abs(number) < _SPREAD:
+        raise Refused("has a key that is no text and no ordinary number: fetch it elsewhere")
+    return value
+
+
 class Name(NamedTuple):
     """An allowed global, never imported."""
 
@@ -92,6 +106,8 @@ def from_bytes(data: Any, dtype: np.dtype, shape: tuple[int, ...], order: str) -
         data = data.encode("latin1")
     if not isinstance(data, bytes | Blob):
         raise Refused("is damaged: fetch it again")
+    if dtype.itemsize == 0 and 0 not in shape:
+        raise Refused("announces entries of no size: fetch it elsewhere")
     n, size = (len(data.mapped) if isinstance(data, Blob) else len(data)), math.prod(shape) * dtype.itemsize
     if n != size:
         raise Refused(f"announces an array of {size:,} bytes and holds {n:,}: fetch it again")
@@ -116,7 +132,7 @@ def _tensor(arguments: tuple[Any, ...]) -> Array:
     last = offset + sum((n - 1) * s for n, s in zip(size, stride, strict=True))
     if math.prod(size) == 0:
         return Array(np.empty(size, values.dtype))
-    if last >= len(values):
+    if last >= len(values) or math.prod(size) > len(values):
         raise Refused("announces a tensor larger than its storage: fetch it again")
     steps = [s * values.itemsize for s in stride]
     return Array(np.lib.stride_tricks.as_strided(values[offset:], size, steps, writeable=False))
@@ -162,9 +178,7 @@ def _pairs(arguments: tuple[Any, ...]) -> dict[Any, Any]:
         return {}
     made: dict[Any, Any] = {}
     for key, value in arguments[0]:
-        if not isinstance(key, str | int | float | bytes):
-            raise Refused("has a key that is neither text nor a number: fetch it elsewhere")
-        made[key] = value
+        made[hashed(key)] = value
     return made
 
 
@@ -179,13 +193,16 @@ def _sequence(kind: type) -> Callable[[tuple[Any, ...]], Any]:
         items = arguments[0] if arguments else ()
         if not isinstance(items, list | tuple) or any(not isinstance(i, str | int | float | bytes) for i in items):
             raise Refused("is damaged: fetch it again")
-        return kind(items)
+        return kind(hashed(item) for item in items)
 
     return make
 
 
-def _text(arguments: tuple[Any, ...]) -> str:
-    return ":".join(str(a) for a in arguments if isinstance(a, str | int))
+def _device(arguments: tuple[Any, ...]) -> str:
+    kind, *number = arguments
+    if not isinstance(kind, str) or len(kind) > 20 or len(number) > 1 or any(type(n) is not int for n in number):
+        raise Refused("is damaged: fetch it again")
+    return ":".join([kind, *(str(n) for n in number)])
 
 
 def _refuse(arguments: tuple[Any, ...]) -> Any:
@@ -207,7 +224,7 @@ _MAKERS: dict[tuple[str, str], Callable[[tuple[Any, ...]], Any]] = {
     ("torch._utils", "_rebuild_tensor_v2"): _tensor,
     ("torch._utils", "_rebuild_parameter"): lambda arguments: arguments[0],
     ("torch", "Size"): lambda arguments: _shape(arguments[0]),
-    ("torch", "device"): _text,
+    ("torch", "device"): _device,
 }
 #: torch's storages, by the type of their numbers; numpy has no bfloat16, whose bits are read as integers
 STORAGES = {

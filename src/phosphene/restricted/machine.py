@@ -14,13 +14,13 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from phosphene.restricted.arrays import ALLOWED, Array, Blob, Name, Refused, called, set_state
+from phosphene.restricted.arrays import ALLOWED, Array, Blob, Name, Refused, called, hashed, set_state
 
 MAPPED = 1 << 20  # bytes from which on a block stays in the file
 _LONGEST = 1000  # bytes of a number
 _DEPTH = 100  # levels of containers
+_ENTRY = 200  # bytes that a container or a short value takes in memory
 _MARK = object()
-_PLAIN = (str, bytes, int, float, complex, type(None), np.generic)
 
 
 class Machine:
@@ -41,6 +41,7 @@ class Machine:
         self.file, self.size, self.mapped, self.persistent = file, size, mapped, persistent
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
+        self.left = 16 * size + (1 << 26)  # bytes that may still be made: what is named twice is made twice
 
     def run(self) -> Any:
         """The object that the pickle describes.
@@ -99,6 +100,12 @@ class Machine:
 
     def push(self, value: Any) -> None:
         self.stack.append(value)
+        self.charge(_ENTRY)
+
+    def charge(self, n: int) -> None:
+        self.left -= n
+        if self.left < 0:
+            raise Refused("would take far more memory than it is long: fetch it elsewhere")
 
     def pop(self) -> Any:
         if self.stack[-1] is _MARK:
@@ -132,12 +139,15 @@ class Machine:
     def items(self, pairs: list[Any]) -> None:
         target = self.top(dict)
         for key, value in zip(pairs[::2], pairs[1::2], strict=True):
-            target[_key(key)] = value
+            target[hashed(key)] = value
 
     def reduce(self) -> None:
         arguments, function = self.pop(), self.pop()
         if not isinstance(function, Name) or not isinstance(arguments, tuple):
             raise Refused("is damaged: fetch it again")
+        for given in arguments:
+            if isinstance(given, str | bytes | list | tuple):  # a maker may copy it
+                self.charge(len(given) * (1 if isinstance(given, bytes) else 8))
         self.push(called(function, arguments))
 
     def build(self) -> None:
@@ -148,12 +158,6 @@ class Machine:
         if self.persistent is None:
             raise Refused("points to data outside of itself: fetch it elsewhere")
         self.push(self.persistent(key))
-
-
-def _key(value: Any) -> Any:
-    if not isinstance(value, _PLAIN) or (isinstance(value, np.generic) and value.dtype.hasobject):
-        raise Refused("has a key that is neither text nor a number: fetch it elsewhere")
-    return value
 
 
 def _final(value: Any, depth: int, seen: dict[int, Any]) -> Any:
@@ -170,14 +174,14 @@ def _final(value: Any, depth: int, seen: dict[int, Any]) -> Any:
         made = []
         seen[id(value)] = (value, made)
         made.extend(_final(v, depth + 1, seen) for v in value)
+    elif isinstance(value, Name):
+        made = str(value)
     elif isinstance(value, tuple):
         made = tuple(_final(v, depth + 1, seen) for v in value)
     elif isinstance(value, Array):
         made = value.made(lambda item: _final(item, depth + 1, seen))
     elif isinstance(value, Blob):
         made = value.read()
-    elif isinstance(value, Name):
-        made = str(value)
     elif value is _MARK:
         raise Refused("is damaged: fetch it again")
     else:
@@ -222,7 +226,7 @@ def _dict(m: Machine, pairs: list[Any]) -> None:
 
 
 def _set(m: Machine, kind: type, items: list[Any]) -> None:
-    m.push(kind(_key(item) for item in items))
+    m.push(kind(hashed(item) for item in items))
 
 
 _STEPS: dict[bytes, Callable[[Machine], Any]] = {
@@ -270,7 +274,7 @@ _STEPS: dict[bytes, Callable[[Machine], Any]] = {
     b"e": lambda m: (lambda items: m.top(list).extend(items))(m.marked()),
     b"s": lambda m: (lambda value: (lambda key: m.items([key, value]))(m.pop()))(m.pop()),
     b"u": lambda m: m.items(m.marked()),
-    b"\x90": lambda m: (lambda items: m.top(set).update(map(_key, items)))(m.marked()),
+    b"\x90": lambda m: (lambda items: m.top(set).update(map(hashed, items)))(m.marked()),
     b"p": lambda m: _put(m, int(m._line())),
     b"q": lambda m: _put(m, m.number("<B")),
     b"r": lambda m: _put(m, m.number("<I")),

@@ -30,6 +30,8 @@ def read_zip(path: Path) -> Any:
     except (zipfile.BadZipFile, OSError, ValueError, struct.error, NotImplementedError, UnicodeDecodeError):
         raise Refused("is a damaged torch file, perhaps cut off: fetch it again") from None
     names = [m.filename for m in members]
+    if sum(m.compress_size for m in members) > path.stat().st_size:
+        raise Refused("holds members that overlap: fetch it elsewhere")
     if len(members) > _MEMBERS or len(set(names)) < len(names):
         raise Refused("holds a member twice, or too many: fetch it elsewhere")
     for name in names:
@@ -43,6 +45,7 @@ def read_zip(path: Path) -> Any:
     if f"{top}byteorder" in by_name and _bytes(mapped, by_name[f"{top}byteorder"]).tobytes() != b"little":
         raise Refused("was written on a big-endian machine: save it again on another")
     kept: dict[str, Storage] = {}
+    asked: dict[str, tuple[str, Any]] = {}
 
     def storage(key: Any) -> Storage:
         if not isinstance(key, tuple) or len(key) != 5 or key[0] != "storage" or not isinstance(key[2], str):
@@ -50,6 +53,8 @@ def read_zip(path: Path) -> Any:
         _, kind, name, _, numel = key
         if not isinstance(kind, Name) or kind.name not in STORAGES or f"{top}data/{name}" not in by_name:
             raise Refused("names a storage that it does not hold: fetch it again")
+        if asked.setdefault(name, (kind.name, numel)) != (kind.name, numel):
+            raise Refused("gives a storage two types or sizes: fetch it elsewhere")
         if name not in kept:
             dtype = np.dtype(STORAGES[kind.name])
             content = _bytes(mapped, by_name[f"{top}data/{name}"])

@@ -63,9 +63,9 @@ def picture_list(folder: Path, part: str) -> list[tuple[str, str]]:
     top = folder / FOLDERS[part]
     return [
         (concept.name, picture.name)
-        for concept in sorted(p for p in top.glob("*") if p.is_dir())
+        for concept in sorted(p for p in top.glob("*") if p.is_dir() and not p.name.startswith("."))
         for picture in sorted(concept.iterdir())
-        if picture.suffix.lower() in _SUFFIXES
+        if picture.suffix.lower() in _SUFFIXES and not picture.name.startswith(".")
     ]
 
 

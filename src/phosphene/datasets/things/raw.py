@@ -130,8 +130,13 @@ def read_source(path: Path, name: str, part: str, session: str) -> Continuous:
     import mne
 
     try:
+        for kind, file in re.findall(
+            r"(?im)^\s*(DataFile|MarkerFile)\s*=\s*(.+?)\s*$", path.read_text("utf-8", "replace")
+        ):
+            if "/" in file or "\\" in file:
+                raise ValueError(f"{kind} {file} lies outside of its folder")
         raw = mne.io.read_raw_brainvision(path, preload=False, verbose="error")
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except Exception as error:  # whatever a damaged header leads MNE to
         raise PhospheneError(f"{path} cannot be read ({' '.join(str(error).split())}): restore its files") from None
     marks = [(a["onset"], a["description"]) for a in raw.annotations if a["description"].startswith("Stimulus")]
     samples = np.array([round(onset * raw.info["sfreq"]) for onset, _ in marks], int)
