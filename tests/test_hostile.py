@@ -13,11 +13,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.io import savemat
 
 from conftest import make_trials
-from phosphene.datasets.things.raw import read_source
+from phosphene.datasets.things.raw import picture_order, read_source
 from phosphene.errors import PhospheneError
 from phosphene.experiment import Experiment
+from phosphene.fetch.names import unpack
 from phosphene.files import read_json
 from phosphene.methods.base import Method
 from phosphene.recipe import Recipe, parse_overrides
@@ -183,6 +185,27 @@ def test_a_header_cannot_name_files_elsewhere(tmp_path):
     (tmp_path / "x.vhdr").write_text(header)
     with pytest.raises(PhospheneError, match="lies outside of its folder"):
         read_source(tmp_path / "x.vhdr", "x", "train", "01")
+
+
+def test_a_damaged_mat_file_ends_its_own_process_alone(tmp_path):
+    vhdr = tmp_path / "sub-01" / "ses-01" / "eeg" / "sub-01_ses-01_task-train_part-01_eeg.vhdr"
+    vhdr.parent.mkdir(parents=True)
+    path = vhdr.parent.parent / "task-train_part-01_beh.mat"
+    savemat(path, {"data": {"tot_img_number": np.arange(5.0)}})
+    np.testing.assert_array_equal(picture_order(vhdr), np.arange(5))
+    content = bytearray(path.read_bytes())
+    content[256] = 255
+    path.write_bytes(content)
+    with pytest.raises(PhospheneError, match="restore it"):
+        picture_order(vhdr)
+
+
+def test_an_archive_of_a_very_deep_path(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr("a/" * 3000 + "x", b"")
+    with pytest.raises(PhospheneError, match="1000 bytes or 40 parts"):
+        unpack(tmp_path / "x.zip")
+    assert [p.name for p in tmp_path.iterdir()] == ["x.zip"]
 
 
 def test_json_nested_without_end(tmp_path):

@@ -142,9 +142,13 @@ def _descend(
     best: dict[str, Tensor] = {}
     if folder is not None and (folder / "state.json").is_file():
         state = read_json(folder / "state.json")
-        accelerator.load_state(str(folder / "last"))
-        if (folder / "best.safetensors").is_file():
-            best = load_file(folder / "best.safetensors")
+        try:
+            accelerator.load_state(str(folder / "last"))
+            if (folder / "best.safetensors").is_file():
+                best = load_file(folder / "best.safetensors")
+        except Exception as error:  # a damaged file leads each reader to errors of its own; weights are never unpickled
+            line = " ".join(str(error).split())[:200] or type(error).__name__
+            raise PhospheneError(f"{folder} cannot be read ({line}): remove it, and this stage trains anew") from None
     while state["epoch"] < settings.epochs and not _stalled(state, settings.patience):
         epoch = state["epoch"]
         set_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))

@@ -1,5 +1,7 @@
 """Names that come from a server or an archive, and archives: nothing leaves the folder it was sent to."""
 
+import errno
+import lzma
 import re
 import shutil
 import stat
@@ -18,6 +20,11 @@ UNPACK_RATIO = 20  # EEG and pictures pack to more than a twentieth; a bomb does
 UNPACK_FLOOR = 1 << 26  # bytes: a small archive may pack better
 
 
+_DAMAGED = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, OSError,
+)  # fmt: skip
+
+
 def safe_path(name: object, whose: str) -> str:
     """The name, when it is a plain relative path of at most 240 bytes a part; with `/` between its parts."""
     if not isinstance(name, str) or not name:
@@ -28,6 +35,7 @@ def safe_path(name: object, whose: str) -> str:
         else "an absolute path" if name.startswith("/")
         else "a backslash or a colon" if set(name) & set("\\:")
         else "a part that is '..', '.' or empty" if {"", ".", ".."} & set(parts)
+        else "a path of over 1000 bytes or 40 parts" if len(name.encode()) > 1000 or len(parts) > 40
         else "a part that is too long" if max(len(p.encode()) for p in parts) > 240
         else "a name that phosphene keeps for itself" if name == RECORD or name.endswith((PART, TAG))
         else ""
@@ -84,7 +92,17 @@ def unpack(archive: Path) -> Path:
                     target.parent.mkdir(parents=True, exist_ok=True)
                     with packed.open(member) as source, target.open("xb") as sink:
                         shutil.copyfileobj(source, sink, 1 << 20)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        lzma.LZMAError,
+        EOFError,
+        NotImplementedError,
+        RuntimeError,
+        OSError,
+    ) as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
         raise PhospheneError(f"{archive} cannot be unpacked ({error}): remove it and fetch it again") from None
     return folder
 

@@ -75,7 +75,8 @@ class Web:
         self._trusted(url)
         try:
             with self.session.get(url, headers=dict(headers or {}), stream=True, timeout=self.timeout) as answer:
-                self._trusted(answer.url)
+                for passed in (*answer.history, answer):
+                    self._trusted(passed.url)
                 status, host = answer.status_code, urlsplit(url).netloc
                 if status in (408, 425, 429) or status >= 500:
                     wait = answer.headers.get("Retry-After", "")

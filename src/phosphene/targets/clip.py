@@ -108,11 +108,15 @@ class CLIPImage(CLIP):
         return [digest(Path(p)) for p in stimuli["image"]]
 
     def embed(self, stimuli: pd.DataFrame) -> Tensor:
-        paths = list(stimuli["image"])
-        parts = [
-            self.images([open_picture(p) for p in paths[i : i + self.batch_size]])
-            for i in range(0, len(paths), self.batch_size)
-        ]
+        parts, held, pixels = [], [], 0
+        for path in stimuli["image"]:
+            held.append(open_picture(path))
+            pixels += held[-1].width * held[-1].height
+            if len(held) == self.batch_size or pixels > LARGEST:  # a batch of large pictures is a small one
+                parts.append(self.images(held))
+                held, pixels = [], 0
+        if held:
+            parts.append(self.images(held))
         return torch.cat(parts) if parts else torch.empty(0, self.dim)
 
 

@@ -10,7 +10,10 @@ picture; which one is the next entry of `tot_img_number` in the behavioural file
 the annotation. Entries that name no picture (99999, 0) are targets.
 """
 
+import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -169,23 +172,45 @@ def read_source(path: Path, name: str, part: str, session: str) -> Continuous:
 
 def picture_order(vhdr: Path) -> np.ndarray | None:
     """(n_events,) `tot_img_number` of the behavioural .mat that belongs to a source part; None if there is none."""
-    from scipy.io import loadmat
-
     task, piece = re.search(r"task-([a-z]+)", vhdr.name), re.search(r"part-(\d+)", vhdr.name)
     wanted = [m[0] for m in (task, piece) if m]
     session = vhdr.parent.parent
     for path in sorted(session.rglob("*.mat")):
         if all(word in path.name for word in wanted):
             try:
-                found = _find(loadmat(path, simplify_cells=True), "tot_img_number")
-            except (OSError, ValueError, TypeError, NotImplementedError, EOFError) as error:
-                raise PhospheneError(f"{path} cannot be read ({' '.join(str(error).split())}): restore it") from None
+                found = _find(_matlab(path), "tot_img_number")
+            except (OSError, ValueError, subprocess.SubprocessError) as error:
+                raise PhospheneError(f"{path} cannot be read ({type(error).__name__}): restore it") from None
             if found is not None:
                 numbers = held.entries(found, "tot_img_number", path)
                 if numbers.dtype.kind not in "fiu":
                     raise PhospheneError(f"{path}: tot_img_number holds no numbers: restore it")
                 return np.nan_to_num(numbers.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0).astype(int)
     return None
+
+
+_READ = """
+import json, sys
+import numpy as np
+from scipy.io import loadmat
+
+def plain(value):
+    if isinstance(value, dict):
+        return {str(k): plain(v) for k, v in value.items() if not str(k).startswith("__")}
+    if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "biuf":
+        return np.asarray(value, float).ravel().tolist()
+    return value if isinstance(value, (int, float)) else None
+
+json.dump(plain(loadmat(sys.argv[1], simplify_cells=True)), sys.stdout)
+"""
+
+
+def _matlab(path: Path) -> Any:
+    """The numbers of a .mat file, as nested dicts of lists, read in a process of its own: a damaged file kills it."""
+    ran = subprocess.run([sys.executable, "-c", _READ, str(path)], capture_output=True, timeout=120)
+    if ran.returncode:
+        raise ValueError("it is damaged")
+    return json.loads(ran.stdout)
 
 
 def _find(value: Any, key: str) -> Any:
