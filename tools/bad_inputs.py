@@ -18,6 +18,8 @@ from phosphene.errors import PhospheneError
 ROOT = Path(__file__).resolve().parents[1]
 CHAPTERS = {
     "Pickles, `.npy` and torch files": "tests/restricted",
+    "Files made to harm": "tests/test_hostile.py",
+    "Mistakes with own data": "tests/datasets/test_own_mistakes.py",
     "THINGS-EEG2": "tests/datasets/test_things_eeg2.py",
     "THINGS-MEG": "tests/datasets/test_things_meg.py",
     "EEGCVPR40": "tests/datasets/test_eegcvpr40.py",
