@@ -49,14 +49,21 @@ class Heard:
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         self.test = item.nodeid
 
-    def note(self, error: PhospheneError, *message: object) -> None:
-        ValueError.__init__(error, *message)
-        self.answers.append((self.test, str(message[0])))
+    def listen(self) -> None:
+        """From now on every answer is noted as it is made."""
+        make = PhospheneError.__init__
+
+        def noted(error: PhospheneError, message: str = "") -> None:
+            make(error, message)
+            self.answers.append((self.test, str(error)))
+
+        PhospheneError.__init__ = noted  # type: ignore[method-assign]
 
 
 def tidy(answer: str) -> str:
     """Without the folders of this machine."""
     answer = re.sub(rf"(?:{tempfile.gettempdir()}|{ROOT.parent})/(?:[^ ,:)'\"/]+/)*", "…/", answer)
+    answer = answer if len(answer) <= 300 else f"{answer[:300]} ..."
     return re.sub(r"(127\.0\.0\.1|localhost):\d+", r"\1", answer).replace("|", "\\|").replace("\n", " ")
 
 
@@ -75,7 +82,7 @@ def words(test: str) -> str:
 
 def main() -> int:
     heard = Heard()
-    PhospheneError.__init__ = lambda error, *message: heard.note(error, *message)  # type: ignore[method-assign]
+    heard.listen()
     rows = [HEAD]
     for chapter, path in CHAPTERS.items():
         heard.answers = []
