@@ -69,9 +69,9 @@ def _category(trials: Trials) -> np.ndarray | None:
 
 def lines(found: list[Control]) -> list[str]:
     """A line for each control, for a terminal."""
-    return [
-        f"{c.verdict:>8}  {c.name:<8} {c.fold}: {c.question} {c.reason}"
-        + ("" if np.isnan(c.value) else f" ({c.value:.3f}, chance {c.chance:.3g}")
-        + (")" if not np.isnan(c.value) and np.isnan(c.p) else "" if np.isnan(c.value) else f", p {c.p:.3f})")
-        for c in found
-    ]
+    said = []
+    for c in found:
+        figures = {"": f"{c.value:.3f}", "chance ": f"{c.chance:.3g}", "p ": f"{c.p:.3f}"}
+        shown = ", ".join(f"{name}{figure}" for name, figure in figures.items() if figure != "nan")
+        said.append(f"{c.verdict:>8}  {c.name:<8} {c.fold}: {c.question} {c.reason}" + (f" ({shown})" if shown else ""))
+    return said

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -130,14 +131,14 @@ class Auditor:
 
     def decoding(self) -> Control:
         """Whether anything is decoded after the first response."""
-        return self._asked("decoding", "is the picture decoded by a linear decoder?", self._course(late=True))
+        return self._asked("decoding", "is the picture decoded by a linear decoder?", self._late_course)
 
     def early(self) -> Control:
         """C2: nothing of a picture is in the EEG before a response to it is possible."""
         question = f"is it decoded from before {1000 * FIRST_RESPONSE:.0f} ms, when no response is possible?"
         if (self.trials.times < FIRST_RESPONSE).sum() < 3:
             return self._left_out("C2", question, "the trials begin later: prepare them from the onset or before it on")
-        found = self._asked("C2", question, self._course(late=False))
+        found = self._asked("C2", question, self._early)
         return self._gate(found, "decoded before any response: a state or a leak is read, not the picture")
 
     def clock(self) -> Control:
@@ -164,7 +165,7 @@ class Auditor:
         counts = [len(np.unique(labels[self.category[rows] == c])) for c in np.unique(self.category)]
         if len(counts) != 2 or min(counts) < 5:
             return self._left_out("C1", question, "it needs two categories of at least five classes")
-        features = self._features("course", late=True)[rows]
+        features = self._late_course[rows]
         value, p, null = controls.superordinate(
             features, labels, self.category[rows], n_null=self.n_perm, seed=self.seed
         )
@@ -211,10 +212,14 @@ class Auditor:
         read, sfreq = controls.FEATURES[kind], self.trials.signal.sfreq
         return np.concatenate([read(eeg[:, :, keep], sfreq) for _, eeg in chunks(self.trials.eeg)])
 
-    def _course(self, late: bool) -> np.ndarray:
-        """Time course and, of the early window, power: a leak may lie in either."""
-        parts = [self._features(kind, late) for kind in (("course",) if late else ("course", "power"))]
-        return np.concatenate(parts, axis=1)
+    @cached_property
+    def _late_course(self) -> np.ndarray:
+        return self._features("course", late=True)
+
+    @property
+    def _early(self) -> np.ndarray:
+        """Time course and power before any response: a leak may lie in either."""
+        return np.concatenate([self._features(kind, late=False) for kind in ("course", "power")], axis=1)
 
     def _asked(self, name: str, question: str, features: np.ndarray) -> Control:
         return self._answer(name, question, smoother(features[self.train], features[self.test]))

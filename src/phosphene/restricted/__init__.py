@@ -144,6 +144,4 @@ def _walk(path: Path, file: Any, size: int, mapped: np.ndarray | None) -> Any:
 
 
 def _line(error: BaseException) -> str:
-    """One line of printable text, whatever a file's content had put into it."""
-    text = "".join(c if c.isprintable() else "?" for c in " ".join(str(error).split()))
-    return text[:300] or type(error).__name__
+    return " ".join(str(error).split())[:300] or type(error).__name__
