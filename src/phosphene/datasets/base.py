@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import pandas as pd
 
+from phosphene.datasets.shown import PICTURES
 from phosphene.datasets.stored import check_size
 from phosphene.errors import PhospheneError, nearest
 from phosphene.lazy import EEG, read, spooled, stays
@@ -20,7 +21,6 @@ from phosphene.trials import Signal, Trials, concatenate
 if TYPE_CHECKING:
     import mne
 
-_PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 _END = 1 << 16  # bytes of a file that are compared, at its begin and at its end
 _HELD = 1 << 28  # bytes of epochs kept in memory; further ones go to a temporary file
 
@@ -120,7 +120,7 @@ class Dataset(ABC):
                 continue
             size = path.stat().st_size
             seen.update(f"{inside.as_posix()}\0{size}\0".encode())
-            if path.suffix.lower() not in _PICTURES:
+            if path.suffix.lower() not in PICTURES:
                 with path.open("rb") as file:
                     seen.update(file.read(_END))
                     file.seek(max(0, size - _END))
