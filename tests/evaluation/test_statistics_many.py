@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 from scipy.stats import kstest, norm
 
 from phosphene.errors import PhospheneError
-from phosphene.evaluation.statistics import corrected, over_time, permutation
+from phosphene.evaluation.corrections import corrected
+from phosphene.evaluation.statistics import permutation
+from phosphene.evaluation.time_course import over_time
 
 P = st.lists(st.floats(0, 1), min_size=1, max_size=30).map(np.array)
 

@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 
 from phosphene.errors import PhospheneError
-from phosphene.evaluation.statistics import corrected, paired
+from phosphene.evaluation.corrections import corrected
+from phosphene.evaluation.statistics import paired
 
 Over = Literal["stimuli", "subjects", "both"]
 COLUMNS = (
@@ -68,7 +69,7 @@ def compare(
     Parameters
     ----------
     over : whose spread is in interval and p, see the module; "both" needs two subjects or more.
-    correction : of p for the number of metrics, see `statistics.corrected`.
+    correction : of p for the number of metrics, see `corrections.corrected`.
     n_boot, n_perm, seed : of `statistics.paired`.
 
     Returns

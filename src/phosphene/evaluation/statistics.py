@@ -1,26 +1,23 @@
 """Intervals and p-values.
 
 `bootstrap` and `permutation` are behind every row of `scores.csv`. `clustered_bootstrap` is for scores that share more
-than one thing (subject, block, picture), `paired` compares two methods on the same samples, `corrected` and `over_time`
-answer for many tests at once.
+than one thing (subject, block, picture), `paired` compares two methods on the same samples. Many tests at once are
+answered for by `corrections` and `time_course`.
 
 References
 ----------
-Benjamini & Hochberg (1995), J. R. Stat. Soc. B 57, 289-300. Benjamini & Yekutieli (2001), Ann. Stat. 29, 1165-1188.
 Cameron, Gelbach & Miller (2011), J. Bus. Econ. Stat. 29, 238-249. Davison & Hinkley (1997), Bootstrap Methods and their
-Application. Hesterberg (2015), Am. Stat. 69, 371-386. Holm (1979), Scand. J. Stat. 6, 65-70. Maris & Oostenveld (2007),
-J. Neurosci. Methods 164, 177-190. Nichols & Holmes (2002), Hum. Brain Mapp. 15, 1-25. Owen (2007), Ann. Appl. Stat. 1,
-386-411. Phipson & Smyth (2010), Stat. Appl. Genet. Mol. Biol. 9, 39.
+Application. Hesterberg (2015), Am. Stat. 69, 371-386. Owen (2007), Ann. Appl. Stat. 1, 386-411. Phipson & Smyth (2010),
+Stat. Appl. Genet. Mol. Biol. 9, 39.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.ndimage import label
-from scipy.stats import false_discovery_control, norm
+from scipy.stats import norm
 from scipy.stats import t as student
 
 from phosphene.errors import PhospheneError
@@ -202,7 +199,7 @@ def paired(
 def _exchanged(
     a: np.ndarray, b: np.ndarray, cluster: np.ndarray, statistic: Callable[..., Any], n_perm: int, seed: int
 ) -> float:
-    signs, every = _signs(int(cluster.max()) + 1, n_perm, seed)
+    signs, every = sign_flips(int(cluster.max()) + 1, n_perm, seed)
     if statistic is np.mean:
         results = signs @ np.bincount(cluster, a - b) / len(a)
         observed = float(np.bincount(cluster, a - b).sum() / len(a))
@@ -214,7 +211,7 @@ def _exchanged(
     return float(hits / len(signs) if every else (1 + hits) / (1 + len(signs)))
 
 
-def _signs(n: int, n_perm: int, seed: int) -> tuple[np.ndarray, bool]:
+def sign_flips(n: int, n_perm: int, seed: int) -> tuple[np.ndarray, bool]:
     """(n_flips, n) of 1 and -1, and whether these are all there are (the identity is then among them)."""
     if n < 40 and 2**n <= n_perm:
         return 1.0 - 2.0 * (np.arange(2**n)[:, None] >> np.arange(n) & 1), True
@@ -360,95 +357,3 @@ def _stratum(factor: np.ndarray, strata: np.ndarray) -> np.ndarray:
     stratum = np.zeros(int(factor.max()) + 1, int)
     stratum[factor] = strata
     return stratum
-
-
-# -- many tests --------------------------------------------------------------------------------
-
-
-def corrected(p: np.ndarray, method: Literal["holm", "bh", "by"] = "holm") -> np.ndarray:
-    """p-values corrected for their number, (n_tests,); a NaN stays NaN and is no test.
-
-    Parameters
-    ----------
-    p : (n_tests,) in 0 to 1.
-    method : "holm" bounds the chance of any false finding (Holm 1979), under any dependence; "bh" the expected share of
-        false findings (Benjamini & Hochberg 1995), for independent or positively dependent tests; "by" the same under
-        any dependence (Benjamini & Yekutieli 2001).
-    """
-    p = np.asarray(p, float)
-    if method not in ("holm", "bh", "by"):
-        raise PhospheneError(f"unknown correction '{method}': valid: bh, by, holm")
-    asked = np.isfinite(p)
-    if p.ndim != 1 or ((p[asked] < 0) | (p[asked] > 1)).any():
-        raise PhospheneError("p-values must be (n_tests,), each in 0 to 1: pass the uncorrected ones")
-    result, own = p.copy(), p[asked]
-    if len(own) and method == "holm":
-        order = np.argsort(own, kind="stable")
-        steps = np.maximum.accumulate((len(own) - np.arange(len(own))) * own[order])
-        result[np.flatnonzero(asked)[order]] = np.minimum(steps, 1.0)
-    elif len(own):
-        result[asked] = false_discovery_control(own, method=method)
-    return result
-
-
-class OverTime(NamedTuple):
-    """Of `over_time`: the mean effect, its t, and p corrected for all points; (n_points,) each."""
-
-    mean: np.ndarray
-    t: np.ndarray
-    p: np.ndarray
-
-
-def over_time(
-    effects: np.ndarray,
-    *,
-    threshold: float | None = None,
-    two_sided: bool = True,
-    n_perm: int = 2000,
-    seed: int = 0,
-) -> OverTime:
-    """At which time points (or windows) is there an effect? The family-wise error holds over all of them.
-
-    The signs of whole units are flipped at random, and t is taken at each point. Without ``threshold`` a point's t is
-    compared with the largest over all points of each flip (maximum statistic, Nichols & Holmes 2002): each point is
-    then a finding by itself. With it, runs of neighbouring points above the threshold are compared by their summed t
-    (Maris & Oostenveld 2007): then only "there is an effect", not its first and last point, is a finding.
-
-    Parameters
-    ----------
-    effects : (n_units, n_points) score minus chance, or a difference of two methods, for each independent unit
-        (subject, or picture of one subject), symmetric about 0 under the null.
-    threshold : of t, for instance 2; None for the maximum statistic.
-    two_sided : also negative effects; else only positive ones.
-    """
-    x = np.asarray(effects, float)
-    if x.ndim != 2 or len(x) < 2 or x.shape[1] == 0 or not np.isfinite(x).all():
-        raise PhospheneError(f"effects must be (n_units, n_points), two units or more, finite; these are {x.shape}")
-    if threshold is not None and threshold <= 0:
-        raise PhospheneError(f"threshold is {threshold}: give a positive t, or None for the maximum statistic")
-    signs, every = _signs(len(x), n_perm, seed)
-    squares = (x**2).mean(0)
-
-    def t_of(mean: np.ndarray) -> np.ndarray:
-        spread = np.sqrt(np.maximum(squares - mean**2, 1e-14 * squares) / (len(x) - 1))
-        return np.divide(mean, spread, out=np.zeros_like(mean), where=spread > 0)
-
-    observed, flipped = t_of(x.mean(0)), t_of(signs @ x / len(x))
-    if threshold is None:
-        own = np.abs(observed) if two_sided else observed
-        largest = (np.abs(flipped) if two_sided else flipped).max(1)
-    else:
-        own = _masses(observed, threshold, two_sided)
-        largest = np.array([_masses(t, threshold, two_sided).max() for t in flipped])
-    hits = np.sum(largest[:, None] >= own - 1e-12 - 1e-9 * np.abs(own), axis=0)
-    p = hits / len(signs) if every else (1 + hits) / (1 + len(signs))
-    return OverTime(x.mean(0), observed, p)
-
-
-def _masses(t: np.ndarray, threshold: float, two_sided: bool) -> np.ndarray:
-    """(n_points,) summed t of the run of neighbours that each point is in; 0 outside."""
-    masses = np.zeros(len(t))
-    for signed in (t, -t) if two_sided else (t,):
-        run = label(signed > threshold)[0]
-        masses += np.where(run > 0, np.bincount(run, np.maximum(signed, 0))[run], 0.0)
-    return masses
