@@ -12,9 +12,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from phosphene.audit import _category
 from phosphene.datasets.eegcvpr40 import EEGCVPR40
 from phosphene.datasets.eegcvpr40_files import FILES, SPLITS, read_order, read_splits
-from phosphene.datasets.eegcvpr40_names import CHANNELS, CLASSES
+from phosphene.datasets.eegcvpr40_names import ANIMALS, CHANNELS, CLASSES
 from phosphene.errors import PhospheneError
 from phosphene.evaluation.protocols import Protocol, overlaps
 from phosphene.lazy import stays
@@ -145,6 +146,23 @@ def test_records_stay_on_disk(study, band, legacy):
         assert stays(piece.eeg)  # the trials of so small a file are read, those of a real one are not
         assert piece.eeg.shape == (12, 128, 440)
         assert piece.unit == "standardised"
+
+
+def test_the_category_is_what_the_audit_asks_for(study):
+    trials = load(study())
+    assert trials.stimuli["category"].to_dict() == {
+        name: "animate" if name.startswith("n02389026") else "inanimate" for name in IMAGES
+    }
+    assert set(CLASSES) > ANIMALS
+    assert min(len(ANIMALS), len(CLASSES) - len(ANIMALS)) >= 5  # classes on each side, so that some can be left out
+    assert _category(trials).tolist() == trials.stimuli["category"][trials.table["stimulus"]].tolist()
+
+
+def test_a_class_of_another_study_has_no_category(study):
+    made, images = records(), [name.replace("n02951358", "n00000001") for name in IMAGES]
+    trials = load(study(made, labels=[*LABELS[:2], "n00000001"], images=images))
+    assert set(trials.stimuli["category"]) == {"animate", "inanimate", ""}
+    assert _category(trials) is None
 
 
 def test_stored_epochs_cannot_be_filtered(study):

@@ -98,6 +98,17 @@ def test_loading(tmp_path):
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "cache").rglob("*.npy")} == made
 
 
+def test_the_category_comes_from_things_table(tmp_path):
+    write(tmp_path)
+    table = "uniqueID\tanimal\naardvark\t1\naircraft carrier\t\nbow2\t\n"
+    (tmp_path / "Categories_fixedUniqueID.tsv").write_text(table)
+    stimuli = ThingsMEG(tmp_path, concepts=".").stimuli()
+    assert set(stimuli[["concept", "category"]].itertuples(index=False, name=None)) == {
+        ("aardvark", "animate"), ("aircraft_carrier", "inanimate"), ("bow2", "inanimate")
+    }  # fmt: skip
+    assert "category" not in ThingsMEG(tmp_path).stimuli()
+
+
 def test_metadata_names_pictures_and_sessions(tmp_path):
     codes, _ = write(tmp_path, metadata=True, names=False)
     table, _ = ThingsMEG(tmp_path).table("P1")

@@ -19,7 +19,7 @@ import pandas as pd
 
 from phosphene.datasets.base import Dataset, Epoched
 from phosphene.datasets.eegcvpr40_files import PARTS, Signals, read_order, read_signals, read_splits
-from phosphene.datasets.eegcvpr40_names import CHANNELS, CLASSES
+from phosphene.datasets.eegcvpr40_names import CHANNELS, CLASSES, category_of
 from phosphene.errors import PhospheneError
 from phosphene.lazy import LazyArray
 from phosphene.montages import standard_montage
@@ -105,6 +105,7 @@ class EEGCVPR40(Dataset):
         wnid = [name.rpartition("_")[0] for name in names]
         index = pd.Index(names, name="stimulus")
         table = pd.DataFrame({"concept": [CLASSES.get(w, w) for w in wnid], "wnid": wnid}, index=index)
+        table["category"] = [category_of(w) for w in wnid]
         if self.images is not None:
             table["image"] = [_picture(self.images, w, name) for w, name in zip(wnid, names, strict=True)]
         return table

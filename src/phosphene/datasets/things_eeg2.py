@@ -30,6 +30,7 @@ import pandas as pd
 from phosphene.datasets.base import Dataset, Epoched, Recording
 from phosphene.datasets.things.channels import CHANNELS
 from phosphene.datasets.things.checks import differs, of_raw, of_stored
+from phosphene.datasets.things.concepts import with_category
 from phosphene.datasets.things.convert import cache_folder, convert, read_converted
 from phosphene.datasets.things.facts import FACTS, Facts
 from phosphene.datasets.things.files import RAW, Place, choose, places
@@ -77,6 +78,8 @@ class ThingsEEG2(Dataset):
         channels, -0.2 to 0.8 s, 100 Hz, whitened with a covariance that has also seen the test data.
     cache : where published epochs are kept, 5.2 GB for each subject; default `$PHOSPHENE_CACHE`, else
         `~/.cache/phosphene`.
+    concepts : THINGS' table of categories (`Categories_..._fixedUniqueID.tsv`), or a folder with it, relative to the
+        root or absolute: gives the pictures the column `category`, animate or inanimate, which the audit asks for.
 
     References
     ----------
@@ -109,13 +112,14 @@ class ThingsEEG2(Dataset):
         images: str | None = None,
         preset: Preset = "default",
         cache: str | None = None,
+        concepts: str | None = None,
     ):
         names = [subject] if isinstance(subject, str | int) else list(subject)
         super().__init__(root, [str(s).zfill(2) if str(s).isdigit() else str(s) for s in names])
         if preset != "default" and preset not in PUBLISHED:
             raise PhospheneError(f"unknown preset '{preset}': {nearest(preset, ['default', *PUBLISHED])}")
         self.place = _place(self.root, form)
-        self.form, self.preset, self.cache = self.place.form, preset, cache
+        self.form, self.preset, self.cache, self.concepts = self.place.form, preset, cache, concepts
         vars(self).update(epoched=self.form not in RAW or preset != "default")  # recordings otherwise
         self.images = image_folder(self.root, images) or image_folder(self.place.folder.parent)
         self._opened: dict[str, dict[str, Stored]] = {}
@@ -139,8 +143,9 @@ class ThingsEEG2(Dataset):
     # -- pictures ------------------------------------------------------------------------------
 
     def stimuli(self) -> pd.DataFrame:
-        """Every picture: `concept`, `split`, `number` (from 1, as in the published files) and `image` where present."""
-        return self._pictures[0].copy()
+        """Every picture: `concept`, `split`, `number` (from 1, as in the published files); `image` and `category` where
+        they are known."""
+        return with_category(self._pictures[0].copy(), self.root, self.concepts)
 
     @cached_property
     def _pictures(self) -> tuple[pd.DataFrame, list[str]]:

@@ -21,6 +21,7 @@ import pandas as pd
 
 from phosphene.datasets.base import Dataset, Epoched
 from phosphene.datasets.things.checks import differs
+from phosphene.datasets.things.concepts import with_category
 from phosphene.datasets.things.convert import cache_folder
 from phosphene.errors import PhospheneError
 from phosphene.files import digest, whole
@@ -70,6 +71,8 @@ class ThingsMEG(Dataset):
         trials are read, and a note says what cannot run.
     cache : where cropped epochs are kept, about 5 GB for each subject; default `$PHOSPHENE_CACHE`, else
         `~/.cache/phosphene`.
+    concepts : THINGS' table of categories (`Categories_..._fixedUniqueID.tsv`), or a folder with it, relative to the
+        root or absolute: gives the pictures the column `category`, animate or inanimate, which the audit asks for.
     """
 
     licence = "as its host states (OpenNeuro ds004212); pictures: THINGS, osf.io/jum2f"
@@ -93,10 +96,11 @@ class ThingsMEG(Dataset):
         names: str | None = None,
         images: str | None = None,
         cache: str | None = None,
+        concepts: str | None = None,
     ):
         given = [subject] if isinstance(subject, str | int) else list(subject)
         super().__init__(root, [f"P{s}" if str(s).isdigit() else str(s) for s in given])
-        self.names, self.images, self.cache = names, images, cache
+        self.names, self.images, self.cache, self.concepts = names, images, cache, concepts
         self._tables: dict[str, tuple[pd.DataFrame, list[str]]] = {}
 
     def files(self) -> dict[str, Path]:
@@ -108,14 +112,14 @@ class ThingsMEG(Dataset):
         return list(self.files())
 
     def stimuli(self) -> pd.DataFrame:
-        """The pictures shown to the chosen subjects: `concept`, `split`, and `image` if their folder is there."""
+        """The pictures shown to the chosen subjects: `concept`, `split`; `image` and `category` where known."""
         tables = [self.table(subject)[0] for subject in self.chosen()]
         table = pd.concat(tables).drop_duplicates("stimulus").set_index("stimulus")
-        folder = self._folder()
-        if folder is None:
-            return table[["concept", "split"]].sort_index()
-        images = [str(folder / c / f) for c, f in zip(table["concept"], table["file"], strict=True)]
-        return table.assign(image=images)[["concept", "split", "image"]].sort_index()
+        folder, columns = self._folder(), ["concept", "split"]
+        if folder is not None:
+            table["image"] = [str(folder / c / f) for c, f in zip(table["concept"], table["file"], strict=True)]
+            columns.append("image")
+        return with_category(table[columns].sort_index(), self.root, self.concepts)
 
     def table(self, subject: str) -> tuple[pd.DataFrame, list[str]]:
         """One row for each trial that is kept, `row` its place in the file; and what was left out."""
