@@ -59,6 +59,17 @@ def test_trials_have_their_shape_times_and_pictures(root: Path):
     assert 1e-6 < trials.eeg.std() < 1e-3  # volts
 
 
+def test_a_study_in_blocks_says_so(root: Path, tmp_path: Path):
+    assert Synthetic(root).design == "rapid"
+    numbers = {"n_train_pictures": 40, "n_test_pictures": 20, "train_repeats": 1, "test_repeats": 1, "size": 16}
+    study = Synthetic(simulate(tmp_path / "study", design="drift", **numbers))
+    assert study.design == "block"
+    assert Synthetic.design == "rapid"
+    trials = study.load(PREPARE)
+    assert trials.table.groupby("concept")[["run", "block"]].nunique().eq(1).all(axis=None)
+    assert set(trials.stimuli["category"]) == {"living", "not living"}
+
+
 def test_repeats_of_a_picture_agree(root: Path):
     """At 20 dB two showings of one picture are more alike than two pictures: trials and their names belong together."""
     test = Synthetic(root, "01").load(PREPARE).select(split="test")

@@ -16,7 +16,7 @@ from phosphene.captions import SLOTS
 from phosphene.errors import PhospheneError
 from phosphene.simulate import study
 from phosphene.simulate.brain import CHANNELS, Brain
-from phosphene.simulate.designs import rapid
+from phosphene.simulate.designs import DESIGNS, gain, phantom, rapid
 from phosphene.simulate.scenes import BACKGROUNDS, COLOURS, POSITIONS, SEEN, draw_with_mask
 from phosphene.simulate.study import choose_stimuli, scenes_of, simulate
 
@@ -294,9 +294,84 @@ def test_progress_counts_to_its_end_and_an_empty_folder_may_be_filled(tmp_path: 
     assert Image.open(tmp_path / "study/stimuli/test_images/test-0001.png").size == (32, 32)
 
 
+# designs with a flaw
+
+BLOCKS = {**SMALL, "n_test_pictures": 20, "test_repeats": 1, "size": 16, "soa": 0.8}
+FLAWED = [name for name, made in DESIGNS.items() if not made.sound]
+
+
+@pytest.fixture(scope="module")
+def flawed(tmp_path_factory) -> dict[str, Path]:
+    """A loud study of each flawed design: the mean of its trials shows whether anything is evoked."""
+    top = tmp_path_factory.mktemp("flawed")
+    return {name: simulate(top / name, design=name, snr_db=10.0, **BLOCKS) for name in FLAWED}
+
+
+@pytest.mark.parametrize("design", FLAWED)
+def test_a_concept_is_one_stretch_with_training_and_test_in_it(flawed, design):
+    facts = json.loads((flawed[design] / "dataset.json").read_text())
+    assert (facts["design"], facts["parameters"]["design"]) == ("block", design)
+    tables = [events_of(flawed[design], r).assign(**r) for r in facts["recordings"]]
+    shown = pd.concat(tables)
+    assert len(shown) == 40 + 20
+    assert shown["session"].nunique() == 2
+    assert (shown.groupby(["session", "run", "block"])["concept"].nunique() == 1).all()
+    assert len(shown.groupby(["session", "run", "block"])) == shown["concept"].nunique() == 40
+    assert set(shown["concept"][shown["split"] == "test"]) <= set(shown["concept"][shown["split"] == "train"])
+    for table in tables:
+        gaps = np.diff(table["onset"])
+        np.testing.assert_allclose(gaps, np.where(np.diff(table["block"]) == 1, 10.8, 0.8), atol=1e-6)
+    stimuli = pd.read_csv(flawed[design] / "stimuli.csv")
+    assert set(stimuli["category"]) == {"living", "not living"}
+    assert (stimuli.groupby("concept")["category"].nunique() == 1).all()
+
+
+def test_a_response_is_there_only_where_it_is_said(flawed):
+    def evoked(design: str) -> float:
+        """Power of the mean response as a share of the power of a trial, above 1 Hz."""
+        trials = []
+        for recording in recordings(flawed[design]):
+            raw = mne.io.read_raw_fif(flawed[design] / recording["path"], preload=True, verbose="error")
+            x = raw.filter(1.0, 30.0, verbose="error").get_data()
+            onsets = events_of(flawed[design], recording)["onset"]
+            trials += [x[:, round(250 * t) : round(250 * (t + 0.5))] for t in onsets]
+        return float(np.square(np.mean(trials, axis=0)).mean() / np.square(trials).mean())
+
+    assert evoked("block") > 0.2
+    assert max(evoked("drift"), evoked("phantom")) < 0.06
+    truth = json.loads((flawed["phantom"] / "dataset.json").read_text())["truth"]
+    assert truth == {"01": []}
+
+
+def test_the_gain_changes_within_minutes_by_what_was_asked():
+    x = np.log(gain(np.random.default_rng(0), 200, 40_000, 20.0, 0.3))
+    assert x.std() == pytest.approx(0.3, rel=0.05)
+    second, minutes = (np.corrcoef(x[:, 0], x[:, 20 * lag])[0, 1] for lag in (1, 600))
+    assert second > 0.99
+    assert abs(minutes) < 0.25
+
+
+def test_a_phantom_is_noise_of_its_own_at_every_electrode():
+    x = phantom(np.random.default_rng(0), 20, 50_000, 100.0)
+    assert 3e-6 < x.std() < 8e-6
+    alike = np.corrcoef(x)
+    assert np.linalg.matrix_rank(x) == 20
+    assert 0.05 < np.abs(alike[~np.eye(20, dtype=bool)]).mean() < 0.5
+
+
+def test_a_rapid_study_does_not_name_its_design(folder):
+    facts = json.loads((folder / "dataset.json").read_text())
+    assert "design" not in facts
+    assert "design" not in facts["parameters"]
+    assert "category" not in pd.read_csv(folder / "stimuli.csv")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ({"design": "blok"}, "did you mean 'block'"),
+        ({"design": "block", "n_sessions": 41}, "for 40 blocks"),
+        ({"design": "block", "n_train_pictures": 39}, "n_train_pictures is 39"),
         ({"fmt": "brainvison"}, "brainvision"),
         ({"n_test_pictures": 961}, "1 to 960"),
         ({"n_subjects": 0}, "n_subjects"),

@@ -56,8 +56,8 @@ CLASSES = {
 }
 """WordNet id -> name. Sorted; the order of a file's labels is another one, and is read from the file."""
 
-# Ours, from the names: animate is an animal. A daisy and a mushroom live too, but stand with banana and pizza on the side
-# of things, so that one word, animal, says what the category is.
+# Ours, from the names: animate is an animal. A daisy and a mushroom live too, but stand with banana and pizza among the
+# things, so that one word, animal, says what the category is.
 ANIMALS = frozenset({
     "n02106662", "n02124075", "n02281787", "n02389026", "n02492035", "n02504458", "n02510455", "n02607072",
 })  # fmt: skip

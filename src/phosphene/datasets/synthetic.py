@@ -44,6 +44,7 @@ class Synthetic(Dataset):
         self.facts: dict[str, Any] = read_json(path)
         if not self.facts.get("simulated") or "recordings" not in self.facts:
             raise PhospheneError(f"{path} does not describe a simulated study: make one with `phosphene simulate`")
+        vars(self).update(design=self.facts.get("design", self.design))  # what the study says of itself
 
     def subjects(self) -> list[str]:
         return sorted({recording["subject"] for recording in self.facts["recordings"]})

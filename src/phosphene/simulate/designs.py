@@ -1,15 +1,52 @@
-"""Presentation designs: in which order, and when, the pictures of a session are shown.
+"""Designs of a study: in which order and when pictures are shown, and what there is in the EEG besides the response.
 
-A design is a function of the pictures to show (each named as often as it is shown) that returns a table, ordered in
-time, with columns `onset` (s from the start of its run), `stimulus`, `block` and `run` (both from 1).
+An order (`rapid`, `block`) is a function of the pictures to show (each named as often as it is shown) that returns a
+table, ordered in time, with columns `onset` (s from the start of its run), `stimulus`, `block` and `run` (from 1).
+A `Design` is an order with its faults: the slow change of every channel's gain (`gain`), no response, no brain
+(`phantom`). Faults and their sizes are ours.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from phosphene.errors import PhospheneError
+from phosphene.simulate import noise
+
+
+@dataclass(frozen=True)
+class Design:
+    """How a study is made, and whether a decoder's score on it speaks of the picture.
+
+    Parameters
+    ----------
+    order : "rapid" mixes all classes; "block" shows each class in one stretch.
+    signal : whether the brain responds to pictures.
+    state : SD of the slow change of each channel's gain, in log units (electrodes dry, people tire).
+    leak : what each class changes apart from the response, from before the onset on: nothing, the power of each channel
+        ("spectral") or its offset ("offset").
+    brain : False for a phantom: coloured noise at the sensors.
+    sound : whether a score above chance is evidence of the picture.
+    """
+
+    order: Literal["rapid", "block"]
+    signal: bool
+    state: float
+    sound: bool
+    leak: Literal["", "spectral", "offset"] = ""
+    brain: bool = True
+
+
+#: the designs of a study on disk
+DESIGNS: dict[str, Design] = {
+    "rapid": Design("rapid", signal=True, state=0.3, sound=True),
+    "block": Design("block", signal=True, state=0.3, sound=False),
+    "drift": Design("block", signal=False, state=0.3, sound=False),
+    "phantom": Design("block", signal=False, state=0.3, sound=False, brain=False),
+}
 
 
 def rapid(
@@ -89,6 +126,17 @@ def block(
             parts.append(pd.DataFrame({"onset": times, "stimulus": shown, "block": number, "run": run}))
             onset = times[-1] + soa + pause
     return pd.concat(parts, ignore_index=True)
+
+
+def gain(rng: np.random.Generator, n: int, n_times: int, sfreq: float, state: float) -> np.ndarray:
+    """Factors (n, n_times) that change within minutes: a channel's SD is `state`, in log units."""
+    return np.asarray(np.exp(state * noise.gaussian(rng, n, n_times, sfreq, noise.one_over_f(4.0, corner=0.01))))
+
+
+def phantom(rng: np.random.Generator, n: int, n_times: int, sfreq: float) -> np.ndarray:
+    """Noise at `n` electrodes of something wet without a brain, volts (n, n_times): 1/f, mixed by conduction."""
+    mixing = np.eye(n) + 0.1 * rng.standard_normal((n, n))
+    return np.asarray(5e-6 * mixing @ noise.gaussian(rng, n, n_times, sfreq, noise.one_over_f(1.0)))
 
 
 def _apart(order: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -6,56 +6,31 @@ The brain and its background are those of `phosphene.simulate.brain`; the faults
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 from scipy.signal import butter, sosfiltfilt
 
 from phosphene.errors import PhospheneError, nearest
-from phosphene.simulate import noise
+from phosphene.simulate import designs
 from phosphene.simulate.brain import CHANNELS, Brain
 from phosphene.simulate.content import Content, describe
-from phosphene.simulate.designs import block, rapid
-from phosphene.simulate.drawings import KINDS
+from phosphene.simulate.designs import Design, block, gain, phantom, rapid
 from phosphene.simulate.scenes import BACKGROUNDS, COLOURS, POSITIONS, SEEN, Scene, draw_with_mask, vary
+from phosphene.simulate.study import category_of
 from phosphene.trials import Signal, Trials
 
 SFREQ, SOA, TMIN, TMAX = 100.0, 0.5, -0.1, 0.5
 HIGH_PASS = 0.5  # Hz, as in the field's preprocessing: slow offsets go, slow states stay
 
 
-@dataclass(frozen=True)
-class Design:
-    """How a study is made, and whether a decoder's score on it speaks of the picture.
-
-    Parameters
-    ----------
-    order : "rapid" mixes all classes; "block" shows each class in one stretch.
-    signal : whether the brain responds to pictures.
-    state : SD of the slow change of each channel's gain, in log units (electrodes dry, people tire).
-    leak : what each class changes apart from the response, from before the onset on: nothing, the power of each channel
-        ("spectral") or its offset ("offset").
-    brain : False for a phantom: coloured noise at the sensors.
-    sound : whether a score above chance is evidence of the picture.
-    """
-
-    order: Literal["rapid", "block"]
-    signal: bool
-    state: float
-    sound: bool
-    leak: Literal["", "spectral", "offset"] = ""
-    brain: bool = True
-
-
 DESIGNS: dict[str, Design] = {
-    "rapid": Design("rapid", signal=True, state=0.3, sound=True),
+    "rapid": designs.DESIGNS["rapid"],
     "rapid-silent": Design("rapid", signal=False, state=0.3, sound=True),
-    "block": Design("block", signal=True, state=0.3, sound=False),
-    "block-silent": Design("block", signal=False, state=0.3, sound=False),
-    "phantom": Design("block", signal=False, state=0.3, sound=False, brain=False),
+    "block": designs.DESIGNS["block"],
+    "block-silent": designs.DESIGNS["drift"],
+    "phantom": designs.DESIGNS["phantom"],
     "spectral": Design("rapid", signal=False, state=0.3, sound=False, leak="spectral"),
     "offset": Design("rapid", signal=False, state=0.3, sound=False, leak="offset"),
 }
@@ -100,9 +75,8 @@ def known_trials(
         evoked = brain._evoke(brain._code(content))
         data = brain.record(evoked, rows, samples, n_times).astype(np.float64)
     else:
-        data = _phantom(rng, n_times)
-    slow = noise.gaussian(rng, len(CHANNELS), n_times, SFREQ, noise.one_over_f(4.0, corner=0.01))
-    data *= np.exp(made.state * slow)
+        data = phantom(rng, len(CHANNELS), n_times, SFREQ)
+    data *= gain(rng, len(CHANNELS), n_times, SFREQ, made.state)
     data = sosfiltfilt(butter(2, HIGH_PASS, "highpass", fs=SFREQ, output="sos"), data, axis=1)
     first, length = round(TMIN * SFREQ), round((TMAX - TMIN) * SFREQ)
     eeg = np.stack([data[:, s + first : s + first + length] for s in samples])
@@ -129,16 +103,8 @@ def _pictures(n_classes: int, per_class: int) -> tuple[pd.DataFrame, Content]:
             colour, ground = str(rng.choice(list(COLOURS))), str(rng.choice(list(BACKGROUNDS)))
             scene = vary(Scene(thing, colour, ground, str(rng.choice(list(POSITIONS))), int(rng.integers(2**31))), rng)
             scenes.append(scene)
-            living = KINDS[thing] in ("an animal", "a plant")
             rows.append({
-                "stimulus": f"{thing}-{i:03d}", "concept": thing, "category": "living" if living else "not living",
+                "stimulus": f"{thing}-{i:03d}", "concept": thing, "category": category_of(thing),
                 "split": "test" if i % 5 == 4 else "train",
             })  # fmt: skip
     return pd.DataFrame(rows).set_index("stimulus"), describe(scenes, [draw_with_mask(s, 64) for s in scenes])
-
-
-def _phantom(rng: np.random.Generator, n_times: int) -> np.ndarray:
-    """Noise at the electrodes of something wet without a brain, volts (63, n_times): 1/f, mixed by conduction."""
-    n = len(CHANNELS)
-    mixing = np.eye(n) + 0.1 * rng.standard_normal((n, n))
-    return 5e-6 * mixing @ noise.gaussian(rng, n, n_times, SFREQ, noise.one_over_f(1.0))

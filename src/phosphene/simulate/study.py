@@ -5,6 +5,10 @@ twice, so that every object and every colour of the test also occurs in training
 are disjoint from training concepts, as in THINGS-EEG2. No two test pictures show the same scene.
 Training and test pictures are intermixed at random within every run: slow drift cannot separate them.
 
+That is the design "rapid". Three others are flawed on purpose, to try the audit on: "block" shows each of the forty
+concepts in one stretch, training and test pictures together, while every channel's gain changes slowly; "drift" is the
+same without any response, and "phantom" the same without a brain. Their pictures have a `category`, for the audit.
+
 ```
 out/
   dataset.json   stimuli.csv   stimuli/training_images/train-0001.png ...   stimuli/test_images/test-0001.png ...
@@ -19,7 +23,7 @@ import inspect
 import json
 import math
 from collections.abc import Callable
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +36,8 @@ from phosphene.errors import PhospheneError, nearest
 from phosphene.files import read_json, whole
 from phosphene.simulate import bids
 from phosphene.simulate.brain import CHANNELS, DEFAULT_SNR_DB, RESPONSE, Brain, Drawn, check
-from phosphene.simulate.designs import rapid
+from phosphene.simulate.designs import DESIGNS, Design, block, gain, phantom, rapid
+from phosphene.simulate.drawings import KINDS
 from phosphene.simulate.scenes import BACKGROUNDS, COLOURS, POSITIONS, SEEN, SIZE, Scene, draw_with_mask, vary
 
 SIMULATOR = 4  # raised when the same parameters no longer give the same data
@@ -40,6 +45,8 @@ FORMATS = ("fif", "brainvision")
 DURATION = 0.1  # s that a picture is shown
 N_TEST_CONCEPTS = 40
 _RUN = 480.0  # s, about the length of a run
+_PAUSE = 10.0  # s between two blocks
+_SILENT = -200.0  # dB, where nothing of a response is left
 _FOLDERS = {"train": "training_images", "test": "test_images"}
 
 Progress = Callable[[int, int, str], None]  # (done, total, what)
@@ -60,6 +67,7 @@ def simulate(
     size: int = SIZE,
     seed: int = 0,
     fmt: str = "fif",
+    design: str = "rapid",
     progress: Progress | None = None,
 ) -> Path:
     """Simulate a study and write it to the folder `out`, which appears whole or not at all.
@@ -77,6 +85,7 @@ def simulate(
     soa : time from picture to picture, s.
     size : height and width of the pictures, pixels.
     fmt : "fif", or "brainvision" for a BIDS dataset (needs `pip install 'phosphene[bids]'`).
+    design : "rapid", "block", "drift" or "phantom": see above.
     progress : called with (steps done, steps in all, what is being done).
 
     Raises
@@ -86,13 +95,13 @@ def simulate(
     """
     given = locals()
     parameters = {k: given[k] for k in inspect.signature(simulate).parameters if k not in ("out", "progress")}
-    _check(parameters)
+    made = _check(parameters)
     out = Path(out)
     if _holds(out, parameters):
         return out
     if fmt == "brainvision":
         bids.require()
-    stimuli = choose_stimuli(n_train_pictures, n_test_pictures, seed=seed)
+    stimuli = choose_stimuli(n_train_pictures, n_test_pictures, seed=seed, blocks=made.order == "block")
     scenes = scenes_of(stimuli)
     subjects = [f"{i:02d}" for i in range(1, n_subjects + 1)]
     plans = {
@@ -117,8 +126,8 @@ def simulate(
         step("drawing pictures")
         recordings, truth = [], {}
         for subject in subjects:
-            brain = Brain(subject, seed=seed, snr_db=snr_db, sfreq=sfreq)
-            truth[subject] = brain.truth()
+            brain = Brain(subject, seed=seed, snr_db=snr_db if made.signal else _SILENT, sfreq=sfreq)
+            truth[subject] = brain.truth() if made.brain else []
             evoked = brain.evoked(scenes, drawn)
             rows = {name: i for i, name in enumerate(stimuli.index)}
             for (owner, session), plan in plans.items():
@@ -126,7 +135,7 @@ def simulate(
                     continue
                 for run, events in plan.groupby("run"):
                     entities = {"subject": subject, "session": session, "run": f"{run:02d}"}
-                    raw = _record(brain, evoked, events, rows, entities)
+                    raw = _record(brain, made, evoked, events, rows, entities)
                     path = (bids.write if fmt == "brainvision" else _write_fif)(part, raw, events, entities)
                     recordings.append({**entities, "path": path.as_posix()})
                     step(f"recording subject {subject}, session {session}, run {run}")
@@ -140,22 +149,24 @@ def simulate(
             "recordings": recordings,
             "truth": truth,
         }
+        if made.order != "rapid":
+            facts["design"] = made.order
         (part / "dataset.json").write_text(json.dumps(facts) + "\n", encoding="utf-8")
         if fmt == "brainvision":
             bids.finish(part)
     return out
 
 
-def choose_stimuli(n_train: int = 1200, n_test: int = 200, *, seed: int = 0) -> pd.DataFrame:
+def choose_stimuli(n_train: int = 1200, n_test: int = 200, *, seed: int = 0, blocks: bool = False) -> pd.DataFrame:
     """The pictures of a study: a table indexed by `stimulus`, with the columns of `stimuli.csv`.
 
     Backgrounds and positions are balanced within and across concepts as far as the numbers allow; light, pattern and
-    companion are drawn at random.
+    companion are drawn at random. With `blocks` training shows the concepts of the test, and no others.
     """
     rng = np.random.default_rng([seed, 2])
     objects, colours = rng.permutation(SEEN), rng.permutation(list(COLOURS))
     test = [(str(objects[i]), str(colours[i % len(colours)])) for i in range(N_TEST_CONCEPTS)]
-    train = [(o, c) for o in SEEN for c in COLOURS if (o, c) not in set(test)]
+    train = test if blocks else [(o, c) for o in SEEN for c in COLOURS if (o, c) not in set(test)]
     rows = []
     for split, concepts, n in (("train", train, n_train), ("test", test, n_test)):
         order = rng.permutation(len(concepts))
@@ -172,7 +183,13 @@ def choose_stimuli(n_train: int = 1200, n_test: int = 200, *, seed: int = 0) -> 
                 "stimulus": name, "image": f"stimuli/{_FOLDERS[split]}/{name}.png", "concept": scene.concept,
                 "split": split, **asdict(scene), "prompt": scene.prompt, **scene.captions,
             })  # fmt: skip
-    return pd.DataFrame(rows).set_index("stimulus")
+    table = pd.DataFrame(rows).set_index("stimulus")
+    return table.assign(category=table["object"].map(category_of)) if blocks else table
+
+
+def category_of(thing: str) -> str:
+    """ "living" or "not living", of an object."""
+    return "living" if KINDS[thing] in ("an animal", "a plant") else "not living"
 
 
 def scenes_of(stimuli: pd.DataFrame) -> list[Scene]:
@@ -186,13 +203,8 @@ def plan_sessions(stimuli: pd.DataFrame, subject: str, parameters: dict[str, Any
     p = parameters
     repeats = stimuli["split"].map({"train": p["train_repeats"], "test": p["test_repeats"]})
     rng = np.random.default_rng([p["seed"], 3, int(subject)])
-    order = rng.permutation(np.repeat(stimuli.index.to_numpy(), repeats))
-    sessions = []
-    for i, chunk in enumerate(np.array_split(order, p["n_sessions"])):
-        n_runs = math.ceil(len(chunk) * p["soa"] / _RUN)
-        jitter = min(0.02, p["soa"] / 4)
-        table = rapid(chunk.tolist(), soa=p["soa"], jitter=jitter, n_runs=n_runs, seed=[p["seed"], 4, int(subject), i])
-        sessions.append(table)
+    plan = _in_blocks if DESIGNS[p.get("design", "rapid")].order == "block" else _intermixed
+    sessions = plan(np.repeat(stimuli.index.to_numpy(), repeats), stimuli["concept"], rng, subject, p)
     shown = pd.concat(sessions).groupby("stimulus").cumcount().to_numpy() + 1
     first = 0
     for table in sessions:
@@ -209,13 +221,45 @@ def plan_sessions(stimuli: pd.DataFrame, subject: str, parameters: dict[str, Any
     return [table[columns] for table in sessions]
 
 
+def _intermixed(
+    shown: np.ndarray, concept: pd.Series, rng: np.random.Generator, subject: str, p: dict[str, Any]
+) -> list[pd.DataFrame]:
+    """The presentations ``shown`` (n,) at random over the sessions."""
+    sessions = []
+    for i, chunk in enumerate(np.array_split(rng.permutation(shown), p["n_sessions"])):
+        n_runs = math.ceil(len(chunk) * p["soa"] / _RUN)
+        jitter = min(0.02, p["soa"] / 4)
+        table = rapid(chunk.tolist(), soa=p["soa"], jitter=jitter, n_runs=n_runs, seed=[p["seed"], 4, int(subject), i])
+        sessions.append(table)
+    return sessions
+
+
+def _in_blocks(
+    shown: np.ndarray, concept: pd.Series, rng: np.random.Generator, subject: str, p: dict[str, Any]
+) -> list[pd.DataFrame]:
+    """The presentations ``shown`` (n,), all of a concept in one stretch of one session."""
+    of, sessions = concept[shown].to_numpy(str), []
+    for i, chunk in enumerate(np.array_split(rng.permutation(np.unique(of)), p["n_sessions"])):
+        here = np.isin(of, chunk)
+        n_runs = min(len(chunk), math.ceil((here.sum() * p["soa"] + len(chunk) * _PAUSE) / _RUN))
+        seed = [p["seed"], 4, int(subject), i]
+        sessions.append(block(list(shown[here]), list(of[here]), soa=p["soa"], n_runs=n_runs, pause=_PAUSE, seed=seed))
+    return sessions
+
+
 def _record(
-    brain: Brain, evoked: np.ndarray, events: pd.DataFrame, rows: dict[str, int], entities: dict[str, str]
+    brain: Brain, made: Design, evoked: np.ndarray, events: pd.DataFrame, rows: dict[str, int], entities: dict[str, str]
 ) -> mne.io.RawArray:
     samples = np.round(events["onset"].to_numpy() * brain.sfreq).astype(int)
     n_times = int(samples[-1] + (RESPONSE + 1.5) * brain.sfreq)
     which = np.array([rows[name] for name in events["stimulus"]])
-    data = brain.record(evoked, which, samples, n_times, session=entities["session"], run=entities["run"])
+    rng = np.random.default_rng([brain.seed, 5, *(int(entities[name]) for name in ("subject", "session", "run"))])
+    if made.brain:
+        data = brain.record(evoked, which, samples, n_times, session=entities["session"], run=entities["run"])
+    else:
+        data = phantom(rng, len(CHANNELS), n_times, brain.sfreq)
+    if made.state:
+        data *= gain(rng, len(CHANNELS), n_times, brain.sfreq, made.state)
     raw = brain.to_raw(data)
     onsets, durations = events["onset"].to_numpy(), events["duration"].to_numpy()
     raw.set_annotations(mne.Annotations(onsets, durations, events["stimulus"].to_list()), verbose="error")
@@ -242,8 +286,14 @@ def _write_stimuli(root: Path, stimuli: pd.DataFrame, drawn: Drawn) -> None:
     stimuli.to_csv(root / "stimuli.csv")
 
 
-def _check(p: dict[str, Any]) -> None:
+def _check(p: dict[str, Any]) -> Design:
     """Refuse what cannot be simulated; numbers become plain ints and floats, as JSON knows them."""
+    if p["design"] not in DESIGNS:
+        raise PhospheneError(f"unknown design '{p['design']}': {nearest(p['design'], DESIGNS)}")
+    made = DESIGNS[p["design"]]
+    if made.order == "rapid":  # as it was before there were others: not named, and its gain does not change
+        made = replace(made, state=0.0)
+        del p["design"]
     if p["fmt"] not in FORMATS:
         raise PhospheneError(f"unknown fmt '{p['fmt']}': {nearest(p['fmt'], FORMATS)}")
     most = N_TEST_CONCEPTS * len(BACKGROUNDS) * len(POSITIONS)
@@ -264,6 +314,14 @@ def _check(p: dict[str, Any]) -> None:
     shown = p["n_train_pictures"] * p["train_repeats"] + p["n_test_pictures"] * p["test_repeats"]
     if shown < p["n_sessions"]:
         raise PhospheneError(f"n_sessions is {p['n_sessions']} for {shown} presentations: ask for fewer sessions")
+    if made.order == "block":
+        if p["n_sessions"] > N_TEST_CONCEPTS:
+            raise PhospheneError(
+                f"n_sessions is {p['n_sessions']} for {N_TEST_CONCEPTS} blocks: ask for fewer sessions"
+            )
+        if p["n_train_pictures"] < N_TEST_CONCEPTS:
+            raise PhospheneError(f"n_train_pictures is {p['n_train_pictures']}: give one at least to each of 40 blocks")
+    return made
 
 
 def _holds(out: Path, parameters: dict[str, Any]) -> bool:
