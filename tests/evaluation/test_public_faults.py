@@ -1,6 +1,7 @@
 """Faults that can be read in public code of the field, each as a test that this code does not have it."""
 
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from phosphene.errors import PhospheneError
 from phosphene.evaluation.protocols import LEAKY, SETTINGS, Protocol, overlap_table
 from phosphene.evaluation.scores import picture_retrieval
 from phosphene.targets.clip import CLIPImage
+from phosphene.whitening import whiten
 
 
 def _makers():
@@ -36,8 +38,8 @@ made = _makers()
 def study(tmp_path):
     """A function that writes the miniature study with the given splits of the whole list and of a subject's list."""
 
-    def write(whole=None, single=None):
-        records = made.records()
+    def write(whole=None, single=None, records=None):
+        records = made.records() if records is None else records
         held = {"dataset": records, "labels": made.LABELS, "images": made.IMAGES}
         torch.save(held, tmp_path / "eeg_55_95_std.pth")
         torch.save({"splits": [whole or made.by_image(records)]}, tmp_path / SPLITS["all"])
@@ -151,6 +153,49 @@ def test_an_index_equal_to_the_length_is_outside_and_the_last_is_inside(study, s
     trials = made.load(study(**{key: {"train": [*range(n - 2)], "val": [n - 2], "test": [n - 1]}}), splits=splits)
     per_subject = 1 if splits == "all" else len(made.SUBJECTS)
     assert (trials.table["split"] == "test").sum() == per_subject
+
+
+def test_the_test_part_is_not_the_validation_part(study):
+    """A configuration that points the test at the validation folder."""
+    whole = made.by_image(made.records())
+    with pytest.raises(PhospheneError, match="parts overlap"):
+        made.load(study({**whole, "test": whole["val"]}), splits="all")
+    with pytest.raises(PhospheneError, match="parts overlap"):
+        made.load(study({**whole, "test": [*whole["test"], whole["train"][0]]}), splits="all")
+
+
+def test_the_test_part_selects_no_epoch():
+    """The best of many epochs on the test pictures."""
+    with pytest.raises(ValueError, match="'test' does not exist"):
+        Protocol(select_on="test")
+
+
+# -- the signal ----------------------------------------------------------------------------------------------
+
+
+def test_a_trial_is_not_scaled_by_its_own_maximum(study):
+    """One record three times as strong: its trial is too, and no other one changes."""
+    plain, changed = made.records(), made.records()
+    rng = torch.Generator().manual_seed(0)
+    for one, other in zip(plain, changed, strict=True):
+        one["eeg"] = torch.randn(one["eeg"].shape, generator=rng)
+        other["eeg"] = one["eeg"].clone()
+    changed[7]["eeg"] *= 3
+    eeg, stronger = (np.asarray(made.load(study(records=r), splits="all").eeg) for r in (plain, changed))
+    ratio = np.abs(stronger).max((1, 2)) / np.abs(eeg).max((1, 2))
+    assert sorted(np.round(ratio, 4).tolist()) == [1.0] * 35 + [3.0]
+    np.testing.assert_allclose(stronger[ratio.argmax()], 3 * eeg[ratio.argmax()], rtol=1e-5)
+
+
+def test_whitening_keeps_how_strong_a_test_trial_is():
+    trials = make_trials(n_times=12)
+    train = (trials.table["split"] == "train").to_numpy()
+    place = int(np.flatnonzero(~train)[1])
+    eeg = np.array(trials.eeg)
+    eeg[place] *= 2
+    before, after = (np.asarray(whiten(t, train)[0].eeg) for t in (trials, replace(trials, eeg=eeg)))
+    np.testing.assert_allclose(after[place], 2 * before[place], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(np.delete(after, place, 0), np.delete(before, place, 0), rtol=1e-4, atol=1e-6)
 
 
 # -- the number of classes ---------------------------------------------------------------------------------

@@ -3,11 +3,14 @@ preset has its own."""
 
 import numpy as np
 import pytest
+import torch
 
 from phosphene.errors import PhospheneError
+from phosphene.evaluation import retrieval
 from phosphene.evaluation.metrics import METRICS, captions, distributions, nway, paired, perceptual, pictures, pixels
-from phosphene.evaluation.metrics.inception import FEATURES
+from phosphene.evaluation.metrics.inception import FEATURES, torchvision_features
 from phosphene.evaluation.metrics.presets import PRESETS, preset
+from phosphene.evaluation.scores import picture_retrieval
 
 
 def some(n, seed=0, side=8):
@@ -39,6 +42,26 @@ def test_is_sees_the_order_of_files_only_through_its_seed():
     assert distributions.inception_score(by_class)[0] > 1.5
 
 
+def test_is_is_of_a_classifiers_output_and_the_old_input_is_not_normalised():
+    assert FEATURES["is"] == "logits_unbiased"  # 1008 classes, not 2048 features
+
+    class Mean(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.avgpool = torch.nn.AdaptiveAvgPool2d(1)
+
+        def forward(self, x):
+            return self.avgpool(x).flatten(1)
+
+    shown = np.full((2, 3, 299, 299), 0.5, np.float32)
+    old = torchvision_features(shown, logits=True, model=Mean())
+    np.testing.assert_allclose(old, 0.5, atol=1e-5)
+    right = torchvision_features(shown, logits=True, normalised=True, model=Mean())
+    np.testing.assert_allclose(right[0], (0.5 - np.array([0.485, 0.456, 0.406])) / (0.229, 0.224, 0.225), atol=1e-4)
+    with pytest.raises(PhospheneError, match="logits hold NaN"):
+        distributions.inception_score(np.full((20, 5), np.nan))
+
+
 def test_fid_has_2048_features_and_not_64():
     assert FEATURES["fid"] == FEATURES["kid"] == "2048"
     assert "2048" in METRICS["fid"].backbone
@@ -55,6 +78,85 @@ def test_stand_in_features_are_never_called_fid():
 def test_the_two_targets_of_generation_accuracy_have_two_names():
     assert "argmax" in METRICS["ga_50way_top1"].formula
     assert "label" in METRICS["ga_50way_top1_label"].formula
+
+
+def test_fifty_ways_are_not_fifty_classes():
+    """The classifier has 1000 classes, of which 50 are drawn; none is cut off or out of range."""
+    sure = np.full((3, 1000), -5.0)
+    target = np.array([3, 49, 999])
+    sure[np.arange(3), target] = 5
+    assert nway.n_way(sure, target, 50).diagonal().tolist() == [1, 1, 1]
+    assert nway.n_way(-sure, target, 50).diagonal().tolist() == [0, 0, 0]
+    noise = np.random.default_rng(0).standard_normal((200, 1000))
+    assert nway.n_way(noise, np.arange(1000), 50).mean() == pytest.approx(1 / 50)
+
+
+def test_k_way_needs_no_draws_and_the_published_one_moves_with_its_seed():
+    similarity = np.random.default_rng(0).standard_normal((60, 60)) + 1.5 * np.eye(60)
+    closed = retrieval.k_way(retrieval.ranks(similarity).of(np.arange(60)), 10).mean()
+    published = preset("as-in-atm").measures["image_top1_of_k"]
+    values = [published(similarity, 10, seed=seed) for seed in range(60)]
+    assert np.mean(values) == pytest.approx(closed, abs=4 * np.std(values) / np.sqrt(60))
+    assert np.ptp(values) > 0.1  # from run to run
+    whole = retrieval.top_k(retrieval.ranks(similarity).of(np.arange(60)), 5).mean()
+    assert published(similarity, 60, top=5) == pytest.approx(whole)
+    with pytest.raises(PhospheneError, match="2 to 60"):
+        published(similarity, 61)
+
+
+def hub():
+    """EEG and pictures (20, 8) in which one picture is near to every EEG: the two directions differ."""
+    rng = np.random.default_rng(0)
+    pictures = np.eye(20, 21)
+    eeg = pictures.copy()
+    eeg[:, 20] = 2
+    pictures[0, 20] = 5
+    return eeg + 0.01 * rng.standard_normal(eeg.shape), pictures
+
+
+def test_the_eeg_seeks_its_picture_and_not_the_reverse():
+    eeg, pictures = hub()
+    questions = {q.metric: q for q in picture_retrieval(eeg, pictures, np.arange(20), np.arange(20).astype(str), "")}
+    ours = questions["image_top1"].answer(n_boot=10, n_perm=10)["value"]
+    published = preset("as-in-synapse").measures["image_topk"](eeg, pictures)
+    assert ours == pytest.approx(1 / 20)
+    assert published > 0.9
+    assert published == preset("as-in-synapse").measures["image_topk"](3 * eeg, pictures)
+
+
+def test_a_search_is_among_the_whole_gallery_and_a_smaller_one_says_so():
+    """Not among the few items of a batch."""
+    eeg, pictures = hub()
+    for question in picture_retrieval(eeg, pictures, np.arange(20), np.arange(20).astype(str), ""):
+        assert question.table.shape == (20, 20)
+        value = question.answer(n_boot=10, n_perm=10)
+        if "_of_" in question.metric:
+            assert value["chance"] == pytest.approx(1 / int(question.metric.rsplit("_", 1)[1]), abs=1e-9)
+    assert {q.metric for q in picture_retrieval(eeg, pictures, np.arange(20), np.arange(20).astype(str), "")} >= {
+        "image_top1", "image_top1_of_10",
+    }  # fmt: skip
+
+
+def test_empty_names_make_no_hit():
+    """Were pictures compared by names, and all of these empty, every answer would be right."""
+    rng = np.random.default_rng(0)
+    eeg, pictures = rng.standard_normal((30, 8)), rng.standard_normal((30, 8))
+    nameless = picture_retrieval(eeg, pictures, np.arange(30), np.full(30, ""), "")
+    named = picture_retrieval(eeg, pictures, np.arange(30), np.arange(30).astype(str), "")
+    assert [q.metric for q in nameless] == [q.metric for q in named]
+    for one, other in zip(nameless, named, strict=True):
+        np.testing.assert_array_equal(one.table, other.table)
+        if one.metric == "image_top1":
+            assert one.table[np.arange(30), one.truth].mean() < 0.3
+
+
+def test_a_signal_by_its_own_maximum_is_the_preset_alone():
+    """It makes two trials of one shape equal, however strong each is; ours are kept apart (see the data's own test)."""
+    weak = np.random.default_rng(0).random((1, 4, 20))
+    scaled = preset("as-in-eegstylegan").measures["signal"]
+    np.testing.assert_allclose(scaled(np.concatenate([weak, 7 * weak]))[1], scaled(weak)[0])
+    assert scaled(weak).max() == pytest.approx(1)
+    assert scaled(weak).min() >= -1
 
 
 def test_every_picture_counts_in_pixcorr():

@@ -1,6 +1,7 @@
 """2-way identification, correlation distance, n-way accuracy, LPIPS by a given model, captions, and their questions."""
 
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from golden.fill import inputs
 from phosphene.errors import MissingExtra, PhospheneError
 from phosphene.evaluation.metrics import METRICS, captions, metric, networks, nway, paired, perceptual
 from phosphene.evaluation.metrics.inception import mini_features
+from phosphene.evaluation.metrics.presets import PRESETS
 from phosphene.simulate.scenes import COLOURS, OBJECTS, Scene, draw
 
 
@@ -234,6 +236,11 @@ def test_mini_features_tell_pictures_apart():
     assert paired.two_way(features, features)[own, own].mean() == 1
 
 
+def test_every_metric_and_every_preset_is_on_the_page():
+    page = (Path(__file__).parents[3] / "docs" / "metrics.md").read_text(encoding="utf-8")
+    assert [name for name in (*METRICS, *PRESETS) if f"`{name}`" not in page] == []
+
+
 def test_the_table_of_metrics_is_whole():
     for name, row in METRICS.items():
         assert metric(name) is row
@@ -244,6 +251,10 @@ def test_the_table_of_metrics_is_whole():
         assert row.paired != row.note.startswith("never sees which EEG")
         assert ("mini" in name) == ("(mini)" in row.label)
     assert {n for n, row in METRICS.items() if not row.higher_is_better} == {
-        "effnet_distance", "swav_distance", "lpips_alex", "fid", "fid_mini", "kid", "kid_mini", "kid_subsets",
+        "effnet_distance", "swav_distance", "lpips_alex", "fid", "fid_mini", "fid_infinity", "fid_infinity_mini", "kid",
+        "kid_mini", "kid_subsets",
     }  # fmt: skip
+    of_networks = {n for n, row in METRICS.items() if row.backbone}
+    assert of_networks >= {*networks.NETWORKS, "clip_2way", "lpips_alex", "ga_50way_top1", "fid", "kid", "is"}
+    assert not of_networks & {"pixcorr", "ssim", "bleu4", "rouge_l", "meteor", "cider", "cider_d", "exact_match"}
     assert METRICS["pixcorr"].library.startswith("phosphene ")

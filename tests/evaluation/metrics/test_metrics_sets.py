@@ -71,6 +71,44 @@ def test_mmd_is_unbiased_where_frechet_is_not():
     assert np.mean([d.frechet(x, y) for x, y in draws]) > 1
 
 
+def normal(seed, n, dim=16):
+    """Two normal sets whose Frechet distance is known, and that distance."""
+    rng = np.random.default_rng(seed)
+    x, y = np.sqrt(1.5) * rng.standard_normal((n, dim)) + 0.3, rng.standard_normal((n, dim))
+    return x, y, dim * (0.3**2 + (np.sqrt(1.5) - 1) ** 2)
+
+
+def test_extrapolation_takes_most_of_the_bias_away():
+    values = []
+    for seed in range(20):
+        x, y, true = normal(seed, 200)
+        values.append([d.frechet(x, y), d.frechet_infinity(x, y), d.frechet_infinity(x, y, smallest=0.1, both=False)])
+    plain, ours, published = np.mean(values, axis=0) - true
+    assert plain > 0.5  # a quarter of the true value and more
+    assert abs(ours) < plain / 5
+    assert plain / 5 < published < 0.8 * plain  # the real pictures' own bias stays
+
+
+def test_extrapolation_has_no_line_where_pictures_are_fewer_than_features():
+    """Then its value is as wrong as FID itself, and it is refused."""
+    x, y, true = normal(0, 60, dim=400)
+    shares = np.linspace(0.5, 1, 15)
+    assert d.extrapolated(x, y, shares) > 2 * true
+    with pytest.raises(PhospheneError, match="subsets of 400 pictures or more .* smallest has 30: .* report KID"):
+        d.frechet_infinity(x, y)
+    x, y, _ = normal(0, 40)
+    for smallest, points in ((0, 15), (1, 15), (0.5, 1)):
+        with pytest.raises(PhospheneError, match="give two or more"):
+            d.frechet_infinity(x, y, smallest=smallest, points=points)
+
+
+def test_extrapolation_of_a_line_is_its_intercept(monkeypatch):
+    monkeypatch.setattr(d, "frechet", lambda a, b: 3 + 40 / len(a) + 100 / len(b))
+    x, y = np.zeros((200, 4)), np.zeros((100, 4))
+    assert d.frechet_infinity(x, y) == pytest.approx(3, abs=0.05)  # sizes are whole numbers
+    assert d.frechet_infinity(x, y, both=False) == pytest.approx(4, abs=0.01)
+
+
 def test_inception_score_of_known_answers():
     sure = 200 * np.eye(5)[np.arange(100) % 5]
     assert d.inception_score(sure, splits=1) == pytest.approx((5, 0))
@@ -113,6 +151,14 @@ def test_the_kid_interval_covers_at_its_level():
         row = asked("kid", seed, shift=0.5).answer(n_boot=200, seed=seed)
         hits += row["ci_low"] <= truth <= row["ci_high"]
     assert hits >= 50
+
+
+def test_the_fid_infinity_interval_covers_no_less_than_its_level():
+    """Of the mean value at this number of pictures."""
+    sets = [asked("fid_infinity_mini", seed, n=60, shift=0.5) for seed in range(40)]
+    mean = np.mean([d.frechet_infinity(u.drawn, u.real) for u in sets])
+    rows = [u.answer(n_boot=60, seed=seed) for seed, u in enumerate(sets)]
+    assert sum(row["ci_low"] <= mean <= row["ci_high"] for row in rows) >= 36
 
 
 def test_counts_leave_no_pair_of_a_picture_with_itself():

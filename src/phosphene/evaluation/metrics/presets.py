@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from phosphene.errors import PhospheneError, nearest
+from phosphene.evaluation import retrieval
 from phosphene.evaluation.metrics import distributions, pixels
 from phosphene.evaluation.metrics.nway import drawn_n_way, judged
 from phosphene.evaluation.metrics.pictures import Pictures
@@ -63,6 +64,24 @@ def atm_pixcorr(drawn: np.ndarray | Tensor, real: Pictures) -> float:
     return float(pixels.pixcorr(clamped(drawn[:n]), real[:n], np.arange(n)).mean())
 
 
+def atm_k_way(similarity: np.ndarray, k: int, *, top: int = 1, seed: int = 0) -> float:
+    """Share of queries whose own item is among the ``top`` of itself and k - 1 items drawn at random, once for each.
+
+    Parameters
+    ----------
+    similarity : (n, n); item i is the answer to query i.
+    k : 2 to n.
+    seed : the published draws have none, so that their figure differs from run to run.
+    """
+    n = len(similarity)
+    if not 2 <= k <= n:
+        raise PhospheneError(f"{k}-way identification needs 2 to {n} candidates")
+    rng = np.random.default_rng(seed)
+    others = [np.delete(np.arange(n), i) for i in range(n)]
+    better = [np.sum(similarity[i, rng.choice(others[i], k - 1, replace=False)] > similarity[i, i]) for i in range(n)]
+    return float(np.mean(np.array(better) < top))
+
+
 def darkened(pictures: Pictures, side: int = 512) -> Tensor:
     """(n, 3, side, side) 0 to 1: pictures as SYNAPSE saves them, a quarter of the range darker; white becomes 191."""
     return (as_pixels(pictures, side) - 0.25).clamp(0, 1)
@@ -109,6 +128,18 @@ def lpips_in_unit_range(drawn: Pictures, real: Pictures, model: Any, side: int =
         return model(as_pixels(drawn, side), as_pixels(real, side)).reshape(-1).numpy().astype(float)
 
 
+def synapse_retrieval(eeg: np.ndarray, pictures: np.ndarray, k: int = 1) -> float:
+    """Top-k of the whole split with both lists exchanged: each picture (n, dim) seeks its EEG among all, (n, dim)."""
+    found = retrieval.ranks(retrieval.cosine(pictures, eeg)).of(np.arange(len(eeg)))
+    return float(retrieval.top_k(found, k).mean())
+
+
+def own_maximum(signal: np.ndarray) -> np.ndarray:
+    """(n_trials, n_chans, n_times) of any unit -> each trial by its own largest value, (x - max / 2) / (max / 2)."""
+    half = np.asarray(signal, float).max(axis=(1, 2), keepdims=True) / 2
+    return (signal - half) / half
+
+
 def fid_64(drawn: np.ndarray, real: np.ndarray) -> float:
     """Frechet distance of the 64 features after Inception's first pooling, (n, 64) of each side."""
     if drawn.shape[1] != 64:
@@ -138,13 +169,16 @@ PRESETS = {
     row.name: row
     for row in (
         Preset(
-            "as-in-atm", "ATM, arXiv 2403.07721, first notebook", {"pixcorr": atm_pixcorr},
+            "as-in-atm", "ATM, arXiv 2403.07721, first notebook and retrieval scripts",
+            {"pixcorr": atm_pixcorr, "image_top1_of_k": atm_k_way},
             (
                 Fault("PixCorr's loop ends at 982, NSD's number of test pictures", "C"),
                 Fault("drawings are clamped to 0 to 1 while they run to 255", "C"),
                 Fault("the listing of pictures is not sorted, so that pairs depend on the file system", "C"),
                 Fault("one drawing of each picture", "C"),
                 Fault("EEG subject 8 alone", "C"),
+                Fault("k-way distractors are drawn once without a seed", "C"),
+                Fault("the epoch is the best one on the test pictures", "C"),
                 Fault("multichannel=True on a grey picture: SSIM depends on the version of scikit-image", "C"),
             ),
             (
@@ -156,7 +190,7 @@ PRESETS = {
             "as-in-synapse", "SYNAPSE, arXiv 2511.17547, released code",
             {
                 "ga_50way_top1": synapse_ga, "fid": synapse_fid, "lpips_alex": lpips_in_unit_range,
-                "is": distributions.inception_score,
+                "is": distributions.inception_score, "image_topk": synapse_retrieval,
             },
             (
                 Fault("the real pictures of FID are darkened by a quarter of the range", "C"),
@@ -166,24 +200,42 @@ PRESETS = {
                 Fault("GA leaves the last item out", "C"),
                 Fault("LPIPS is given 0 to 1 where -1 to 1 is expected", "C"),
                 Fault("trials are split at random: a test picture is in training through other subjects", "V"),
+                Fault("retrieval in the whole split seeks the EEG of a picture: the two lists are exchanged", "C"),
+                Fault("retrieval called local seeks among the 8 to 14 items of a batch", "C"),
+                Fault("retrieval by picture name compares empty names, and so is 1", "C"),
+                Fault("subject 4's test folder is its validation folder", "C"),
+                Fault("a second IS is a softmax of 2048 features, and prints nan", "C"),
             ),
             ("seed of the draws: none was set", "IS, GA and LPIPS of the paper: not accessible"),
         ),
         Preset(
             "as-in-dreamdiffusion", "DreamDiffusion, arXiv 2306.16934, released code",
             {"fid": fid_64, "ga_50way_top1": drawn_n_way},
-            (Fault("FID's features are the 64 of an early layer (feature=64)", "V"), _TARGET),
+            (
+                Fault("FID's features are the 64 of an early layer (feature=64)", "V"), _TARGET,
+                Fault("the filter i <= len(data) lets one index beyond the data pass", "V"),
+            ),
             ("number of draws of its GA: code of this family takes 40 or 50; here 40",),
         ),
         Preset(
             "as-in-brainvis-gwit", "BrainVis, arXiv 2312.14871, before March 2025, and GWIT, arXiv 2410.02780",
             {"is": unsplit_is, "ga_50way_top1": drawn_n_way},
-            (*_OLD_IS, _TARGET, Fault("num_classes=50 is passed to GA's accuracy", "V"), _FEW),
+            (*_OLD_IS, _TARGET, Fault("num_classes=50 is passed to GA's accuracy", "V"), _FEW,
+             Fault("old GWIT: indices of the whole list are used in the list of one subject", "V"),
+             Fault("GWIT: raw EEG, whose slow drift tells the block", "V")),
             (
                 "number of draws of GA: code of this family takes 40 or 50; here 40",
                 "whether num_classes=50 changes a value",
                 "whether the network's own input transform was on: here it is as torchvision loads it",
             ),
+        ),
+        Preset(
+            "as-in-eegstylegan", "EEGStyleGAN-ADA, arXiv 2310.16532, released code", {"signal": own_maximum},
+            (
+                Fault("each signal is scaled by its own maximum: its size, and the ratio of two trials, are lost", "V"),
+                Fault("raw EEG, whose drift tells the block: k-means over 0.9, and 0.14 in 5 to 95 Hz", "V"),
+            ),
+            ("whether the maximum is of a trial or of a channel: here of a trial",),
         ),
         Preset(
             "as-in-catvis", "CATVis, arXiv 2507.11522, released code", {"is": unsplit_is, "gallery": answers_gallery},

@@ -73,6 +73,9 @@ _KID = "squared maximum mean discrepancy, unbiased, kernel (x.y / dim + 1)^3"
 _HEUSEL = "Heusel et al. 2017 (FID, arXiv 1706.08500), equation 6"
 _BINKOWSKI = "Binkowski et al. 2018 (KID, arXiv 1801.01401), section 4"
 _SWEPT = "biased upwards by few pictures, all the more below 2048: compare at equal N only"
+_INFINITE = "value at 1 / N = 0 of a line fitted to FID over 1 / N, of 15 sizes N from half of both sets to all"
+_CHONG = "Chong and Forsyth 2020 (FID-infinity, arXiv 1911.07023), section 4"
+_NEEDS = "refused below as many pictures as features in each half; published: from a tenth, real pictures not reduced"
 _GA = "Bai et al. 2023 (DreamDiffusion, arXiv 2306.16934), n-way top-k classification"
 _N_WAY = "probability that the target class is among the top k of itself and n - 1 classes drawn at random"
 
@@ -133,6 +136,12 @@ def _rows() -> tuple[Metric, ...]:
         lower("fid_mini", "FID (mini)", _FRECHET, _HEUSEL, backbone="mini", paired=False,
               note=f"{UNPAIRED}; not FID: features of the shipped CLIP"),
         lower(
+            "fid_infinity", "FID-infinity", _INFINITE, _CHONG, backbone="Inception v3 (TensorFlow, 2048)",
+            package="torch-fidelity", paired=False, note=f"{UNPAIRED}; {_NEEDS}",
+        ),
+        lower("fid_infinity_mini", "FID-infinity (mini)", _INFINITE, _CHONG, backbone="mini", paired=False,
+              note=f"{UNPAIRED}; not FID: features of the shipped CLIP; {_NEEDS}"),
+        lower(
             "kid", "KID", f"{_KID}; over all pictures", _BINKOWSKI, backbone="Inception v3 (TensorFlow, 2048)",
             package="torch-fidelity", paired=False, note=f"{UNPAIRED}; ours: all pictures instead of subsets",
         ),
@@ -166,6 +175,16 @@ def _rows() -> tuple[Metric, ...]:
             "meteor", "METEOR", "harmonic mean of word matches (exact, stem, WordNet), less a penalty for order",
             "Banerjee and Lavie 2005, section 2", package="nltk",
             note="needs WordNet: python -m nltk.downloader wordnet",
+        ),
+        Metric(
+            "cider", "CIDEr", "mean over n = 1 to 4 of the cosine of n-gram counts times log(N / pictures that have "
+            "them)", "Vedantam et al. 2015 (CIDEr, arXiv 1411.5726), section 4",
+            note="0 to 1, no stemming; most papers print CIDEr-D under this name; depends on which captions are true",
+        ),
+        Metric(
+            "cider_d", "CIDEr-D", "as CIDEr with clipped counts, times 10 exp(-(difference of word counts)^2 / 72)",
+            "Vedantam et al. 2015 (CIDEr, arXiv 1411.5726), section 4.2",
+            note="0 to 10, as the COCO code computes it, which calls it CIDEr; depends on which captions are true",
         ),
         Metric(
             "clipscore", "CLIPScore", "2.5 max(cos(picture, caption), 0)",

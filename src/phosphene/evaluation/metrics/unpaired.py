@@ -17,7 +17,14 @@ from typing import Any
 import numpy as np
 
 from phosphene.errors import PhospheneError
-from phosphene.evaluation.metrics.distributions import frechet, inception_score, kid_subsets, polynomial
+from phosphene.evaluation.metrics.distributions import (
+    extrapolated,
+    frechet,
+    frechet_infinity,
+    inception_score,
+    kid_subsets,
+    polynomial,
+)
 from phosphene.evaluation.metrics.table import metric
 
 #: (how often each drawing was drawn, (n_drawn,); each real picture, (n_real,)) -> value
@@ -44,10 +51,23 @@ def _subsets(x: np.ndarray, y: np.ndarray) -> Resampled:
     return lambda n, m: value if (n == 1).all() and (m == 1).all() else spread(n, m)
 
 
+def _infinity(x: np.ndarray, y: np.ndarray) -> Resampled:
+    """The value has all sizes; a draw has the two outer ones, which spread no less, in a fraction of the time."""
+
+    def measured(n: np.ndarray, m: np.ndarray) -> float:
+        if (n == 1).all() and (m == 1).all():
+            return frechet_infinity(x, y)
+        return extrapolated(np.repeat(x, n, axis=0), np.repeat(y, m, axis=0), np.array([0.5, 1.0]))
+
+    return measured
+
+
 #: name -> (features of drawings, of real pictures) -> value for counts of them
 MEASURES: dict[str, Callable[[np.ndarray, np.ndarray], Resampled]] = {
     "fid": lambda x, y: _repeat(frechet, x, y),
     "fid_mini": lambda x, y: _repeat(frechet, x, y),
+    "fid_infinity": _infinity,
+    "fid_infinity_mini": _infinity,
     "kid": _kid,
     "kid_mini": _kid,
     "kid_subsets": _subsets,
