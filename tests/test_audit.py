@@ -33,7 +33,7 @@ def test_a_sound_run_exits_0_and_a_confounded_one_1(study, tmp_path):
     for design, status in (("rapid", 0), ("block-silent", 1)):
         out = tmp_path / f"run-{design}"
         Experiment(recipe(study(design)), out).prepare()
-        result = CliRunner().invoke(app, ["audit", str(out), "--n-perm", "60"])
+        result = CliRunner().invoke(app, ["audit", str(out), "--n-perm", "150"])
         assert result.exit_code == status, result.output
         facts = json.loads((out / "audit.json").read_text())
         assert bool(facts["failed"]) == bool(status)
@@ -44,5 +44,5 @@ def test_a_sound_run_exits_0_and_a_confounded_one_1(study, tmp_path):
 def test_a_block_design_is_taken_at_its_word(study, tmp_path):
     out = tmp_path / "run"
     Experiment(recipe(study("block"), design="block"), out).prepare()
-    failed = {c.name for c in audit(out, n_perm=60) if c.verdict == "fail"}
+    failed = {c.name for c in audit(out, n_perm=150) if c.verdict == "fail"}
     assert {"C3", "C7"} <= failed

@@ -264,3 +264,22 @@ def test_steps_of_recordings_are_not_silently_left_out():
         Preprocessing().epoched(stored(), SIGNAL, LABELS, STIMULI)
     with pytest.raises(PhospheneError, match="set preprocessing.tmin and preprocessing.tmax"):
         Preprocessing.as_stored()(recording(), events(), STIMULI)
+
+
+def test_a_causal_filter_keeps_a_response_behind_its_picture():
+    """A zero-phase high-pass spreads a response to before it; a causal one cannot."""
+    import mne
+
+    data = np.zeros((2, 6000))
+    data[:, 3000:3100] = 1e-5
+    raw = mne.io.RawArray(data, mne.create_info(["Cz", "Pz"], 100.0, "eeg"), verbose="error")
+    before = {}
+    for phase in ("zero", "minimum"):
+        filtered = Preprocessing(l_freq=0.5, h_freq=30.0, phase=phase).continuous(raw).get_data()
+        before[phase] = np.abs(filtered[:, :2999]).max() / np.abs(filtered).max()
+    assert before["zero"] > 0.01
+    assert before["minimum"] < 1e-3
+    with pytest.raises(PhospheneError, match="zero or minimum"):
+        Preprocessing(phase="linear")
+    with pytest.raises(PhospheneError, match="leave it out"):
+        Preprocessing.as_stored(phase="minimum")

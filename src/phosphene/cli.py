@@ -192,13 +192,18 @@ def evaluate(run: RunFolder) -> None:
 
 @_verb("phosphene audit runs/demo")
 def audit(
-    run: RunFolder, n_perm: Annotated[int, typer.Option(help="Exchanges of each permutation test.")] = 500
+    run: RunFolder,
+    n_perm: Annotated[int, typer.Option(help="Exchanges of each permutation test.")] = 500,
+    part: Annotated[
+        list[str] | None, typer.Option(help="decoding, retrained or pictures; may be repeated. All by default.")
+    ] = None,
+    n_pictures: Annotated[int, typer.Option(help="Test samples for which the generator's controls are drawn.")] = 100,
 ) -> None:
     """Ask whether a run's scores speak of the pictures: every control, and exit status 1 if a gate fails."""
+    from phosphene.audit import PARTS, lines
     from phosphene.audit import audit as ask
-    from phosphene.audit import lines
 
-    found = ask(run, _display(), n_perm=n_perm)
+    found = ask(run, _display(), n_perm=n_perm, parts=part or PARTS, n_pictures=n_pictures)
     for line in lines(found):
         _say(line)
     _say(f"audit: {run / 'audit.json'}")

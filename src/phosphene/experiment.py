@@ -31,7 +31,7 @@ from phosphene.recipe import Recipe
 from phosphene.registry import build, find
 from phosphene.training import fit
 from phosphene.trials import Trials, read_table
-from phosphene.whitening import applied, whiten
+from phosphene.whitening import Whitener, applied, whiten
 
 _CHUNK = 32  # trials drawn, then kept, at a time
 
@@ -107,13 +107,16 @@ class Experiment:
         folder = self.out / "trials"
         if not folder.is_dir():
             trials, dataset = prepared(self.recipe, self.display)
-            with whole(self.out / "config.yaml") as part:
-                part.write_text(yaml.safe_dump(self._config(), sort_keys=False, allow_unicode=True), encoding="utf-8")
             facts = {fact: getattr(dataset, fact) for fact in ("licence", "citation", "design", "simulated")}
-            facts |= {"name": self.recipe.dataset["name"], "fingerprint": dataset.fingerprint()}
-            write_json(self.out / "dataset.json", facts)
-            trials.save(folder)
+            self.adopt(trials, facts | {"name": self.recipe.dataset["name"], "fingerprint": dataset.fingerprint()})
         return folder
+
+    def adopt(self, trials: Trials, facts: dict[str, Any]) -> None:
+        """Begin the run folder with these trials and what is known of their source."""
+        with whole(self.out / "config.yaml") as part:
+            part.write_text(yaml.safe_dump(self._config(), sort_keys=False, allow_unicode=True), encoding="utf-8")
+        write_json(self.out / "dataset.json", facts)
+        trials.save(self.out / "trials")
 
     def _same_data(self) -> None:
         """Refuses to go on with trials whose source is another by now; a source that is gone is no matter."""
@@ -182,14 +185,10 @@ class Experiment:
 
     def _train(self, fold: Fold, twin: bool, bar: Bar) -> None:
         folder = self.folder(fold, twin)
-        trials = self.trials
-        if self.recipe.whitening is not None:
-            trials, whiteners = whiten(trials, fold.train, self.recipe.whitening)
+        (train, val, test), whiteners = self.samples(fold)
+        if whiteners:
             with whole(folder / "whitening.safetensors") as part:
                 save_file({"/".join(k): torch.from_numpy(w.whitening_) for k, w in whiteners.items()}, part)
-        train = self.protocol.samples(trials.select(fold.train), "train")
-        val = self.protocol.samples(trials.select(fold.val), "train") if fold.val.any() else None
-        test = self.protocol.samples(trials.select(fold.test), "test")
         if twin:
             train, val = shuffled(train, self.protocol.seed), None if val is None else shuffled(val, self.protocol.seed)
         if (folder / "model").is_dir():
@@ -216,6 +215,17 @@ class Experiment:
             part.mkdir()
             save_file(tensors, part / "decoded.safetensors")
             test.table.to_csv(part / "table.csv", index=False)
+
+    def samples(self, fold: Fold) -> tuple[tuple[Trials, Trials | None, Trials], dict[tuple[str, str], Whitener]]:
+        """What a method is given of a fold (training, validation if any, test; whitened, repeats averaged), and the
+        whitening of each session."""
+        trials = self.trials
+        whiteners: dict[tuple[str, str], Whitener] = {}
+        if self.recipe.whitening is not None:
+            trials, whiteners = whiten(trials, fold.train, self.recipe.whitening)
+        train = self.protocol.samples(trials.select(fold.train), "train")
+        val = self.protocol.samples(trials.select(fold.val), "train") if fold.val.any() else None
+        return (train, val, self.protocol.samples(trials.select(fold.test), "test")), whiteners
 
     def _method(self, train: Trials) -> Method:
         arguments = {k: v for k, v in self.recipe.method.items() if k != "name"}
@@ -280,7 +290,7 @@ class Experiment:
         for start in range(0, len(paths), _CHUNK):
             part = list(range(start, min(start + _CHUNK, len(paths))))
             if not all(paths[i].is_file() for i in part):
-                drawn = generator(conditioning.rows(part), n=draws, seed=self.protocol.seed, first=start)
+                drawn = generator(conditioning.rows(part), n=draws, seed=self.protocol.seed, numbers=part)
                 for i, pictures in zip(part, drawn, strict=True):
                     _save(paths[i], pictures)
             bar(len(part))

@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -28,6 +28,8 @@ class Preprocessing:
     montage : a standard montage of MNE (such as "standard_1005") for recordings without positions; "keep" leaves as is.
     l_freq, h_freq : band edges, Hz; None leaves that side open.
     notch : line frequency to remove, Hz; None leaves it.
+    phase : of the filters. "zero" delays nothing, but spreads a response to before its picture; "minimum" is causal:
+        nothing comes earlier than in the recording.
     reference : "average", a channel name, a list of them, or None to keep the recording's.
     tmin, tmax : epoch limits, s from onset; ``tmin <= time < tmax``. None: where stored epochs begin and end.
     baseline : (start, end) s whose mean is subtracted, or None.
@@ -44,6 +46,7 @@ class Preprocessing:
         l_freq: float | None = 0.1,
         h_freq: float | None = 40.0,
         notch: float | None = None,
+        phase: Literal["zero", "minimum"] = "zero",
         reference: str | Sequence[str] | None = None,
         tmin: float | None = -0.2,
         tmax: float | None = 0.8,
@@ -55,6 +58,8 @@ class Preprocessing:
         for key, value in given.items():
             if value is not None and not value > 0:
                 raise PhospheneError(f"{key} is {value:g}: give a positive number, or null for none")
+        if phase not in ("zero", "minimum"):
+            raise PhospheneError(f"phase is '{phase}': give zero or minimum")
         first, last = -math.inf if tmin is None else tmin, math.inf if tmax is None else tmax
         if last <= first:
             raise PhospheneError(f"tmax ({last:g} s) must lie after tmin ({first:g} s)")
@@ -69,7 +74,7 @@ class Preprocessing:
             )
         self.picks, self.rename, self.montage = picks, rename, montage
         self.l_freq, self.h_freq, self.notch, self.reference = l_freq, h_freq, notch, reference
-        self.tmin, self.tmax, self.sfreq, self.reject = tmin, tmax, sfreq, reject
+        self.phase, self.tmin, self.tmax, self.sfreq, self.reject = phase, tmin, tmax, sfreq, reject
         self.baseline = None if baseline is None else tuple(baseline)
 
     @classmethod
@@ -92,6 +97,8 @@ class Preprocessing:
                 raise PhospheneError(
                     f"preprocessing.{key} cannot be applied to trials that are stored as epochs: leave it out"
                 )
+        if self.phase != "zero":
+            raise PhospheneError("preprocessing.phase is of filters, and stored epochs are not filtered: leave it out")
 
     def config(self) -> dict[str, Any]:
         return dict(vars(self))
@@ -140,9 +147,9 @@ class Preprocessing:
         if self.sfreq is not None and self.sfreq > raw.info["sfreq"]:
             raise PhospheneError(f"sfreq {self.sfreq:g} Hz is above the recording's {raw.info['sfreq']:g} Hz: lower it")
         if self.l_freq is not None or self.h_freq is not None:
-            raw.filter(self.l_freq, self.h_freq, verbose="error")
+            raw.filter(self.l_freq, self.h_freq, phase=self.phase, verbose="error")
         if self.notch is not None:
-            raw.notch_filter(np.arange(self.notch, nyquist, self.notch), verbose="error")
+            raw.notch_filter(np.arange(self.notch, nyquist, self.notch), phase=self.phase, verbose="error")
         return raw
 
     def __call__(

@@ -5,8 +5,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 from phosphene.captions import NAMED
+from phosphene.ceiling import ceilings
 from phosphene.errors import PhospheneError
 from phosphene.evaluation import classification, scores
 from phosphene.evaluation.metrics.inception import mini_features
@@ -57,6 +59,7 @@ def _tables(experiment: Experiment) -> dict[str, pd.DataFrame]:
                         asked["all", question.metric].append(question)
                 bar(1)
             answers[twin] = {key: _answer(experiment, parts) for key, parts in asked.items()}
+    ceiling = ceilings(experiment)
     tables = {}
     for twin, rows in answers.items():
         complete = [
@@ -64,6 +67,7 @@ def _tables(experiment: Experiment) -> dict[str, pd.DataFrame]:
                 **row,
                 **_frame(experiment, subject),
                 "shuffled": answers.get(True, {}).get((subject, metric), {}).get("value"),
+                "ceiling": None if twin else ceiling.get((subject, metric)),
             }
             for (subject, metric), row in rows.items()
         ]
@@ -114,7 +118,22 @@ def _drawn(
     """Every draw of every trial is scored; none is chosen."""
     draws = experiment.recipe.evaluation.draws
     drawn = [open_picture(experiment.picture(fold, i, d, twin)) for i in range(len(seen)) for d in range(draws)]
-    seen, clusters = seen.iloc[np.repeat(np.arange(len(seen)), draws)], np.repeat(clusters, draws)
+    rows = np.repeat(np.arange(len(seen)), draws)
+    return drawn_questions(experiment, drawn, seen.iloc[rows], clusters[rows], space)
+
+
+def drawn_questions(
+    experiment: Experiment, drawn: list[Image.Image], seen: pd.DataFrame, clusters: np.ndarray, space: CLIPImage
+) -> list[Question | Unpaired]:
+    """What is asked of pictures, wherever they come from.
+
+    Parameters
+    ----------
+    drawn : the pictures.
+    seen : (n_drawn) stimulus rows of what was seen.
+    clusters : (n_drawn,) pictures that are not independent share an entry.
+    space : CLIP's image space.
+    """
     unique = seen[~seen.index.duplicated()]
     row = {name: i for i, name in enumerate(unique.index)}
     truth = np.array([row[name] for name in seen.index])

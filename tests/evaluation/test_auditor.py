@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from phosphene.evaluation.audit import Auditor, Wanted
+from phosphene.evaluation.audit import Auditor
 from phosphene.evaluation.protocols import Protocol
 from phosphene.simulate.known import DESIGNS, known_trials
 
@@ -18,8 +18,8 @@ def asked(design: str, seed: int = 1, **changes):
     if changes:
         trials = replace(trials, **changes)
     category = trials.stimuli["category"].reindex(trials.table["stimulus"]).to_numpy(str)
-    fold = next(PROTOCOL.folds(trials))
-    auditor = Auditor(trials, fold, design=DESIGNS[design].order, category=category, n_perm=150, seed=seed)
+    folds = list(PROTOCOL.folds(trials))
+    auditor = Auditor(trials, folds, design=DESIGNS[design].order, category=category, n_perm=150, seed=seed)
     return list(auditor.controls())
 
 
@@ -52,10 +52,9 @@ def test_each_fault_fails_at_its_gates(design, gates):
 def test_unknown_onsets_and_late_trials_are_left_out_by_name():
     trials = known_trials("rapid", seed=1)
     found = asked("rapid", table=trials.table.assign(onset=np.nan))
-    assert [c.verdict for c in found if c.name == "C3"] == ["left out"]
+    assert [c.verdict for c in found if c.name == "C3"] == ["left out"] * 3
     late = trials.crop(0.1, None)
-    fold = next(PROTOCOL.folds(late))
-    found = {c.name: c for c in Auditor(late, fold, n_perm=20).controls()}
+    found = {c.name: c for c in Auditor(late, list(PROTOCOL.folds(late)), n_perm=20).controls()}
     assert found["C2"].verdict == found["C1"].verdict == "left out"
     assert "prepare them" in found["C2"].reason
 
@@ -65,14 +64,15 @@ def test_pictures_of_unseen_concepts_are_sought_by_their_vectors():
     names = sorted(trials.stimuli["concept"].unique())
     new = trials.table["concept"].isin(names[:8])
     trials = replace(trials, table=trials.table.assign(split=np.where(new, "test", "train")))
-    fold = next(PROTOCOL.folds(trials))
+    folds = list(PROTOCOL.folds(trials))
     rng = np.random.default_rng(0)
     vectors = pd.DataFrame(rng.normal(size=(len(trials.stimuli), 6)), index=trials.stimuli.index)
-    wanted = Wanted.pictures(trials, vectors, fold.test)
-    assert len(wanted.gallery) == new.sum()
-    found = next(Auditor(trials, fold, wanted, n_perm=50).controls())
-    assert found.n == new.sum()
-    assert 0.4 < found.value < 0.6  # vectors of noise mean nothing
+    found = {c.name: c for c in Auditor(trials, folds, vectors, n_perm=50).controls()}
+    assert found["decoding"].n == new.sum()
+    assert 0.4 < found["decoding"].value < 0.6  # vectors of noise mean nothing
+    assert 0.35 < found["C4"].value < 0.65
+    unknown = {c.name: c for c in Auditor(trials, folds, n_perm=20).controls()}
+    assert unknown["decoding"].verdict == unknown["C4"].verdict == "left out"
 
 
 def test_a_picture_in_both_parts_fails():
@@ -80,6 +80,65 @@ def test_a_picture_in_both_parts_fails():
     table = trials.table.copy()
     twice = table.index[table["split"] == "test"][0]
     table.loc[twice, "stimulus"] = table.loc[table["split"] == "train", "stimulus"].iloc[0]
-    fold = next(PROTOCOL.folds(replace(trials, table=table)))
-    found = Auditor(replace(trials, table=table), fold, n_perm=20).controls()
+    again = replace(trials, table=table)
+    found = Auditor(again, list(PROTOCOL.folds(again)), n_perm=20).controls()
     assert "C7" in failed(found)
+
+
+def joined(*studies):
+    """Several subjects of one study."""
+    table = pd.concat([t.table for t in studies], ignore_index=True)
+    return replace(studies[0], eeg=np.concatenate([t.eeg for t in studies]), table=table)
+
+
+def test_other_subjects_are_read_where_the_code_is_shared_and_folds_are_answered_once():
+    trials = joined(*(known_trials("rapid", seed=seed) for seed in (1, 2, 3)))
+    found = list(Auditor(trials, list(PROTOCOL.folds(trials)), n_perm=100).controls())
+    c6 = [c for c in found if c.name == "C6"]
+    assert [c.fold for c in c6] == ["all", "01-test", "02-test", "03-test"]
+    assert c6[0].p < 0.02
+    assert failed(found) == set()
+    silent = joined(*(known_trials("rapid-silent", seed=seed) for seed in (1, 2, 3)))
+    found = list(Auditor(silent, list(PROTOCOL.folds(silent)), n_perm=100).controls())
+    assert next(c for c in found if c.name == "C6").p > 0.02
+    assert {c.fold for c in found if c.verdict in ("pass", "fail")} == {"all"}
+
+
+def test_what_lies_near_in_time_is_confused_in_blocks_and_not_in_a_random_order():
+    for design, expected in (("block-silent", True), ("rapid", False)):
+        found = [c for c in asked(design) if c.name == "C3"]
+        near = next(c for c in found if "confused" in c.question)
+        distance = next(c for c in found if "better near" in c.question)
+        assert (near.p < 0.01) == expected, design
+        assert [n for *_, n in distance.curve] == [distance.n // 5] * 5
+
+
+def test_identification_that_fades_within_a_block_is_seen():
+    trials = known_trials("block-silent", seed=2)
+    place = trials.table.groupby("block")["onset"].rank(method="first").to_numpy()
+    _, concept = np.unique(trials.table["concept"], return_inverse=True)
+    patterns = np.random.default_rng(4).normal(size=(40, trials.n_chans, 1))
+    eeg = np.random.default_rng(5).normal(size=trials.eeg.shape)
+    eeg += 1.5 * patterns[concept] * (place < 11)[:, None, None]  # gone in the last third of each block
+    folds = list(PROTOCOL.folds(trials))
+    found = Auditor(replace(trials, eeg=eeg.astype(np.float32)), folds, design="block", n_perm=100).controls()
+    distance = next(c for c in found if "better near" in c.question)
+    assert distance.p < 0.02
+    assert distance.curve[0][1] > 0.95
+    assert distance.curve[-1][1] < 0.65
+
+
+def test_a_picture_is_told_from_its_class_only_where_more_than_the_class_is_there():
+    trials = known_trials("rapid-silent", seed=1)
+    rng = np.random.default_rng(3)
+    vectors = pd.DataFrame(rng.normal(size=(len(trials.stimuli), 12)), index=trials.stimuli.index)
+    centres = vectors.groupby(trials.stimuli["concept"]).transform("mean")
+    folds = list(PROTOCOL.folds(trials))
+    of = trials.table["stimulus"]
+    for shown, expected in ((vectors, True), (centres, False)):
+        late = trials.times > 0.1
+        eeg = np.array(trials.eeg)
+        eeg[:, :12, late] += 2 * eeg.std() * shown.loc[of].to_numpy(np.float32)[:, :, None]
+        planted = replace(trials, eeg=eeg)
+        found = next(c for c in Auditor(planted, folds, vectors, n_perm=100).controls() if c.name == "C4")
+        assert (found.p < 0.02) == expected, found

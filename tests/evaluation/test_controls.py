@@ -8,7 +8,8 @@ from sklearn.linear_model import Ridge
 
 from phosphene.errors import PhospheneError
 from phosphene.evaluation import controls
-from phosphene.evaluation.controls import FEATURES, Reading, smoother, superordinate
+from phosphene.evaluation.controls import Reading, smoother, superordinate
+from phosphene.evaluation.features import FEATURES
 
 RNG = np.random.default_rng
 

@@ -76,7 +76,7 @@ def test_embeddings_draw_their_picture_and_batching_changes_nothing(mini, embeds
     assert [len(row) for row in whole] == [2] * 4
     judged = load_judge().predict([row[0] for row in whole])
     assert sum(a == s.background for a, s in zip(judged["background"], SCENES, strict=True)) >= 3
-    later = mini(Conditioning(image_embeds=embeds[2:]), n=2, seed=3, first=2)
+    later = mini(Conditioning(image_embeds=embeds[2:]), n=2, seed=3, numbers=[2, 3])
     assert np.abs(pixels(later[0]) - pixels(whole[2])).max() <= 2  # float rounding of another batch size
     assert np.abs(pixels(whole[2])[0] - pixels(whole[2])[1]).max() > 20  # two samples differ
 

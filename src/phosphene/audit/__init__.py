@@ -1,70 +1,118 @@
 """`phosphene audit RUN`: does a result speak of the picture? Every gate in one table, and an exit status."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from phosphene.evaluation.audit import Auditor, Control, Wanted
+from phosphene.audit import pictures, retrained
+from phosphene.errors import PhospheneError
+from phosphene.evaluation.audit import LEAST_PERM, Auditor, Control
 from phosphene.evaluation.protocols import Fold
-from phosphene.experiment import Display, Experiment, Silent
+from phosphene.experiment import Display, Experiment, Silent, prepared
 from phosphene.files import read_json, write_json
 from phosphene.trials import Trials
 
+PARTS = ("decoding", "retrained", "pictures")
 
-def audit(folder: str | Path, display: Display | None = None, *, n_perm: int = 500) -> list[Control]:
-    """Ask every decoding control of a run, fold by fold, and write `audit.json` into it.
+
+def audit(
+    folder: str | Path, display: Display | None = None, *, n_perm: int = 500, parts: Sequence[str] = PARTS,
+    n_pictures: int = 100,
+) -> list[Control]:  # fmt: skip
+    """Ask every control of a run, and write `audit.json` into it.
 
     Parameters
     ----------
-    folder : what `phosphene run` wrote; its preprocessed trials are read, not what it decoded.
+    folder : what `phosphene run` wrote.
     n_perm : exchanges of each permutation test.
+    parts : "decoding" asks the run's trials, whatever decoded them; "retrained" trains the run's own method on
+        permuted labels, on noise and on a phantom; "pictures" draws the controls of the generator.
+    n_pictures : test samples, chosen at random, for which the controls of the generator are drawn.
 
     Returns
     -------
     The controls; a "fail" among their verdicts means that a score of this run is no evidence of what was seen.
     """
+    if n_perm < LEAST_PERM:
+        raise PhospheneError(f"with {n_perm} exchanges no gate can fail: give at least {LEAST_PERM} (--n-perm)")
     experiment = Experiment.open(folder, display or Silent())
-    trials = Trials.load(experiment.prepare())
-    design = str(read_json(experiment.out / "dataset.json").get("design", ""))
-    found: list[Control] = []
-    with experiment.display.bar("auditing", len(experiment.folds)) as bar:
-        for fold in experiment.folds:
-            found += _fold(experiment, trials, fold, design, n_perm)
-            bar(1)
+    seed = experiment.protocol.seed
+    made: dict[str, Any] = {
+        "decoding": lambda: _decoding(experiment, n_perm),
+        "retrained": lambda: retrained.controls(experiment, n_perm),
+        "pictures": lambda: pictures.controls(experiment, n_pictures, n_perm),
+    }
+    unknown = [part for part in parts if part not in made]
+    if unknown:
+        raise PhospheneError(f"unknown part '{unknown[0]}' of the audit: give some of {', '.join(PARTS)}")
+    found = list(chain.from_iterable(made[part]() for part in PARTS if part in parts))
     failed = sorted({c.name for c in found if c.verdict == "fail"})
     facts = {
-        "protocol": experiment.protocol.hash, "seed": experiment.protocol.seed, "n_perm": n_perm, "design": design,
-        "failed": failed, "controls": [{k: None if v != v else v for k, v in asdict(c).items()} for c in found],
+        "protocol": experiment.protocol.hash, "seed": seed, "n_perm": n_perm, "design": _design(experiment),
+        "parts": list(parts), "n_pictures": n_pictures, "failed": failed,
+        "controls": [{k: None if v != v else v for k, v in asdict(c).items()} for c in found],
     }  # fmt: skip
     write_json(experiment.out / "audit.json", facts)
     return found
 
 
-def _fold(experiment: Experiment, trials: Trials, fold: Fold, design: str, n_perm: int) -> Iterator[Control]:
-    concept = trials.table["concept"]
-    known = set(concept[fold.test]) <= set(concept[fold.train])
-    wanted = None if known else _pictures(experiment, trials, fold)
-    yield from Auditor(
-        trials, fold, wanted, design=design, category=_category(trials), n_perm=n_perm, seed=experiment.protocol.seed
-    ).controls()
+def _design(experiment: Experiment) -> str:
+    return str(read_json(experiment.out / "dataset.json").get("design", ""))
 
 
-def _pictures(experiment: Experiment, trials: Trials, fold: Fold) -> Wanted:
-    """Pictures of unseen concepts are sought by their vectors in the method's target space."""
-    here = fold.train | fold.test
-    used = trials.stimuli[trials.stimuli.index.isin(trials.table["stimulus"][here])]
-    vectors = experiment.method(fold).targets()["image"].table(used).vectors.numpy()
-    return Wanted.pictures(trials, pd.DataFrame(vectors, index=used.index), fold.test)
+def _decoding(experiment: Experiment, n_perm: int) -> Iterator[Control]:
+    """C1 to C7."""
+    trials = Trials.load(experiment.prepare())
+    early, smeared = _causal(experiment)
+    with experiment.display.bar("auditing: what can be decoded", 1) as bar:
+        yield from Auditor(
+            trials, experiment.folds, _vectors(experiment, trials), design=_design(experiment),
+            category=_category(trials), early=early, smeared=smeared, n_perm=n_perm, seed=experiment.protocol.seed,
+        ).controls()  # fmt: skip
+        bar(1)
+
+
+def _vectors(experiment: Experiment, trials: Trials) -> pd.DataFrame | None:
+    """Each picture's vector in the method's target space, where the run is trained and has one."""
+    if not (experiment.folder(experiment.folds[0]) / "model").is_dir():
+        return None
+    space = experiment.method().targets().get("image")
+    used = trials.stimuli[trials.stimuli.index.isin(trials.table["stimulus"])]
+    if space is None or "image" not in used or (used["image"].astype(str) == "").any():
+        return None
+    return pd.DataFrame(space.table(used).vectors.numpy(), index=used.index)
 
 
 def _category(trials: Trials) -> np.ndarray | None:
-    """The stimuli's column `category`, where it has two values."""
-    if "category" not in trials.stimuli or trials.stimuli["category"].nunique() != 2:
+    """The stimuli's column `category`, where it has two values ("" is none)."""
+    if "category" not in trials.stimuli or len(set(trials.stimuli["category"]) - {""}) != 2:
         return None
-    return trials.stimuli["category"].reindex(trials.table["stimulus"]).to_numpy(str)
+    return trials.stimuli["category"].reindex(trials.table["stimulus"]).fillna("").to_numpy(str)
+
+
+def _causal(experiment: Experiment) -> tuple[tuple[Trials, list[Fold]] | None, bool]:
+    """The run's trials behind causal filters, without a baseline: what C2 asks. Whether, without them, it cannot.
+
+    The usual zero-phase filters spread a response to before its picture, where it would look like a leak.
+    """
+    steps = experiment.recipe.steps()
+    filtered = any(x is not None for x in (steps.l_freq, steps.h_freq, steps.notch))
+    if not filtered or steps.phase == "minimum":
+        return None, False
+    folder = experiment.out / "audit" / "causal"
+    if not folder.is_dir():
+        if not Path(str(experiment.recipe.dataset.get("root", ""))).expanduser().is_dir():
+            return None, True
+        changed = {**experiment.recipe.preprocessing, "phase": "minimum", "baseline": None}
+        recipe = experiment.recipe.model_copy(update={"preprocessing": changed})
+        prepared(recipe, experiment.display)[0].save(folder)
+    trials = Trials.load(folder)
+    return (trials, list(experiment.protocol.folds(trials))), False
 
 
 def lines(found: list[Control]) -> list[str]:
@@ -73,5 +121,5 @@ def lines(found: list[Control]) -> list[str]:
     for c in found:
         figures = {"": f"{c.value:.3f}", "chance ": f"{c.chance:.3g}", "p ": f"{c.p:.3f}"}
         shown = ", ".join(f"{name}{figure}" for name, figure in figures.items() if figure != "nan")
-        said.append(f"{c.verdict:>8}  {c.name:<8} {c.fold}: {c.question} {c.reason}" + (f" ({shown})" if shown else ""))
+        said.append(f"{c.verdict:>8}  {c.name:<9} {c.fold}: {c.question} {c.reason}" + (f" ({shown})" if shown else ""))
     return said

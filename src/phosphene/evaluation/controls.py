@@ -9,45 +9,12 @@ control is for.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from phosphene.errors import PhospheneError
-
-BIN = 0.05  # s
-
-
-def course(eeg: np.ndarray, sfreq: float) -> np.ndarray:
-    """Mean of each channel in bins of 50 ms, (n_trials, n_chans * n_bins)."""
-    n_bins = max(1, round(eeg.shape[2] / sfreq / BIN))
-    parts = np.array_split(np.asarray(eeg, np.float64), n_bins, axis=2)
-    return np.concatenate([part.mean(axis=2) for part in parts], axis=1)
-
-
-def offset(eeg: np.ndarray, sfreq: float) -> np.ndarray:
-    """Mean of each channel, (n_trials, n_chans)."""
-    return np.asarray(eeg, np.float64).mean(axis=2)
-
-
-def power(eeg: np.ndarray, sfreq: float) -> np.ndarray:
-    """Log variance of each channel about its mean, (n_trials, n_chans)."""
-    variance = np.asarray(eeg, np.float64).var(axis=2)
-    return np.log(variance + 1e-12 * max(float(variance.mean()), 1e-300))
-
-
-def phaseless(eeg: np.ndarray, sfreq: float, seed: int = 0) -> np.ndarray:
-    """`course` of trials whose phases are random, those of all channels alike: spectra stay, time courses go."""
-    spectra = np.fft.rfft(np.asarray(eeg, np.float64), axis=2)
-    angle = np.random.default_rng([seed, 51]).uniform(0, 2 * np.pi, (len(eeg), 1, spectra.shape[2]))
-    angle[:, :, 0] = 0
-    return course(np.fft.irfft(spectra * np.exp(1j * angle), eeg.shape[2], axis=2), sfreq)
-
-
-FEATURES: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
-    "course": course, "offset": offset, "power": power, "phaseless": phaseless,
-}  # fmt: skip
 
 
 def smoother(train: np.ndarray, test: np.ndarray, shrink: float = 1.0) -> np.ndarray:
@@ -80,12 +47,14 @@ class Reading:
     targets : (n_train, dim) of the training trials.
     candidates : (n_candidates, dim) among which the truth is sought.
     truth : (n_test,) the candidate that was shown.
+    among : (n_test, n_candidates) bool, which candidates a test trial's is sought among; None is all.
     """
 
     smoother: np.ndarray
     targets: np.ndarray
     candidates: np.ndarray
     truth: np.ndarray
+    among: np.ndarray | None = None
 
     def two_way(self, order: np.ndarray | None = None) -> np.ndarray:
         """(n_test,) share of other candidates that are less similar than the true one; ``order`` exchanges training
@@ -97,11 +66,18 @@ class Reading:
         candidates = candidates / np.maximum(np.linalg.norm(candidates, axis=1, keepdims=True), 1e-12)
         similarity = predicted @ candidates.T
         own = similarity[np.arange(len(self.truth)), self.truth][:, None]
-        return ((similarity < own).sum(axis=1) + 0.5 * ((similarity == own).sum(axis=1) - 1)) / (len(candidates) - 1)
+        among = np.ones(similarity.shape, bool) if self.among is None else self.among
+        below, equal = ((similarity < own) & among).sum(axis=1), ((similarity == own) & among).sum(axis=1)
+        return np.asarray((below + 0.5 * (equal - 1)) / np.maximum(among.sum(axis=1) - 1, 1))
 
-    def p(self, groups: np.ndarray, n_perm: int = 500, seed: int = 0) -> tuple[float, np.ndarray]:
+    def p(self, groups: np.ndarray, n_perm: int = 500, seed: int | Sequence[int] = 0) -> tuple[float, np.ndarray]:
         """One-sided p, and the null (n_perm,), of training trials exchanging their targets within ``groups``."""
-        rng = np.random.default_rng([seed, 52])
+        null = self.null(groups, n_perm, seed)
+        return one_sided(float(self.two_way().mean()), null), null
+
+    def null(self, groups: np.ndarray, n_perm: int = 500, seed: int | Sequence[int] = 0) -> np.ndarray:
+        """(n_perm,) mean two-way identification, training trials exchanging their targets within ``groups``."""
+        rng = np.random.default_rng([*np.atleast_1d(seed), 52])
         members = [np.flatnonzero(groups == g) for g in np.unique(groups)]
         null = np.empty(n_perm)
         for i in range(n_perm):
@@ -109,7 +85,38 @@ class Reading:
             for rows in members:
                 order[rows] = rng.permutation(rows)
             null[i] = self.two_way(order).mean()
-        return float((1 + np.sum(null >= self.two_way().mean() - 1e-12)) / (1 + n_perm)), null
+        return null
+
+
+def one_sided(value: float, null: np.ndarray) -> float:
+    """How often the null is as large, the value itself counted."""
+    return float((1 + np.sum(null >= value - 1e-12)) / (1 + len(null)))
+
+
+def pooled(nulls: Sequence[np.ndarray], weights: Sequence[float], dependent: Sequence[str]) -> np.ndarray:
+    """The null (n_perm,) of a weighted mean over folds.
+
+    Folds that share an entry of ``dependent`` (a subject's, trained on nearly the same trials) are taken to rise and
+    fall together, which makes their mean vary as much as it can: the test errs on the safe side. Others are
+    independent.
+    """
+    weight = np.asarray(weights, float) / np.sum(weights)
+    total = np.zeros(len(nulls[0]))
+    for who in sorted(set(dependent)):
+        own = [i for i, d in enumerate(dependent) if d == who]
+        if len(own) == 1:
+            total += weight[own[0]] * nulls[own[0]]
+            continue
+        together = np.sum([weight[i] * np.sort(nulls[i]) for i in own], axis=0)
+        total += together[np.argsort(np.argsort(nulls[own[0]]))]
+    return total
+
+
+def curve(gap: np.ndarray, value: np.ndarray, n_bins: int = 5) -> list[tuple[float, float, int]]:
+    """``value`` against ``gap`` in bins of equally many trials: (mean gap, mean value, trials) of each."""
+    order = np.argsort(gap, kind="stable")
+    parts = [part for part in np.array_split(order, n_bins) if len(part)]
+    return [(float(gap[part].mean()), float(value[part].mean()), len(part)) for part in parts]
 
 
 def clock(time_train: np.ndarray, time_test: np.ndarray, place_train: np.ndarray, place_test: np.ndarray) -> np.ndarray:
@@ -191,4 +198,4 @@ def superordinate(
             drawn[rows] = sides[rng.permutation(rows)]
         null[i] = accuracy(drawn)
     value = accuracy(sides)
-    return value, float((1 + np.sum(null >= value - 1e-12)) / (1 + n_null)), null
+    return value, one_sided(value, null), null

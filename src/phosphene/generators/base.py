@@ -84,10 +84,10 @@ class Generator(ABC):
 
     @abstractmethod
     def __call__(
-        self, conditioning: Conditioning, *, n: int = 1, seed: int = 0, first: int = 0
+        self, conditioning: Conditioning, *, n: int = 1, seed: int = 0, numbers: Sequence[int] | None = None
     ) -> list[list[Image.Image]]:
         """Draw ``n`` pictures for each trial: ``[trial][sample]``, RGB.
 
-        ``first`` is the number of the first trial: the noise of a picture depends on seed, trial and sample alone, so
-        that a long job may be cut into pieces.
+        ``numbers`` are those of the trials (0, 1, ... by default): the noise of a picture depends on seed, number and
+        sample alone, so that a long job may be cut into pieces, and two conditions be drawn from the same noise.
         """

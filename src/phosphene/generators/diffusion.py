@@ -1,5 +1,6 @@
 """Pictures from a latent diffusion model: stock diffusers pipelines, every argument through `Conditioning`."""
 
+from collections.abc import Sequence
 from functools import cache, cached_property
 from typing import Any
 
@@ -76,7 +77,7 @@ class Diffusion(Generator):
         *,
         n: int = 1,
         seed: int = 0,
-        first: int = 0,
+        numbers: Sequence[int] | None = None,
     ) -> list[list[Image.Image]]:
         """``n`` pictures for each trial, in batches of the stock pipeline."""
         self.check(conditioning)
@@ -92,12 +93,13 @@ class Diffusion(Generator):
             stock: type = type(pipe)
             pipe = _own_embeddings(stock)(**pipe.components, **options)
             pipe.set_progress_bar_config(disable=True)
+        numbers = range(len(conditioning)) if numbers is None else numbers
         jobs = [(trial, sample) for trial in range(len(conditioning)) for sample in range(n)]
         pictures: list[list[Image.Image]] = [[] for _ in range(len(conditioning))]
         for start in range(0, len(jobs), self.batch_size):
             batch = jobs[start : start + self.batch_size]
             arguments = self._arguments(conditioning.rows([trial for trial, _ in batch]))
-            arguments["generator"] = [noise_generator(seed, first + trial, sample) for trial, sample in batch]
+            arguments["generator"] = [noise_generator(seed, numbers[trial], sample) for trial, sample in batch]
             with torch.inference_mode():
                 drawn = pipe(**arguments).images
             for (trial, _), picture in zip(batch, drawn, strict=True):

@@ -30,7 +30,7 @@ class Nearest(Generator):
         self.images, self.embeds = list(images), embeds
 
     def __call__(
-        self, conditioning: Conditioning, *, n: int = 1, seed: int = 0, first: int = 0
+        self, conditioning: Conditioning, *, n: int = 1, seed: int = 0, numbers: Sequence[int] | None = None
     ) -> list[list[Image.Image]]:
         self.check(conditioning)
         assert conditioning.image_embeds is not None

@@ -1,7 +1,7 @@
 """`Method`: one published system, wired from an encoder, target spaces and priors."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -41,6 +41,10 @@ class Method(nn.Module, ABC):
     def targets(self) -> dict[str, Target]:
         """The frozen spaces that training needs, by the name under which a batch holds their vectors."""
         return {}
+
+    def gallery(self) -> Sequence[str]:
+        """The stimuli whose captions or pictures may reach what is drawn from; none by default."""
+        return ()
 
     def training_step(self, batch: dict[str, Tensor], stage: str) -> dict[str, Tensor]:
         """Losses of one batch: `eeg` (batch, n_chans, n_times), `stimulus` (batch,) and one entry a target."""

@@ -1,0 +1,173 @@
+"""The generator half of an audit: what of a drawing comes from the EEG, and what from labels, priors and luck?
+
+Controls G0 to G11. Every metric of drawings is computed of every control; the verdicts rest on two-way identification.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from phosphene.audit.drawings import WAYS, CannotAsk, Drawings, Way
+from phosphene.audit.retrained import trained
+from phosphene.evaluation.audit import ALPHA, Control, Verdict
+from phosphene.evaluation.statistics import bootstrap, permutation
+from phosphene.experiment import Experiment
+from phosphene.files import whole
+from phosphene.targets.clip import CLIPImage
+
+HEADLINE = "drawn_2way"
+
+
+def controls(experiment: Experiment, n_pictures: int, n_perm: int) -> Iterator[Control]:
+    """Every control of the generator; the metrics of all go to `audit/pictures.csv`."""
+    asked = "do the drawings show what was seen?"
+    reason = _refusal(experiment)
+    if reason:
+        yield Control("G0", asked, verdict="left out", reason=reason)
+        return
+    drawings = Drawings(experiment, n_pictures)
+    n, seed = len(drawings), experiment.protocol.seed
+    own = drawings.questions(drawings.own())
+    tables = [_metrics("eeg", own)]
+    values = own[HEADLINE][0]
+    yield from _deranged(drawings, own, n_perm)
+    with experiment.display.bar("auditing: drawing controls", len(WAYS)) as bar:
+        for way in WAYS:
+            try:
+                shown = drawings.of(way)
+            except CannotAsk as error:
+                yield Control(way.name, way.question, verdict="left out", reason=str(error), n=n)
+                bar(1)
+                continue
+            found = drawings.questions(shown)
+            tables.append(_metrics(way.key, found))
+            yield _beaten(way, values, found[HEADLINE][0], drawings.clusters, seed)
+            bar(1)
+    yield _gallery(experiment)
+    yield _all_kept(experiment)
+    with whole(experiment.out / "audit" / "pictures.csv") as part:
+        pd.concat(tables).to_csv(part, index=False)
+
+
+def _refusal(experiment: Experiment) -> str:
+    if experiment.recipe.generator is None:
+        return "the run draws no pictures"
+    if not trained(experiment):
+        return "the run is not trained: finish it first"
+    first = experiment.picture(experiment.folds[-1], 0)
+    if not first.is_file():
+        return "the run's pictures are not drawn: finish it first"
+    if not isinstance(experiment.method().targets().get("image"), CLIPImage):
+        return "the method has no image space to compare pictures in"
+    return ""
+
+
+def _metrics(key: str, found: dict[str, tuple[np.ndarray, Any]]) -> pd.DataFrame:
+    rows = []
+    for metric, (values, question) in found.items():
+        if len(values):
+            value, low, high = float(values.mean()), *bootstrap(values, question.clusters, n_boot=1000, seed=0)
+        else:
+            answer = question.answer(n_boot=200, n_perm=1, seed=0)
+            value, low, high = answer["value"], answer["ci_low"], answer["ci_high"]
+        rows.append({"drawn": key, "metric": metric, "value": value, "ci_low": low, "ci_high": high})
+    return pd.DataFrame(rows)
+
+
+def _deranged(drawings: Drawings, own: dict[str, tuple[np.ndarray, Any]], n_perm: int) -> Iterator[Control]:
+    """G0: the drawings exchanged among the samples, over all and within the concepts."""
+    values, question = own[HEADLINE]
+    rows, seed = np.arange(len(values)), drawings.seed
+    table, truth, clusters = question.table, question.truth, question.clusters
+    rng = np.random.default_rng([seed, 74])
+    null = np.array([table[rows, truth[rng.permutation(len(rows))]].mean() for _ in range(n_perm)])
+    p = permutation(
+        lambda order: float(table[rows, truth[order]].mean()), len(rows), clusters=clusters, n_perm=n_perm, seed=seed
+    )
+    low, high = (float(q) for q in np.quantile(null, (0.025, 0.975)))
+    verdict: Verdict = "pass" if p < ALPHA else "fail"
+    reason = "yes" if p < ALPHA else "the same drawings fit other pictures as well: they show nothing of what was seen"
+    yield Control(
+        "G0", "do the drawings fit what was seen better than they fit other test pictures?", "all",
+        float(values.mean()), float(null.mean()), low, high, p, len(rows), verdict, reason,
+    )  # fmt: skip
+    sizes = pd.Series(clusters).value_counts()
+    if (sizes > 1).any():
+        held = np.isin(clusters, sizes.index[sizes > 1])
+        inside = np.flatnonzero(held)
+
+        def within(order: np.ndarray) -> float:
+            return float(table[inside, truth[inside][order]].mean())
+
+        p = permutation(within, len(inside), groups=clusters[inside], n_perm=n_perm, seed=seed)
+        exchanged = [within(_within(clusters[inside], rng)) for _ in range(n_perm)]
+        low, high = (float(q) for q in np.quantile(exchanged, (0.025, 0.975)))
+        yield Control(
+            "G0", "do they fit it better than other pictures of the same concept?", "all",
+            within(np.arange(len(inside))), float(np.mean(exchanged)), low, high, p, len(inside), "shown",
+            "yes" if p < ALPHA else "no",
+        )  # fmt: skip
+    unpaired = [metric for metric, (each, _) in own.items() if not len(each)]
+    if unpaired:
+        yield Control(
+            "G0", f"do {', '.join(unpaired)} change when the drawings are exchanged?", "all", 0.0, 0.0, n=len(rows),
+            reason="no: they never see which EEG made which picture, and are no evidence of decoding",
+        )  # fmt: skip
+
+
+def _within(groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    order = np.arange(len(groups))
+    for g in np.unique(groups):
+        rows = np.flatnonzero(groups == g)
+        order[rows] = rng.permutation(rows)
+    return order
+
+
+def _beaten(way: Way, eeg: np.ndarray, other: np.ndarray, clusters: np.ndarray, seed: int) -> Control:
+    """The control's own two-way identification, and whether that of the EEG's drawings is higher, sample by sample."""
+    low, high = bootstrap(other, clusters, n_boot=2000, seed=seed)
+    below, above = bootstrap(eeg - other, clusters, n_boot=2000, seed=seed)
+    names, of = np.unique(clusters, return_inverse=True)
+    sums = np.bincount(of, eeg - other)
+    rng = np.random.default_rng([seed, 75])
+    flipped = (rng.choice((-1.0, 1.0), (2000, len(names))) * sums).sum(axis=1)
+    p = float((1 + np.sum(flipped >= sums.sum() - 1e-12)) / 2001)
+    told = f"the EEG's drawings are {float((eeg - other).mean()):+.3f} better ({below:+.3f} to {above:+.3f})"
+    verdict: Verdict = "shown"
+    if way.fault:
+        verdict = "pass" if p < ALPHA else "fail"
+        told = told if p < ALPHA else f"{way.fault}; {told}"
+    return Control(
+        way.name, way.question, "all", float(other.mean()), 0.5, low, high, p, len(eeg), verdict, told
+    )  # fmt: skip
+
+
+def _gallery(experiment: Experiment) -> Control:
+    """G9: what is drawn from must not have been chosen among the answers."""
+    question = "were drawings conditioned on captions or pictures of the test?"
+    tested = set().union(*(experiment.trials.table["stimulus"][f.test] for f in experiment.folds))
+    known: set[str] = set()
+    for fold in experiment.folds:
+        known |= set(experiment.trials.table["stimulus"][fold.train])
+    used = set(experiment.method().gallery())
+    leaked = (used & tested) - known
+    return Control(
+        "G9", question, value=float(len(leaked)), chance=0.0, n=len(used), verdict="fail" if leaked else "pass",
+        reason=f"{len(leaked)} of them are answers" if leaked else "no",
+    )  # fmt: skip
+
+
+def _all_kept(experiment: Experiment) -> Control:
+    """G11: every drawing of every sample is scored; none was chosen."""
+    draws, lost = experiment.recipe.evaluation.draws, 0
+    n = 0
+    for fold in experiment.folds:
+        for i in range(len(experiment.decoded(fold)[0])):
+            n += 1
+            lost += not all(experiment.picture(fold, i, d).is_file() for d in range(draws))
+    return Control(
+        "G11", f"is every drawing kept and scored ({draws} of each sample)?", value=1 - lost / n, chance=1.0, n=n,
+        verdict="fail" if lost else "pass", reason=f"drawings of {lost} samples are gone" if lost else "yes",
+    )  # fmt: skip

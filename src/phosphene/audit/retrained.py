@@ -1,0 +1,89 @@
+"""The run's own method, trained once more on what holds nothing of the pictures."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from phosphene.audit.stand_ins import noise, phantom
+from phosphene.evaluation import retrieval
+from phosphene.evaluation.audit import Control, gate
+from phosphene.evaluation.protocols import Fold
+from phosphene.evaluation.scores import Question
+from phosphene.experiment import Experiment
+from phosphene.files import read_json
+from phosphene.trials import Trials
+
+STAND_INS: dict[str, Callable[[Trials, int], Trials]] = {"noise": noise, "phantom": phantom}
+
+
+def controls(experiment: Experiment, n_perm: int) -> Iterator[Control]:
+    """Two-way identification of the run, of its shuffled twin (G4), and of the method on noise (G2) and a phantom."""
+    shown = "does the run's own method tell what was shown?"
+    if not trained(experiment):
+        yield Control("retrained", shown, verdict="left out", reason="the run is not trained: finish it first")
+        return
+    yield _answer(experiment, shown, experiment, False, n_perm)
+    asked = "and trained on pictures exchanged at random (G4)?"
+    if True in experiment.twins:
+        found = _answer(experiment, asked, experiment, True, n_perm)
+        yield gate(found, "labels that mean nothing suffice: the score does not come from the EEG")
+    else:
+        reason = "the run has no shuffled twin (evaluation.twin is false)"
+        yield Control("retrained", asked, verdict="left out", reason=reason)
+    for kind, asked, fault in (
+        ("noise", "and trained and tested on noise (G2)?", "noise suffices: the score does not come from the EEG"),
+        ("phantom", "and trained and tested on a phantom, noise with slow states?",
+         "slow states suffice, without a brain: the order of the pictures is confounded with time"),
+    ):  # fmt: skip
+        yield gate(_answer(experiment, asked, stand_in(experiment, kind), False, n_perm), fault)
+
+
+def trained(experiment: Experiment) -> bool:
+    """Whether every fold of the run is decoded."""
+    return all((experiment.folder(f, t) / "decoded").is_dir() for f in experiment.folds for t in experiment.twins)
+
+
+def stand_in(experiment: Experiment, kind: str) -> Experiment:
+    """The run of the same recipe on a stand-in for its EEG, trained; kept in `audit/`, without its trials."""
+    recipe = experiment.recipe
+    recipe = recipe.model_copy(update={"evaluation": recipe.evaluation.model_copy(update={"twin": False})})
+    other = Experiment(recipe, experiment.out / "audit" / kind, experiment.display)
+    if (other.out / "done").is_file():
+        return other
+    if not (other.out / "trials").is_dir():
+        facts = read_json(experiment.out / "dataset.json")
+        made = STAND_INS[kind](Trials.load(experiment.prepare()), experiment.protocol.seed)
+        other.adopt(made, {**facts, "stand_in": kind})
+    other.train()
+    (other.out / "done").touch()
+    shutil.rmtree(other.out / "trials")
+    return other
+
+
+def similarity(experiment: Experiment, fold: Fold, decoder: Experiment, twin: bool) -> tuple[np.ndarray, np.ndarray]:
+    """(n_samples, n_candidates) how much each candidate is like what ``decoder`` read, and which one was shown."""
+    table, tensors = decoder.decoded(fold, twin)
+    if "head.image" in tensors:
+        gallery, truth = experiment.gallery(fold)
+        space: Any = experiment.method(fold).targets()["image"]
+        return retrieval.cosine(tensors["head.image"].numpy(), space.table(gallery).vectors.numpy()), truth
+    concepts = list(experiment.method(fold).concepts)  # type: ignore[arg-type]
+    return tensors["head.concept"].numpy(), np.array([concepts.index(c) for c in table["concept"]])
+
+
+def _answer(experiment: Experiment, question: str, decoder: Experiment, twin: bool, n_perm: int) -> Control:
+    asked = []
+    for fold in experiment.folds:
+        found, truth = similarity(experiment, fold, decoder, twin)
+        table, _ = decoder.decoded(fold, twin)
+        # pictures of a concept are not independent; of two concepts, the trials are
+        names = table["concept"].to_numpy(str) if found.shape[1] > 2 else np.arange(len(truth)).astype(str)
+        two_way = retrieval.k_way(retrieval.ranks(found), 2)
+        asked.append(Question("two_way", two_way, truth, np.char.add(f"{fold.subject}/{fold.name}/", names)))
+    answer = asked[0].join(asked[1:]).answer(n_perm=n_perm, n_boot=1000, seed=experiment.protocol.seed)
+    return Control(
+        "retrained", question, value=answer["value"], chance=answer["chance"], low=answer["ci_low"],
+        high=answer["ci_high"], p=answer["p"], n=answer["n"], reason="yes" if answer["p"] < 0.05 else "no",
+    )  # fmt: skip
