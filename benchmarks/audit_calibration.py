@@ -23,9 +23,9 @@ from phosphene.simulate.known import DESIGNS, known_trials
 def failed(design: str, seed: int, snr_db: float, leak: float) -> tuple[str, bool, list[str]]:
     """The design, whether anything is decoded, and the gates that fail."""
     trials = known_trials(design, seed=seed, snr_db=snr_db, leak=leak)
-    fold = next(Protocol(val_fraction=0, select_on="last").folds(trials))
+    folds = list(Protocol(val_fraction=0, select_on="last").folds(trials))
     category = trials.stimuli["category"].reindex(trials.table["stimulus"]).to_numpy(str)
-    auditor = Auditor(trials, fold, design=DESIGNS[design].order, category=category, n_perm=400, seed=seed)
+    auditor = Auditor(trials, folds, design=DESIGNS[design].order, category=category, n_perm=400, seed=seed)
     found = list(auditor.controls())
     return design, found[0].p < 0.05, [c.name for c in found if c.verdict == "fail"]
 

@@ -1,15 +1,22 @@
 """`phosphene audit` on run folders: the file, the table of the page, the exit status."""
 
 import json
+import shutil
 
+import numpy as np
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from phosphene.audit import audit
+from phosphene.audit import audit, pictures, retrained, stand_ins
+from phosphene.audit.drawings import WAYS, Drawings
 from phosphene.cli import app
+from phosphene.errors import PhospheneError
 from phosphene.experiment import Experiment
+from phosphene.methods.nice import NICE
 from phosphene.recipe import Recipe
 from phosphene.simulate.known import known_trials
+from phosphene.simulate.study import simulate
 
 
 def recipe(root, **changes):
@@ -46,3 +53,142 @@ def test_a_block_design_is_taken_at_its_word(study, tmp_path):
     Experiment(recipe(study("block"), design="block"), out).prepare()
     failed = {c.name for c in audit(out, n_perm=150) if c.verdict == "fail"}
     assert {"C3", "C7"} <= failed
+
+
+# -- the method, retrained -------------------------------------------------------------------------
+
+
+def test_stand_ins_keep_moments_and_layout_and_hold_no_picture():
+    trials = known_trials("rapid", seed=1, n_classes=20, per_class=5)
+    made = stand_ins.noise(trials, seed=3)
+    eeg, other = np.asarray(trials.eeg), np.asarray(made.eeg[:])
+    flat, still = (x.transpose(1, 0, 2).reshape(x.shape[1], -1) for x in (eeg, other))
+    size = np.abs(np.cov(flat)).max()
+    np.testing.assert_allclose(np.cov(still), np.cov(flat), atol=0.1 * size)
+    np.testing.assert_allclose(made.eeg[7:9], other[7:9])  # whatever is read together
+    assert made.table.equals(trials.table)
+    moved = np.asarray(stand_ins.phantom(trials, seed=3).eeg[:]).mean(axis=2)
+    order = np.argsort(trials.table["onset"])
+    slow = moved[order] - moved.mean(axis=0)
+    lagged = (slow[1:] * slow[:-1]).mean() / (slow * slow).mean()
+    assert lagged > 0.35
+    white = other.mean(axis=2)[order] - other.mean(axis=2).mean(axis=0)
+    assert abs((white[1:] * white[:-1]).mean() / (white * white).mean()) < 0.1
+
+
+def test_a_phantom_is_decoded_in_blocks_and_not_in_a_random_order(study, tmp_path):
+    for design, expected in (("rapid", "pass"), ("block", "fail")):
+        experiment = Experiment(recipe(study(design)), tmp_path / f"run-{design}")
+        experiment.prepare()
+        experiment.train()
+        found = {c.question: c for c in retrained.controls(experiment, 150)}
+        _, permuted, still, phantom = found.values()
+        assert phantom.verdict == expected, found
+        assert still.verdict == "pass"
+        assert permuted.verdict == "left out"  # the recipe has no twin
+        assert not (experiment.out / "audit" / "phantom" / "trials").exists()
+        again = list(retrained.controls(experiment, 150))
+        assert again[-1] == phantom
+
+
+# -- the generator ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("drawn")
+    root = simulate(folder / "s", n_train_pictures=160, n_test_pictures=40, train_repeats=1, test_repeats=2, snr_db=8.0)
+    settings = {
+        "dataset.root": str(root), "training.epochs": 6, "evaluation.n_boot": 50, "evaluation.n_perm": 50,
+        "generator.steps": 3, "protocol.gallery": "test",
+    }  # fmt: skip
+    experiment = Experiment(Recipe.read("demo", settings), folder / "run")
+    experiment.run()
+    return experiment
+
+
+def test_every_control_of_the_generator_is_drawn_and_judged(drawn):
+    found = audit(drawn.out, n_perm=150, parts=["pictures"], n_pictures=16)
+    names = [c.name for c in found]
+    assert set(names) == {"G0", "G1", "G2", "G3", "G4", "G5", "G6", "G7", "G8", "G9", "G10", "G11"}
+    by = {}
+    for c in found:
+        by.setdefault(c.name, c)
+    assert by["G0"].verdict == "pass"
+    assert by["G0"].value > 0.7
+    for blind in ("G1", "G2", "G3", "G4", "G8", "G10"):
+        assert by[blind].value < by["G0"].value
+        assert by[blind].n == 16
+    assert by["G5"].value > 0.85  # a label is a ceiling of what shows the object
+    table = pd.read_csv(drawn.out / "audit" / "pictures.csv")
+    assert set(table["drawn"]) >= {"eeg", "noise", "silence", "oracle", "label", "nearest", "nothing", "again"}
+    assert {"drawn_2way", "drawn_object", "fid_mini"} <= set(table["metric"])
+    own = table[(table["drawn"] == "eeg") & (table["metric"] == "drawn_2way")]["value"].item()
+    assert own == pytest.approx(by["G0"].value)
+    # the same pictures again, from where they lie
+    folder = drawn.out / "audit" / "images" / "oracle"
+    before = {p.name: p.stat().st_mtime_ns for p in folder.iterdir()}
+    again = audit(drawn.out, n_perm=150, parts=["pictures"], n_pictures=16)
+    assert [c.value for c in again] == [c.value for c in found]
+    assert {p.name: p.stat().st_mtime_ns for p in folder.iterdir()} == before
+
+
+def test_another_seed_is_another_picture_and_the_same_seed_the_same(drawn):
+    """G11 draws with another noise; drawn with the run's own seed it would be the run's picture."""
+    drawings = Drawings(drawn, 4)
+    (again,) = [way for way in WAYS if way.key == "again"]
+    own, other = drawings.own(), drawings.of(again)
+    same = drawn.generator()(drawings._again(), seed=drawn.protocol.seed, numbers=drawings.numbers)
+    for picture, changed, (repeated,) in zip(own, other, same, strict=True):
+        assert np.abs(np.asarray(picture, float) - np.asarray(changed, float)).max() > 30
+        assert np.abs(np.asarray(picture, float) - np.asarray(repeated, float)).max() <= 3
+
+
+def test_drawings_of_other_eeg_fail_g0_and_lost_drawings_fail_g11(drawn, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(drawn.out, copy)
+    paths = sorted((copy / "images" / "01-test").glob("*.png"))
+    for path, other in zip(paths, np.roll(paths, 7), strict=True):
+        shutil.copy(drawn.out / "images" / "01-test" / other.name, path)
+    paths[0].unlink()
+    other = Experiment.open(copy)
+    assert pictures._all_kept(other).verdict == "fail"
+    shutil.copy(paths[1], paths[0])
+    drawings = Drawings(other, 30)
+    deranged = next(pictures._deranged(drawings, drawings.questions(drawings.own()), 150))
+    assert deranged.verdict == "fail"
+
+
+def test_a_gallery_of_answers_fails_g9(drawn, monkeypatch):
+    assert pictures._gallery(drawn).verdict == "pass"
+    tested = drawn.trials.table["stimulus"][drawn.folds[0].test].unique()
+    monkeypatch.setattr(NICE, "gallery", lambda self: list(tested[:3]))
+    found = pictures._gallery(drawn)
+    assert (found.verdict, found.value) == ("fail", 3)
+
+
+def test_a_control_that_is_as_good_is_not_beaten():
+    way = next(w for w in WAYS if w.fault)
+    rng = np.random.default_rng(0)
+    clusters = np.repeat(np.arange(25), 4).astype(str)
+    p = []
+    for _ in range(60):
+        shared = rng.normal(size=25).repeat(4)
+        eeg, other = (shared + 0.3 * rng.normal(size=25).repeat(4) + 0.3 * rng.normal(size=100) for _ in range(2))
+        found = pictures._beaten(way, eeg, other, clusters, 0)
+        p.append(found.p)
+        assert pictures._beaten(way, eeg + 1, other, clusters, 0).verdict == "pass"
+    assert np.mean(np.array(p) < 0.05) <= 0.15
+    assert 0.35 < np.mean(p) < 0.65
+
+
+def test_questions_that_cannot_be_asked_say_why(study, tmp_path):
+    out = tmp_path / "run"
+    Experiment(recipe(study("rapid")), out).prepare()
+    found = {c.name: c.reason for c in audit(out, n_perm=150, parts=["retrained", "pictures"])}
+    assert "not trained" in found["retrained"]
+    assert "draws no pictures" in found["G0"]
+    with pytest.raises(PhospheneError, match="unknown part 'generator'"):
+        audit(out, parts=["generator"])
+    with pytest.raises(PhospheneError, match="at least 120"):
+        audit(out, n_perm=60)

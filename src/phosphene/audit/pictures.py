@@ -140,7 +140,7 @@ def _beaten(way: Way, eeg: np.ndarray, other: np.ndarray, clusters: np.ndarray, 
         verdict = "pass" if p < ALPHA else "fail"
         told = told if p < ALPHA else f"{way.fault}; {told}"
     return Control(
-        way.name, way.question, "all", float(other.mean()), 0.5, low, high, p, len(eeg), verdict, told
+        way.name, way.question, "all", float(other.mean()), 0.5, low, high, p, len(eeg), verdict, told, "value"
     )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from phosphene.audit.stand_ins import noise, phantom
 from phosphene.evaluation import retrieval
-from phosphene.evaluation.audit import Control, gate
+from phosphene.evaluation.audit import ALPHA, Control, gate
 from phosphene.evaluation.protocols import Fold
 from phosphene.evaluation.scores import Question
 from phosphene.experiment import Experiment
@@ -85,5 +85,6 @@ def _answer(experiment: Experiment, question: str, decoder: Experiment, twin: bo
     answer = asked[0].join(asked[1:]).answer(n_perm=n_perm, n_boot=1000, seed=experiment.protocol.seed)
     return Control(
         "retrained", question, value=answer["value"], chance=answer["chance"], low=answer["ci_low"],
-        high=answer["ci_high"], p=answer["p"], n=answer["n"], reason="yes" if answer["p"] < 0.05 else "no",
+        high=answer["ci_high"], p=answer["p"], n=answer["n"], reason="yes" if answer["p"] < ALPHA else "no",
+        band="value",
     )  # fmt: skip

@@ -40,11 +40,12 @@ class Control:
     question : what it asks.
     fold : "all", or subject and name of a fold.
     value, chance : the statistic, and what it is where the answer is no.
-    low, high : the middle 95 % of the statistic where nothing is there; of the G rows, the interval of the difference.
+    low, high : the middle 95 % of the statistic where nothing is there, or its own 95 % interval: see ``band``.
     p : one-sided.
     n : test samples, looks at one picture taken together (classes, for C1).
     verdict : "pass" or "fail" of a gate; "shown" is no gate; "left out" could not be asked.
     reason : the answer in words.
+    band : what ``low`` and ``high`` are of, "null" or "value".
     curve : of C3, value against the distance in time: (gap, value, trials) of each bin.
     """
 
@@ -59,6 +60,7 @@ class Control:
     n: int = 0
     verdict: Verdict = "shown"
     reason: str = ""
+    band: Literal["null", "value"] = "null"
     curve: tuple[tuple[float, float, int], ...] = ()
 
 

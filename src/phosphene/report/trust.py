@@ -1,7 +1,6 @@
 """How far to trust a run: what the protocol means, what test and training share, and what the numbers do not show."""
 
-from typing import Any
-
+from phosphene.report.audited import audited
 from phosphene.report.markup import Content, table, tag
 from phosphene.report.run import Run
 
@@ -41,44 +40,12 @@ def how_far(run: Run) -> list[Content]:
             class_="overlaps",
         ),
         tag("h4", "The audit"),
-        audit(run),
+        *audited(run),
         tag("h4", "The shuffled twin"),
         tag("p", twin(run)),
         tag("h4", "What these numbers do not show"),
         tag("ul", [tag("li", line) for line in limits(run)]),
     ]
-
-
-def audit(run: Run) -> Content:
-    """The controls of `phosphene audit`, the failed ones first."""
-    if not run.audit:
-        return tag(
-            "p", f"Not audited yet: `phosphene audit {run.folder}` asks whether these scores speak of the pictures."
-        )
-    grades = {"fail": "bad", "pass": "good"}
-    order = {"fail": 0, "pass": 1, "shown": 2, "left out": 3}
-    rows = sorted(run.audit, key=lambda c: order[c["verdict"]])
-    return table(
-        ["Control", "Question", "Value", "If nothing were there", "p", "Verdict"],
-        [
-            [
-                c["name"], f"{c['question']} ({c['fold']})", _number(c["value"]), _between(c), _number(c["p"]),
-                tag("span", f"{c['verdict']}: {c['reason']}", class_=grades.get(c["verdict"], "plain")),
-            ]
-            for c in rows
-        ],
-        class_="overlaps",
-    )  # fmt: skip
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
-
-
-def _between(control: dict[str, Any]) -> str:
-    if control["low"] is None:
-        return _number(control["chance"])
-    return f"{_number(control['chance'])} ({_number(control['low'])} to {_number(control['high'])})"
 
 
 def protocol(run: Run) -> str:
