@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN     = $(VENV)/bin
 READY   = $(VENV)/.ready
+BESIDE ?= .venv-metrics
 OUT    ?= runs/demo
 # Real recordings join the demo's page where they are at hand.
 MUSE   ?= $(wildcard ../shared/data/muse-visual)
@@ -18,12 +19,13 @@ test: $(READY)
 test-all: $(READY)
 	$(BIN)/python -m pytest -m ""
 
+# A second environment over the packages of the first, of the same Python whatever PYTHON says.
 test-metrics: $(READY)
-	$(PYTHON) -m venv .venv-metrics
+	$(BIN)/python -m venv $(BESIDE)
 	echo "import site; site.addsitedir('$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')')" \
-	    > $$(.venv-metrics/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/beside.pth
-	.venv-metrics/bin/python -m pip install --quiet --no-deps -r tests/metrics_env/requirements.txt
-	.venv-metrics/bin/python -m pytest tests/metrics_env tests/evaluation/metrics
+	    > $$($(BESIDE)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/beside.pth
+	$(BESIDE)/bin/python -m pip install --quiet --no-deps -r tests/metrics_env/requirements.txt
+	$(BESIDE)/bin/python -m pytest tests/metrics_env tests/evaluation/metrics
 
 lint: $(READY)
 	$(BIN)/python -m pytest tests/test_style.py

@@ -11,6 +11,7 @@ from conftest import GOLDEN
 from golden.fill import inputs
 from phosphene.errors import PhospheneError
 from phosphene.evaluation.metrics import captions, distributions, pictures, pixels
+from phosphene.evaluation.metrics.cider import cider_d
 
 prepare()
 pytest.importorskip("skimage")
@@ -132,3 +133,22 @@ def test_meteor_asks_for_wordnet_and_takes_a_given_one(monkeypatch):
     table = captions.meteor(["a red dog runs"], ["a red dog runs", "a blue dog ran"], wordnet=NoSynonyms())
     assert table[0, 0] == pytest.approx(1 - 0.5 * (1 / 4) ** 3)  # all match in one chunk
     assert table[0, 1] == pytest.approx(0.5 * (1 - 0.5 * (2 / 2) ** 3))  # a, dog: two chunks of two matches
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_cider_d_is_the_coco_codes(seed):
+    """Captions of chance words, several true ones for some pictures, one of them empty of n-grams."""
+    coco = pytest.importorskip("pycocoevalcap.cider.cider")
+    rng = np.random.default_rng(seed)
+    listed = ["a", "the", "red", "dog", "cat", "runs", "on", "grass", "car", "near", "tree", "blue"]
+
+    def caption():
+        return " ".join(rng.choice(listed, rng.integers(1, 12)))
+
+    true = [[caption() for _ in range(rng.integers(1, 4))] for _ in range(30)]
+    said = [*(caption() for _ in range(27)), true[27][0], "unheard of words", "dog"]
+    mean, each = coco.Cider().compute_score(dict(enumerate(true)), {i: [s] for i, s in enumerate(said)})
+    ours = cider_d(said, true).diagonal()
+    np.testing.assert_allclose(ours, each, rtol=1e-9, atol=1e-12)
+    assert ours.mean() == pytest.approx(mean)
+    assert ours.max() > 1

@@ -16,7 +16,7 @@ from torchvision.models.feature_extraction import create_feature_extractor  # no
 from torchvision.transforms import InterpolationMode, v2  # noqa: E402
 
 from phosphene.errors import PhospheneError  # noqa: E402
-from phosphene.evaluation.metrics import inception, networks, perceptual, pictures  # noqa: E402
+from phosphene.evaluation.metrics import inception, judge, networks, perceptual, pictures  # noqa: E402
 from phosphene.evaluation.metrics.distributions import frechet  # noqa: E402
 from phosphene.evaluation.metrics.presets import preset  # noqa: E402
 
@@ -180,3 +180,54 @@ def test_torchvisions_inception_is_read_with_and_without_normalisation():
     ours = inception.torchvision_features(shown, logits=True, model=model)
     np.testing.assert_allclose(ours, logits, rtol=1e-3, atol=1e-5)
     assert np.abs(inception.torchvision_features(shown, normalised=True, model=model) - plain).max() > 1e-4
+
+
+def test_the_judge_is_the_published_vit():
+    """Built without memory from its configuration: as many parameters as the published weights, and their resizing."""
+    row = judge.JUDGES["vit-h14"]
+    weights = torchvision.models.get_model_weights(row.model)[row.weights]
+    with torch.device("meta"):
+        model = torchvision.models.get_model(row.model, weights=None, image_size=row.side).eval()
+        answers = model(torch.empty(2, 3, row.side, row.side))
+    assert tuple(answers.shape) == (2, row.n_classes) == (2, len(weights.meta["categories"]))
+    assert sum(p.numel() for p in model.parameters()) == weights.meta["num_params"] == 633_470_440
+    assert weights.url.startswith("https:")
+    steps = weights.transforms()
+    assert (steps.crop_size, steps.resize_size, steps.interpolation) == ([518], [518], InterpolationMode.BICUBIC)
+    assert (tuple(steps.mean), tuple(steps.std)) == networks.IMAGENET
+
+
+@pytest.mark.parametrize("size", [(64, 64), (300, 417), (700, 530)])
+def test_the_judge_sees_what_torchvisions_own_transform_gives(size):
+    from PIL import Image
+
+    class Seen(torch.nn.Module):
+        def forward(self, x):
+            return x.flatten(1)
+
+    shown = torch.nn.functional.interpolate(some(1), size, mode="bicubic").clamp(0, 1)
+    whole = (shown[0].permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
+    row = judge.JUDGES["vit-h14"]
+    steps = torchvision.models.get_model_weights(row.model)[row.weights].transforms()
+    wanted = steps(Image.fromarray(whole)).flatten().numpy()
+    ours = judge.judged([Image.fromarray(whole)], model=Seen())[0]
+    level = 1 / 255 / 0.225
+    np.testing.assert_allclose(ours, wanted, rtol=0, atol=3 * level)  # PIL rounds to 8 bits after each pass
+    assert np.abs(ours - wanted).mean() < 0.5 * level
+
+
+def test_classes_have_torchvisions_places():
+    weights = torchvision.models.get_model_weights("vit_h_14")[judge.JUDGES["vit-h14"].weights]
+    names = weights.meta["categories"]
+    found = [names[i] for i in judge.places(["n02106662", "n02690373", "n03452741", "n07753592", "n13054560"])]
+    assert found == ["German shepherd", "airliner", "grand piano", "banana", "bolete"]
+
+
+def test_weights_of_the_judge_out_of_reach_are_one_line(monkeypatch):
+    def unreachable(*_, **__):
+        raise URLError("no route")
+
+    row = judge.JUDGES["vit-h14"]
+    monkeypatch.setattr(torchvision.models, "get_model", unreachable)
+    with pytest.raises(PhospheneError, match=f"{row.model}.*run once with a connection, or pass model="):
+        judge.load_judge()
