@@ -60,6 +60,12 @@ def test_scores_have_their_columns_and_stand_above_their_controls(finished):
     assert table.loc["image_top5", "ci_low"] > table.loc["image_top5", "chance"]
     assert twin.loc["image_top5", "p"] > 0.01
     assert table.loc["image_top5", "shuffled"] == pytest.approx(twin.loc["image_top5", "value"])
+    asked = table[table.index.str.match("image_|concept_|within_|caption_")]
+    better = np.where(asked.index == "image_median_rank", -1, 1)
+    assert (better * (asked["ceiling"] - asked["value"]) >= 0).all()
+    assert asked.loc["image_top1", "ceiling"] > 0.95
+    assert table["ceiling"].notna().sum() == len(asked) >= 12
+    assert twin["ceiling"].isna().all()
     assert (table["protocol"] == finished.protocol.hash).all()
     assert (table["ci_low"] <= table["value"]).all()
     assert (table["value"] <= table["ci_high"]).all()

@@ -32,12 +32,12 @@ from phosphene.trials import Signal, Trials
 EVIL = "<script>alert('x')</script>"
 N_TEST, N_TRAIN, N_TIMES = 24, 12, 40
 SCORES = [
-    # metric, value, low, high, n, chance, shuffled, p
-    ("image_top1", 0.31, 0.25, 0.38, 24, 0.005, 0.005, 0.0005),
-    ("image_top5", 0.62, 0.5, 0.7, 24, 0.025, 0.03, 0.0005),
-    ("image_median_rank", 3.0, 2.0, 5.0, 24, 12.5, 12.0, 0.0005),
-    ("caption_object_top1", 0.05, 0.0, 0.1, 24, 0.03, 0.02, 0.4),
-    ("drawn_2way", 0.8, 0.7, 0.9, 24, 0.5, 0.49, 0.0005),
+    # metric, value, low, high, n, chance, shuffled, ceiling, p
+    ("image_top1", 0.31, 0.25, 0.38, 24, 0.005, 0.005, 0.87, 0.0005),
+    ("image_top5", 0.62, 0.5, 0.7, 24, 0.025, 0.03, 0.99, 0.0005),
+    ("image_median_rank", 3.0, 2.0, 5.0, 24, 12.5, 12.0, 1.0, 0.0005),
+    ("caption_object_top1", 0.05, 0.0, 0.1, 24, 0.03, 0.02, 0.9, 0.4),
+    ("drawn_2way", 0.8, 0.7, 0.9, 24, 0.5, 0.49, np.nan, 0.0005),
 ]
 
 
@@ -69,7 +69,7 @@ class Page(HTMLParser):
 
 
 def _write_scores(folder, rows, name="scores.csv"):
-    frame = pd.DataFrame(rows, columns=[*COLUMNS[:8]])
+    frame = pd.DataFrame(rows, columns=[*COLUMNS[:9]])
     frame = frame.assign(subject="01", seed=0, protocol="abc", backbone="mini")
     frame[list(COLUMNS)].to_csv(folder / name, index=False)
 
@@ -126,7 +126,9 @@ def retrieval(tmp_path_factory):
     experiment.retrieve(fold).to_csv(experiment.folder(fold) / "retrieved.csv", index=False)
     (out / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in log) + '{"cut off')
     _write_scores(out, SCORES)
-    _write_scores(out, [(m, s, s, s, n, c, s, 0.5) for m, _, _, _, n, c, s, _ in SCORES], "scores_shuffled.csv")
+    _write_scores(
+        out, [(m, s, s, s, n, c, s, np.nan, 0.5) for m, _, _, _, n, c, s, *_ in SCORES], "scores_shuffled.csv"
+    )
     return out
 
 
@@ -185,13 +187,13 @@ def test_headline_figures_stand_beside_their_controls(page, retrieval):
     shown = text(page)
     assert "Top-1 among 24 pictures of unseen concepts" in shown
     assert "31 % 95 % interval 25–38 %" in shown
-    assert "chance 0.5 % shuffled twin 0.5 % p &lt; 0.001" in shown
+    assert "chance 0.5 % shuffled twin 0.5 % ideal observer 87 % p &lt; 0.001" in shown
     assert "Above chance; the shuffled twin is at chance." in shown
     assert "Not distinguishable from chance." in shown
     (first, *_) = headline(retrieval)
     assert first == (
         "Top-1 among 24 pictures of unseen concepts: 31 % (95 % interval 25–38 %, chance 0.5 %, shuffled twin 0.5 %, "
-        "p < 0.001). Above chance; the shuffled twin is at chance."
+        "ideal observer 87 %, p < 0.001). Above chance; the shuffled twin is at chance."
     )
 
 
@@ -298,11 +300,22 @@ def test_without_twin_generator_log_pictures_and_record(made):
     for name in ("scores_shuffled.csv", "log.jsonl", "provenance.json", "dataset.json"):
         (made / name).unlink()
     shutil.rmtree(made / "images")
-    _write_scores(made, [(*row[:6], np.nan, row[7]) for row in SCORES])
+    _write_scores(made, [(*row[:6], np.nan, *row[7:]) for row in SCORES])
     shown = text(read(write_report(made)))
     assert "Above chance; no shuffled twin to compare." in shown
     assert "No log was kept." in shown
     assert "Drawn" not in shown
+
+
+def test_the_ideal_observer_stands_in_the_table_where_it_is_known(page, made):
+    shown = text(page)
+    assert "Shuffled twin Ideal observer p n" in shown
+    assert "31 % 25–38 0.5 % 0.5 % 87 % &lt; 0.001 24" in shown
+    assert "80 % 70–90 50 % 49 % – &lt; 0.001 24" in shown
+    assert "knows what no decoder is told" in shown
+    old = pd.read_csv(made / "scores.csv").drop(columns="ceiling")
+    old.to_csv(made / "scores.csv", index=False)
+    assert "deal observer" not in text(read(write_report(made)))
 
 
 def test_lost_pictures_leave_a_note(made):
@@ -311,7 +324,9 @@ def test_lost_pictures_leave_a_note(made):
 
 
 def test_a_twin_above_chance_is_told(made):
-    _write_scores(made, [(m, v, v, v, n, c, s, 0.0005) for m, v, _, _, n, c, s, _ in SCORES], "scores_shuffled.csv")
+    _write_scores(
+        made, [(m, v, v, v, n, c, s, np.nan, 0.0005) for m, v, _, _, n, c, s, *_ in SCORES], "scores_shuffled.csv"
+    )
     assert "Above chance, but so is the shuffled twin" in text(read(write_report(made)))
 
 

@@ -11,7 +11,8 @@ from phosphene.evaluation import retrieval
 from phosphene.evaluation.statistics import bootstrap, permutation
 
 COLUMNS = (
-    "metric", "value", "ci_low", "ci_high", "n", "chance", "shuffled", "p", "subject", "seed", "protocol", "backbone",
+    "metric", "value", "ci_low", "ci_high", "n", "chance", "shuffled", "ceiling", "p", "subject", "seed", "protocol",
+    "backbone",
 )  # fmt: skip
 
 
@@ -53,6 +54,11 @@ class Question:
             np.concatenate([p.clusters for p in parts]), self.statistic, self.higher_is_better, self.backbone,
         )  # fmt: skip
 
+    @property
+    def value(self) -> float:
+        """The queries' own scores, reduced."""
+        return float(self.statistic(self.table[np.arange(len(self.truth)), self.truth]))
+
     def answer(self, *, n_boot: int = 2000, n_perm: int = 2000, seed: int = 0) -> dict[str, Any]:
         """Value, 95 % interval (bootstrap over clusters), chance, and p (clusters exchange their truths at random)."""
         query = np.arange(len(self.truth))
@@ -64,7 +70,7 @@ class Question:
             groups=galleries, clusters=self.clusters, higher_is_better=self.higher_is_better, n_perm=n_perm, seed=seed,
         )  # fmt: skip
         return {
-            "metric": self.metric, "value": float(self.statistic(values)), "ci_low": low, "ci_high": high,
+            "metric": self.metric, "value": self.value, "ci_low": low, "ci_high": high,
             "n": len(values), "chance": self._chance(galleries, seed), "p": p, "backbone": self.backbone,
         }  # fmt: skip
 
@@ -94,7 +100,25 @@ def picture_retrieval(
     truth : (n_queries,) gallery row of the picture seen.
     concepts : (n_pictures,) concept of each picture.
     """
+    names, concept = np.unique(concepts, return_inverse=True)
+    unit = gallery / np.maximum(np.linalg.norm(gallery, axis=1, keepdims=True), 1e-12)
+    centres = np.stack([unit[concept == c].mean(0) for c in range(len(names))])
     similarity = retrieval.cosine(decoded, gallery)
+    return ranked_pictures(similarity, retrieval.cosine(decoded, centres), truth, concepts, backbone)
+
+
+def ranked_pictures(
+    similarity: np.ndarray, by_concept: np.ndarray, truth: np.ndarray, concepts: np.ndarray, backbone: str = ""
+) -> list[Question]:
+    """The questions of `picture_retrieval` about an order of the pictures, whatever gave it.
+
+    Parameters
+    ----------
+    similarity : (n_queries, n_pictures), higher is nearer; a probability is as good.
+    by_concept : (n_queries, n_concepts) the same of the concepts, sorted by name.
+    truth : (n_queries,) gallery row of the picture seen.
+    concepts : (n_pictures,) concept of each picture.
+    """
     r = retrieval.ranks(similarity)
     clusters = concepts[truth]
 
@@ -109,12 +133,8 @@ def picture_retrieval(
     questions += [ask(f"image_top1_of_{k}", retrieval.k_way(r, k)) for k in (2, 10, 50) if k < r.n]
     names, concept = np.unique(concepts, return_inverse=True)
     if 1 < len(names) < len(concepts):
-        unit = gallery / np.linalg.norm(gallery, axis=1, keepdims=True)
-        centres = np.stack([unit[concept == c].mean(0) for c in range(len(names))])
-        by_concept = retrieval.ranks(retrieval.cosine(decoded, centres))
-        questions.append(
-            Question("concept_top1", retrieval.top_k(by_concept, 1), concept[truth], clusters, backbone=backbone)
-        )
+        table = retrieval.top_k(retrieval.ranks(by_concept), 1)
+        questions.append(Question("concept_top1", table, concept[truth], clusters, backbone=backbone))
         if len(set(np.bincount(concept))) == 1:  # else its chance level differs between queries
             questions.append(_within_concept(similarity, truth, concept, clusters, backbone))
     return questions
@@ -138,7 +158,14 @@ def caption_retrieval(
     decoded: np.ndarray, captions: np.ndarray, truth: np.ndarray, clusters: np.ndarray, level: str, backbone: str
 ) -> list[Question]:
     """Retrieval of the caption of the picture seen among all distinct captions of its slot; ``captions`` (n, dim)."""
-    r = retrieval.ranks(retrieval.cosine(decoded, captions))
+    return ranked_captions(retrieval.cosine(decoded, captions), truth, clusters, level, backbone)
+
+
+def ranked_captions(
+    similarity: np.ndarray, truth: np.ndarray, clusters: np.ndarray, level: str, backbone: str = ""
+) -> list[Question]:
+    """The questions of `caption_retrieval` about an order of the captions; ``similarity`` (n_queries, n_captions)."""
+    r = retrieval.ranks(similarity)
     return [
         Question(f"caption_{level}_top{k}", retrieval.top_k(r, k), truth, clusters, backbone=backbone)
         for k in (1, 5)

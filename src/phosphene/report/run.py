@@ -71,7 +71,8 @@ class Run:
             raise PhospheneError(f"{self.folder} has no {name}: finish it with `phosphene run` or `phosphene evaluate`")
         try:
             table = pd.read_csv(path, dtype={"subject": str, "protocol": str, "backbone": str})
-            numbers = ["value", "ci_low", "ci_high", "n", "chance", "shuffled", "p"]
+            table["ceiling"] = table.get("ceiling", np.nan)  # absent from older tables
+            numbers = ["value", "ci_low", "ci_high", "n", "chance", "shuffled", "ceiling", "p"]
             table[numbers] = table[numbers].astype(float)
         except (ValueError, KeyError, pd.errors.ParserError) as error:
             line = " ".join(str(error).split())

@@ -52,6 +52,8 @@ def headline(run: Run) -> list[Content]:
         facts: list[Content] = [tag("span", f"chance {words.amount(row['chance'], kind)}")]
         if math.isfinite(row["shuffled"]):
             facts.append(tag("span", f"shuffled twin {words.amount(row['shuffled'], kind)}"))
+        if math.isfinite(row["ceiling"]):
+            facts.append(tag("span", f"ideal observer {words.amount(row['ceiling'], kind)}"))
         facts.append(tag("span", words.p_value(row["p"])))
         cards.append(
             tag(
@@ -74,7 +76,9 @@ def headline(run: Run) -> list[Content]:
 def scores(run: Run) -> list[Content]:
     """Every score, with a chart of value, interval, chance and twin in its row."""
     several = run.scores["subject"].nunique() > 1
-    head: list[Content] = ["Score", "Value", "95 % interval", "Chance", "Shuffled twin", "p", "n", _scale()]
+    ideal = bool(np.isfinite(run.scores["ceiling"]).any())
+    head: list[Content] = ["Score", "Value", "95 % interval", "Chance", "Shuffled twin"]
+    head += [*(["Ideal observer"] if ideal else []), "p", "n", _scale()]
     parts: list[Content] = []
     for group in words.GROUPS:
         rows = [row for _, row in run.scores.iterrows() if words.words(row["metric"]).group == group]
@@ -88,7 +92,8 @@ def scores(run: Run) -> list[Content]:
             p = words.p_value(row["p"]).removeprefix("p ").removeprefix("= ")
             lines.append([
                 name, words.amount(row["value"], what.kind), words.interval(row, what.kind),
-                words.amount(row["chance"], what.kind), words.amount(row["shuffled"], what.kind), p, f"{row['n']:g}",
+                words.amount(row["chance"], what.kind), words.amount(row["shuffled"], what.kind),
+                *([words.amount(row["ceiling"], what.kind)] if ideal else []), p, f"{row['n']:g}",
                 "" if what.kind == "distance" else _dots(row, run.gallery_size if what.kind == "rank" else None),
             ])  # fmt: skip
         backbones = sorted({row["backbone"] for row in rows if row["backbone"]})
@@ -100,7 +105,12 @@ def scores(run: Run) -> list[Content]:
         " chance. Shares run from 0 to 100 %, AUC from 0 to 1, ranks from 1 to the size of the gallery.", class_="note",
     )  # fmt: skip
     terms = details("What each score means", tag("dl", [[tag("dt", k), tag("dd", v)] for k, v in metrics.items()]))
-    return [legend, *parts, terms, *_spread(run)]
+    observer = (
+        "The ideal observer reads the same test trials and knows what no decoder is told: the simulated brain's exact "
+        "response to each picture of the gallery, and the covariance of the noise. No decoder does better in the long "
+        "run. How far below it a score lies is what the decoder had to learn and did not."
+    )
+    return [legend, *([tag("p", observer, class_="note")] if ideal else []), *parts, terms, *_spread(run)]
 
 
 def _scale() -> Markup:

@@ -182,6 +182,8 @@ def sentence(row: pd.Series) -> str:
     parts = [f"95 % interval {interval(row, kind)}{unit}", f"chance {amount(row['chance'], kind)}"]
     if math.isfinite(row["shuffled"]):
         parts.append(f"shuffled twin {amount(row['shuffled'], kind)}")
+    if math.isfinite(row.get("ceiling", math.nan)):
+        parts.append(f"ideal observer {amount(row['ceiling'], kind)}")
     return f"{amount(row['value'], kind)} ({', '.join([*parts, p_value(row['p'])])})"
 
 
