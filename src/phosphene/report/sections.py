@@ -107,8 +107,8 @@ def scores(run: Run) -> list[Content]:
     terms = details("What each score means", tag("dl", [[tag("dt", k), tag("dd", v)] for k, v in metrics.items()]))
     observer = (
         "The ideal observer reads the same test trials and knows what no decoder is told: the simulated brain's exact "
-        "response to each picture of the gallery, and the covariance of the noise. No decoder does better in the long "
-        "run. How far below it a score lies is what the decoder had to learn and did not."
+        "response to each picture of the gallery, and the covariance of the noise. No decoder does better, but by "
+        "chance. What lies between them is what a decoder has to learn from training trials, and never learns in full."
     )
     return [legend, *([tag("p", observer, class_="note")] if ideal else []), *parts, terms, *_spread(run)]
 
