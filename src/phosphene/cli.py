@@ -83,30 +83,43 @@ def list_registered(
 
 @_verb("phosphene simulate --out studies/red-car --n-subjects 2 --snr-db -10 --format brainvision")
 def simulate(
+    context: typer.Context,
     out: Annotated[Path, typer.Option(help="Folder of the study; it must not exist yet.")],
-    n_subjects: Annotated[int, typer.Option(help="Subjects.")] = 1,
+    layout: Annotated[
+        str, typer.Option(help="study: recordings and tables; eegcvpr40: the files of that data set.")
+    ] = "study",
+    design: Annotated[
+        str | None,
+        typer.Option(
+            help="rapid (intermixed; a study's default), block (eegcvpr40's), drift or phantom (no response)."
+        ),
+    ] = None,
+    n_subjects: Annotated[int, typer.Option(help="Subjects; of eegcvpr40 6 if not said.")] = 1,
     n_sessions: Annotated[int, typer.Option(help="Sessions of each subject.")] = 1,
     n_train_pictures: Annotated[int, typer.Option(help="Training pictures.")] = 1200,
-    n_test_pictures: Annotated[int, typer.Option(help="Test pictures, of concepts that training never shows.")] = 200,
+    n_test_pictures: Annotated[
+        int, typer.Option(help="Test pictures; unless in blocks, of concepts that training never shows.")
+    ] = 200,
     train_repeats: Annotated[int, typer.Option(help="Times that each training picture is shown.")] = 2,
     test_repeats: Annotated[int, typer.Option(help="Times that each test picture is shown.")] = 10,
+    n_per_class: Annotated[int, typer.Option(help="Of eegcvpr40: pictures of each of the 40 classes.")] = 50,
     snr_db: Annotated[float | None, typer.Option(help="Single-trial signal-to-noise ratio, dB.")] = None,
     sfreq: Annotated[float, typer.Option(help="Sampling rate, Hz.")] = 250.0,
     soa: Annotated[float, typer.Option(help="Time from picture to picture, s.")] = 0.4,
     seed: Annotated[int, typer.Option(help="Everything drawn depends on it alone.")] = 0,
     format: Annotated[str, typer.Option(help="fif, or brainvision for a BIDS dataset.")] = "fif",
 ) -> None:
-    """Write a simulated study: drawn scenes, and continuous EEG of a brain whose code is known."""
+    """Write a simulated study: drawn scenes, and EEG of a brain whose code is known; sound, or flawed on purpose."""
     from phosphene.workflows import study
 
-    arguments = {
-        "n_subjects": n_subjects, "n_sessions": n_sessions, "n_train_pictures": n_train_pictures,
-        "n_test_pictures": n_test_pictures, "train_repeats": train_repeats, "test_repeats": test_repeats,
-        "sfreq": sfreq, "soa": soa, "seed": seed, "fmt": format,
-    }  # fmt: skip
-    if snr_db is not None:
-        arguments["snr_db"] = snr_db
-    _say(f"study: {study(out, _display(), **arguments)}")
+    asked = {
+        name: value
+        for name, value in context.params.items()
+        if name not in ("out", "layout") and str(context.get_parameter_source(name)).endswith("COMMANDLINE")
+    }
+    if "format" in asked:
+        asked["fmt"] = asked.pop("format")
+    _say(f"study: {study(out, _display(), layout=layout, **asked)}")
 
 
 @_verb("phosphene prepare recipes/muse-houses-faces.yaml --set dataset.root=data/muse-visual --out trials/muse")
@@ -200,15 +213,15 @@ def audit(
     n_pictures: Annotated[int, typer.Option(help="Test samples for which the generator's controls are drawn.")] = 100,
 ) -> None:
     """Ask whether a run's scores speak of the pictures: every control, and exit status 1 if a gate fails."""
-    from phosphene.audit import PARTS, lines
+    from phosphene.audit import PARTS, failures, lines
     from phosphene.audit import audit as ask
 
     found = ask(run, _display(), n_perm=n_perm, parts=part or PARTS, n_pictures=n_pictures)
     for line in lines(found):
         _say(line)
     _say(f"audit: {run / 'audit.json'}")
-    if failed := sorted({c.name for c in found if c.verdict == "fail"}):
-        _stop(f"gate {', '.join(failed)} failed: the scores of this run are no evidence of what was seen", 1)
+    if failed := failures(found):
+        _stop(f"gates failed: {failed}", 1)
 
 
 @_verb("phosphene compare runs/a runs/b --over both")

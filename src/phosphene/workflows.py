@@ -1,10 +1,12 @@
 """What a user starts with one call: run a recipe, simulate a study, run the demo."""
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from phosphene.errors import PhospheneError, nearest
 from phosphene.experiment import Display, Experiment, Silent
 from phosphene.recipe import Recipe
 from phosphene.report import write_report
@@ -45,10 +47,26 @@ def _scored(recipe: Recipe, out: str | Path, display: Display) -> Path:
     return experiment.out
 
 
-def study(out: str | Path, display: Display, **parameters: Any) -> Path:
-    """`phosphene.simulate.study.simulate` with a progress bar."""
-    from phosphene.simulate.study import simulate
+def study(out: str | Path, display: Display, *, layout: str = "study", **parameters: Any) -> Path:
+    """A simulated study, with a progress bar.
 
+    Parameters
+    ----------
+    layout : "study" is `phosphene.simulate.study.simulate`, "eegcvpr40" `phosphene.datasets.eegcvpr40_made.simulate`.
+    parameters : their arguments.
+    """
+    simulate: Callable[..., Path]
+    if layout == "study":
+        from phosphene.simulate.study import simulate
+    elif layout == "eegcvpr40":
+        from phosphene.datasets.eegcvpr40_made import simulate
+    else:
+        raise PhospheneError(f"unknown layout '{layout}': {nearest(layout, ('study', 'eegcvpr40'))}")
+    known = inspect.signature(simulate).parameters
+    for name in parameters:
+        if name not in known:
+            option = "format" if name == "fmt" else name.replace("_", "-")
+            raise PhospheneError(f"--{option} is no option of the layout '{layout}': leave it out")
     with ExitStack() as stack:
         bar, done = None, 0
 

@@ -44,9 +44,9 @@ SIMULATOR = 4  # raised when the same parameters no longer give the same data
 FORMATS = ("fif", "brainvision")
 DURATION = 0.1  # s that a picture is shown
 N_TEST_CONCEPTS = 40
+SILENT = -200.0  # dB, where nothing of a response is left
 _RUN = 480.0  # s, about the length of a run
 _PAUSE = 10.0  # s between two blocks
-_SILENT = -200.0  # dB, where nothing of a response is left
 _FOLDERS = {"train": "training_images", "test": "test_images"}
 
 Progress = Callable[[int, int, str], None]  # (done, total, what)
@@ -97,7 +97,7 @@ def simulate(
     parameters = {k: given[k] for k in inspect.signature(simulate).parameters if k not in ("out", "progress")}
     made = _check(parameters)
     out = Path(out)
-    if _holds(out, parameters):
+    if holds(out, parameters):
         return out
     if fmt == "brainvision":
         bids.require()
@@ -126,7 +126,7 @@ def simulate(
         step("drawing pictures")
         recordings, truth = [], {}
         for subject in subjects:
-            brain = Brain(subject, seed=seed, snr_db=snr_db if made.signal else _SILENT, sfreq=sfreq)
+            brain = Brain(subject, seed=seed, snr_db=snr_db if made.signal else SILENT, sfreq=sfreq)
             truth[subject] = brain.truth() if made.brain else []
             evoked = brain.evoked(scenes, drawn)
             rows = {name: i for i, name in enumerate(stimuli.index)}
@@ -301,14 +301,8 @@ def _check(p: dict[str, Any]) -> Design:
         "n_subjects": (1, 99), "n_sessions": (1, 99), "n_train_pictures": (1, 99999), "n_test_pictures": (1, most),
         "train_repeats": (1, 999), "test_repeats": (1, 999), "size": (16, 1024), "seed": (0, 2**31),
     }  # fmt: skip
-    for name, (least, top) in limits.items():
-        if not least <= p[name] <= top or int(p[name]) != p[name]:
-            raise PhospheneError(f"{name} is {p[name]}: give a whole number from {least} to {top}")
-        p[name] = int(p[name])
-    check(p["snr_db"], p["sfreq"])
-    if not p["snr_db"] >= -200:
-        raise PhospheneError(f"snr_db is {p['snr_db']}: give at least -200, where nothing of the response is left")
-    p.update({name: float(p[name]) for name in ("snr_db", "sfreq", "soa")})
+    check_numbers(p, limits, p["sfreq"])
+    p.update({name: float(p[name]) for name in ("sfreq", "soa")})
     if not 0.1 <= p["soa"] <= 60:
         raise PhospheneError(f"soa is {p['soa']} s: give 0.1 to 60 seconds")
     shown = p["n_train_pictures"] * p["train_repeats"] + p["n_test_pictures"] * p["test_repeats"]
@@ -324,14 +318,27 @@ def _check(p: dict[str, Any]) -> Design:
     return made
 
 
-def _holds(out: Path, parameters: dict[str, Any]) -> bool:
+def check_numbers(p: dict[str, Any], limits: dict[str, tuple[int, int]], sfreq: float) -> None:
+    """Refuse whole numbers of ``p`` outside their (least, top), and a ratio that cannot be simulated."""
+    for name, (least, top) in limits.items():
+        if not least <= p[name] <= top or int(p[name]) != p[name]:
+            raise PhospheneError(f"{name} is {p[name]}: give a whole number from {least} to {top}")
+        p[name] = int(p[name])
+    check(p["snr_db"], sfreq)
+    if not p["snr_db"] >= SILENT:
+        raise PhospheneError(f"snr_db is {p['snr_db']}: give at least -200, where nothing of the response is left")
+    p["snr_db"] = float(p["snr_db"])
+
+
+def holds(out: Path, parameters: dict[str, Any]) -> bool:
     """Whether `out` already is this study; refuses anything else that is there."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
     if (out / "dataset.json").is_file():
         facts = read_json(out / "dataset.json")
         same = facts.get("simulator") == SIMULATOR and facts.get("parameters") == parameters
-        if same and all((out / r["path"]).is_file() for r in facts["recordings"]):
+        paths = facts["files"] if "files" in facts else [recording["path"] for recording in facts["recordings"]]
+        if same and all((out / path).is_file() for path in paths):
             return True
         raise PhospheneError(f"{out} holds another simulated study: choose another --out, or remove that folder")
     raise PhospheneError(f"{out} exists and is not a simulated study: choose another --out")
