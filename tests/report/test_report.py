@@ -396,3 +396,51 @@ def test_a_given_validation_part_is_told(made):
     table.loc[table.index[table["split"] == "train"][0], "split"] = "val"
     table.to_csv(made / "trials" / "table.csv", index=False)
     assert "the study's own validation part" in trust.protocol(Run(made))
+
+
+def test_scores_of_blocks_are_stamped_until_a_control_reads_beyond_the_block(retrieval, tmp_path):
+    out = tmp_path / "run"
+    shutil.copytree(retrieval, out)
+    facts = json.loads((out / "dataset.json").read_text())
+    (out / "dataset.json").write_text(json.dumps({**facts, "design": "block"}))
+    record = json.loads((out / "provenance.json").read_text())
+    shared = {fold: {**counts, "block": 5} for fold, counts in record["overlaps"].items()}
+    (out / "provenance.json").write_text(json.dumps({**record, "overlaps": shared}))
+    assert all("BLOCK-CONFOUNDED" in line for line in headline(out))
+    assert "BLOCK-CONFOUNDED" in write_report(out).read_text()
+    control = {"name": "C1", "fold": "all", "verdict": "pass", "p": 0.01, "question": EVIL, "value": 0.7, "chance": 0.5,
+               "low": 0.4, "high": 0.6, "reason": "read", "n": 40, "band": "null", "curve": []}  # fmt: skip
+    (out / "audit.json").write_text(json.dumps({"controls": [control]}))
+    assert not any("BLOCK-CONFOUNDED" in line for line in headline(out))
+    text = write_report(out).read_text()
+    assert EVIL not in text
+    assert "No gate failed" in text
+    (out / "audit.json").write_text(json.dumps({"controls": [{**control, "p": 0.3, "verdict": "fail"}]}))
+    assert all("BLOCK-CONFOUNDED" in line for line in headline(out))
+
+
+def test_the_audits_controls_and_drawings_stand_on_the_page(retrieval, tmp_path):
+    out = tmp_path / "run"
+    shutil.copytree(retrieval, out)
+    curve = [[1.0, 0.9, 10], [5.0, 0.6, 10]]
+    rows = [
+        {"name": "C3", "fold": "all", "verdict": "shown", "p": 0.2, "question": "far?", "value": 0.71, "chance": 0.5,
+         "low": 0.4, "high": 0.6, "reason": "no", "n": 40, "band": "null", "curve": curve},
+        {"name": "G6", "fold": "all", "verdict": "fail", "p": 0.4, "question": "label", "value": 0.81, "chance": 0.5,
+         "low": 0.75, "high": 0.87, "reason": "adds nothing", "n": 40, "band": "value", "curve": []},
+        {"name": "C4", "fold": "01-test", "verdict": "shown", "p": 0.4, "question": "one fold", "value": 0.1,
+         "chance": 0.5, "low": None, "high": None, "reason": "", "n": 40, "band": "null", "curve": []},
+    ]  # fmt: skip
+    (out / "audit.json").write_text(json.dumps({"controls": rows}))
+    for key in ("noise", "oracle"):
+        (out / "audit" / "images" / key).mkdir(parents=True)
+        for i in range(7):
+            Image.new("RGB", (8, 8)).save(out / "audit" / "images" / key / f"01-test-{i:05d}.png")
+    text = write_report(out).read_text()
+    assert "Gates failed: G6." in text
+    assert "0.810 (0.750 to 0.870)" in text
+    assert "one fold" not in text
+    assert "Two-way identification" in text
+    page = Page(text)
+    alts = [a["alt"] for a in page.all("img")]
+    assert sum("Noise for EEG" in a for a in alts) == sum("True label" in a for a in alts) == 4  # every second of seven

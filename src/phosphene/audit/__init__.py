@@ -36,7 +36,7 @@ def audit(
 
     Returns
     -------
-    The controls; a "fail" among their verdicts means that a score of this run is no evidence of what was seen.
+    The controls; what a "fail" among their verdicts means stands in its reason.
     """
     if n_perm < LEAST_PERM:
         raise PhospheneError(f"with {n_perm} exchanges no gate can fail: give at least {LEAST_PERM} (--n-perm)")
@@ -119,7 +119,14 @@ def lines(found: list[Control]) -> list[str]:
     """A line for each control, for a terminal."""
     said = []
     for c in found:
-        figures = {"": f"{c.value:.3f}", "chance ": f"{c.chance:.3g}", "p ": f"{c.p:.3f}"}
+        figures = {"": f"{c.value:.3f}", "chance ": f"{c.chance:.3g}", "p ": "< 0.001" if c.p < 0.001 else f"{c.p:.3f}"}
         shown = ", ".join(f"{name}{figure}" for name, figure in figures.items() if figure != "nan")
-        said.append(f"{c.verdict:>8}  {c.name:<9} {c.fold}: {c.question} {c.reason}" + (f" ({shown})" if shown else ""))
+        asked = c.question if c.question.endswith("?") else f"{c.question}:"
+        whose = "" if c.fold == "all" else f"{c.fold}: "
+        said.append(f"{c.verdict:>8}  {c.name:<9} {whose}{asked} {c.reason}" + (f" ({shown})" if shown else ""))
     return said
+
+
+def failures(found: list[Control]) -> str:
+    """The gates that failed and what each means, on one line; "" if none did."""
+    return "; ".join(f"{c.name}: {c.reason}" for c in found if c.verdict == "fail")

@@ -38,6 +38,4 @@ def write_report(folder: str | Path, also: Sequence[str | Path] = ()) -> Path:
 def headline(folder: str | Path) -> list[str]:
     """The scores that matter, a line each, with interval, chance, shuffled twin, p and the verdict of the rule."""
     run = Run(folder)
-    return [
-        f"{run.label(row)}: {words.sentence(row)}. {words.verdict(row, run.twin(row))[1]}" for row in run.headline()
-    ]
+    return [f"{run.label(row)}: {words.sentence(row)}. {run.verdict(row)[1]}" for row in run.headline()]

@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 
 from phosphene.captions import NAMED
 from phosphene.errors import PhospheneError
+from phosphene.evaluation.audit import ALPHA
 from phosphene.evaluation.protocols import Fold
 from phosphene.evaluation.retrieval import cosine, median_rank, ranks
 from phosphene.evaluation.scores import COLUMNS
@@ -191,6 +192,26 @@ class Run:
         t = self.scores_shuffled
         found = t[(t["metric"] == row["metric"]) & (t["subject"] == row["subject"])]
         return found.iloc[0] if len(found) else None
+
+    @property
+    def block_confounded(self) -> bool:
+        """Test trials lie in blocks of the training, in a block design, and no control has read more than the block.
+
+        More than the block is a category of unseen classes (C1), or the picture among others of its class (C4).
+        """
+        if self.dataset.get("design") != "block" or not self.overlaps.get("block", 0):
+            return False
+        read = [c["p"] for c in self.audit if c["name"] in ("C1", "C4") and c["fold"] == "all" and c["p"] is not None]
+        return not any(p < ALPHA for p in read)
+
+    def verdict(self, row: pd.Series) -> tuple[str, str]:
+        """A class and a sentence on a headline score."""
+        if self.block_confounded:
+            return "bad", (
+                "BLOCK-CONFOUNDED: test trials lie in blocks that training saw, so that the time of a trial may tell "
+                "its class; `phosphene audit` asks for what a block cannot give (C1, C4)."
+            )
+        return words.verdict(row, self.twin(row))
 
     def label(self, row: pd.Series) -> str:
         """What a headline score asks, and of whom where there are several subjects."""

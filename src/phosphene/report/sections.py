@@ -47,7 +47,7 @@ def headline(run: Run) -> list[Content]:
     cards = []
     for row in run.headline():
         kind = words.words(row["metric"]).kind
-        grade, verdict = words.verdict(row, run.twin(row))
+        grade, verdict = run.verdict(row)
         control = [f"95 % interval {words.interval(row, kind)}{' %' if kind == 'share' else ''}"]
         facts: list[Content] = [tag("span", f"chance {words.amount(row['chance'], kind)}")]
         if math.isfinite(row["shuffled"]):
