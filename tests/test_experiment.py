@@ -1,6 +1,7 @@
 """A whole run on a small simulated study: it finishes, repeats itself, resumes, and its controls are controls."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -8,6 +9,7 @@ import pytest
 import yaml
 
 from conftest import make_trials
+from phosphene.ceiling import ceilings
 from phosphene.errors import PhospheneError
 from phosphene.evaluation.scores import COLUMNS
 from phosphene.experiment import Experiment, shuffled
@@ -72,6 +74,15 @@ def test_scores_have_their_columns_and_stand_above_their_controls(finished):
     assert table.loc["image_top1", "n"] == 80
     assert table.loc["image_top1", "chance"] == pytest.approx(1 / 80, abs=0.01)
     assert table["backbone"].str.contains("mini").all()
+
+
+def test_no_ceiling_where_the_study_is_gone_or_the_trials_are_others(finished, tmp_path):
+    again = Experiment.open(finished.out)
+    again.recipe = again.recipe.model_copy(update={"dataset": {**again.recipe.dataset, "root": str(tmp_path / "gone")}})
+    assert ceilings(again) == {}
+    again = Experiment.open(finished.out)
+    again.trials = replace(again.trials, eeg=2 * again.trials.eeg)
+    assert ceilings(again) == {}
 
 
 def test_one_picture_is_drawn_for_each_test_picture_and_each_twin(finished):
