@@ -148,7 +148,8 @@ class Auditor:
         yield Control(
             "C7", "do test trials lie in blocks that training saw, in a block design?", value=counts["block"] / n,
             chance=0.0, n=n, verdict="fail" if block else "pass",
-            reason="a block is told from others by its time" if block else "no",
+            reason="a block is told from others by its time" if block else "no" if self.design == "block" else
+            "the design is not in blocks",
         )  # fmt: skip
         again = counts["stimulus"]
         yield Control(

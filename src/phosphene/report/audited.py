@@ -31,7 +31,7 @@ def audited(run: Run) -> list[Content]:
             ["Control", "Question", "Value", "Chance", "If nothing were there", "p", "Verdict"],
             [
                 [
-                    c["name"], c["question"], _value(c), _number(c["chance"]), _null(c), _number(c["p"]),
+                    c["name"], c["question"], _value(c), _number(c["chance"]), _null(c), _p(c["p"]),
                     tag("span", f"{c['verdict']}: {c['reason']}", class_=_GRADES.get(c["verdict"], "plain")),
                 ]
                 for c in rows
@@ -45,6 +45,10 @@ def audited(run: Run) -> list[Content]:
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
+
+
+def _p(value: float | None) -> str:
+    return "< 0.001" if value is not None and value < 0.001 else _number(value)
 
 
 def _value(control: dict[str, Any]) -> str:
