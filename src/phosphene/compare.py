@@ -61,14 +61,13 @@ def compare_runs(
 
 def scored(experiment: Experiment) -> list[Scored]:
     """Every metric of a finished run, sample by sample, all folds together."""
-    targets = experiment.method().targets()
-    if "concept" in targets:
+    if "concept" in experiment.method().targets():
         return [_by_run(experiment)]
     asked: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for fold in experiment.folds:
         table, _ = experiment.decoded(fold)
         names = _names(table, fold, _TRIAL if experiment.protocol.average_test == 1 else _MEAN)
-        for question in questions(experiment, fold, False, targets["image"]):
+        for question in questions(experiment, fold, False):
             if not isinstance(question, Question):  # a distance of whole sets has no samples to pair
                 continue
             values = question.table[np.arange(len(question.truth)), question.truth]

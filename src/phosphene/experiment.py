@@ -208,12 +208,17 @@ class Experiment:
             )
             method.save(folder / "model")
         tensors = {f"head.{k}": v.contiguous() for k, v in method.encode(test).items()}
+        words = {}
         if self.recipe.generator is not None:
             conditioning = method.condition(test)
-            tensors |= {f"condition.{k}": getattr(conditioning, k).contiguous() for k in conditioning.given()}
+            fields = {k: getattr(conditioning, k) for k in conditioning.given()}
+            tensors |= {f"condition.{k}": v.contiguous() for k, v in fields.items() if isinstance(v, torch.Tensor)}
+            words = {k: v for k, v in fields.items() if not isinstance(v, torch.Tensor)}
         with whole(folder / "decoded") as part:
             part.mkdir()
             save_file(tensors, part / "decoded.safetensors")
+            if words:
+                write_json(part / "condition.json", words)
             test.table.to_csv(part / "table.csv", index=False)
 
     def samples(self, fold: Fold) -> tuple[tuple[Trials, Trials | None, Trials], dict[tuple[str, str], Whitener]]:
@@ -243,6 +248,21 @@ class Experiment:
             raise PhospheneError(f"{self.out} is not trained yet: finish it with `phosphene run`")
         return read_table(folder / "table.csv"), load_file(folder / "decoded.safetensors")
 
+    def points(self, fold: Fold, twin: bool = False) -> np.ndarray:
+        """(n_samples, dim) what was decoded of the test samples, to be compared with `Method.pictures`."""
+        _, tensors = self.decoded(fold, twin)
+        heads = {k.removeprefix("head."): v for k, v in tensors.items() if k.startswith("head.")}
+        return np.asarray(self.method(fold, twin).points(heads))
+
+    def conditioning(self, fold: Fold, twin: bool = False) -> Conditioning:
+        """What the test samples are drawn from."""
+        _, tensors = self.decoded(fold, twin)
+        fields: dict[str, Any] = {
+            k.removeprefix("condition."): v for k, v in tensors.items() if k.startswith("condition.")
+        }
+        path = self.folder(fold, twin) / "decoded" / "condition.json"
+        return Conditioning(**fields, **(read_json(path) if path.is_file() else {}))
+
     def method(self, fold: Fold | None = None, twin: bool = False) -> Method:
         """The trained method of a fold; of the first one by default."""
         return Method.from_pretrained(self.folder(fold or self.folds[0], twin) / "model")
@@ -262,7 +282,7 @@ class Experiment:
         """
         table, tensors = self.decoded(fold)
         heads = {key.removeprefix("head."): v for key, v in tensors.items() if key.startswith("head.")}
-        shown = self.gallery(fold)[0] if "image" in heads else self.trials.stimuli
+        shown = self.trials.stimuli if "concept" in heads else self.gallery(fold)[0]
         return nearest_pictures(self.method(fold), table, heads, shown, k)
 
     # -- pictures --------------------------------------------------------------------------------
@@ -275,12 +295,8 @@ class Experiment:
         draws = self.recipe.evaluation.draws
         jobs = []
         for fold, twin in [(f, t) for f in self.folds for t in self.twins]:
-            table, tensors = self.decoded(fold, twin)
-            fields: dict[str, Any] = {
-                k.removeprefix("condition."): v for k, v in tensors.items() if k.startswith("condition.")
-            }
-            paths = [self.picture(fold, i, twin=twin) for i in range(len(table))]
-            jobs.append((Conditioning(**fields), paths))
+            conditioning = self.conditioning(fold, twin)
+            jobs.append((conditioning, [self.picture(fold, i, twin=twin) for i in range(len(conditioning))]))
         with self.display.bar("drawing pictures", sum(len(paths) for _, paths in jobs)) as bar:
             for conditioning, paths in jobs:
                 self._draw(generator, conditioning, paths, draws, bar)
@@ -407,12 +423,13 @@ def nearest_pictures(
     method: Method, table: pd.DataFrame, heads: Mapping[str, torch.Tensor], stimuli: pd.DataFrame, k: int = 5
 ) -> pd.DataFrame:
     """The table with the ``k`` most similar pictures of ``stimuli`` for each row; ties in the stimuli's order."""
-    head = "image" if "image" in heads else next(iter(heads))
     pictures = stimuli[stimuli["image"].astype(str) != ""] if "image" in stimuli else stimuli.iloc[:0]
     if len(pictures) == 0:
         raise PhospheneError("the stimuli hold no picture to retrieve: add an 'image' column to the stimulus table")
-    gallery = method.targets()[head].table(pictures).vectors.numpy()
-    similarity = cosine(heads[head].numpy(), gallery)
+    if "concept" in heads:
+        similarity = cosine(heads["concept"].numpy(), method.targets()["concept"].table(pictures).vectors.numpy())
+    else:
+        similarity = cosine(np.asarray(method.points(heads)), np.asarray(method.pictures(pictures)))
     best = np.argsort(-similarity, axis=1, kind="stable")[:, :k]
     table = table.reset_index(drop=True)
     for place in range(best.shape[1]):

@@ -53,7 +53,7 @@ def _tables(experiment: Experiment) -> dict[str, pd.DataFrame]:
         for twin in experiment.twins:
             asked: dict[tuple[str, str], list[Any]] = defaultdict(list)
             for fold in experiment.folds:
-                for question in questions(experiment, fold, twin, method.targets()["image"]):
+                for question in questions(experiment, fold, twin):
                     asked[fold.subject, question.metric].append(question)
                     if len({f.subject for f in experiment.folds}) > 1:
                         asked["all", question.metric].append(question)
@@ -88,19 +88,21 @@ def _answer(experiment: Experiment, parts: list[Any]) -> dict[str, Any]:
     )
 
 
-def questions(experiment: Experiment, fold: Fold, twin: bool, space: Any) -> list[Question | Unpaired]:
+def questions(experiment: Experiment, fold: Fold, twin: bool) -> list[Question | Unpaired]:
     """Retrieval of pictures and captions, and what was drawn."""
     table, tensors = experiment.decoded(fold, twin)
-    decoded = tensors["head.image"].numpy()
+    method = experiment.method(fold)
+    decoded = experiment.points(fold, twin)
     gallery, truth = experiment.gallery(fold)
-    vectors = space.table(gallery).vectors.numpy()
+    vectors = method.pictures(gallery).numpy()
     concepts = gallery["concept"].to_numpy(str)
     clusters = concepts[truth]
+    space = method.image_space
     name = getattr(space, "backbone", "")
     asked = {"concept": "concept_", "within_concept": "within_concept_"}.get(experiment.protocol.gallery, "")
     found = scores.picture_retrieval(decoded, vectors, truth, concepts, name)
     questions: list[Question | Unpaired] = [one for one in found if one.metric.startswith(asked)]
-    if isinstance(space, CLIPImage):
+    if space is not None:
         for slot in (s for s in NAMED if s.name in experiment.trials.stimuli):
             captions, index = np.unique(experiment.trials.stimuli[slot.name].to_numpy(str), return_inverse=True)
             row = dict(zip(experiment.trials.stimuli.index, index, strict=True))

@@ -81,11 +81,11 @@ def _vectors(experiment: Experiment, trials: Trials) -> pd.DataFrame | None:
     """Each picture's vector in the method's target space, where the run is trained and has one."""
     if not (experiment.folder(experiment.folds[0]) / "model").is_dir():
         return None
-    space = experiment.method().targets().get("image")
+    method = experiment.method()
     used = trials.stimuli[trials.stimuli.index.isin(trials.table["stimulus"])]
-    if space is None or "image" not in used or (used["image"].astype(str) == "").any():
+    if "concept" in method.targets() or "image" not in used or (used["image"].astype(str) == "").any():
         return None
-    return pd.DataFrame(space.table(used).vectors.numpy(), index=used.index)
+    return pd.DataFrame(method.pictures(used).numpy(), index=used.index)
 
 
 def _category(trials: Trials) -> np.ndarray | None:

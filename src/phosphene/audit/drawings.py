@@ -23,7 +23,7 @@ from phosphene.experiment import Experiment
 from phosphene.files import whole
 from phosphene.generators.base import Conditioning
 from phosphene.scoring import drawn_questions
-from phosphene.targets.clip import CLIPImage, open_picture
+from phosphene.targets.clip import open_picture
 
 PROMPT = "a photo of a {}"  # ours
 
@@ -72,8 +72,8 @@ class Drawings:
 
     def __init__(self, experiment: Experiment, n_pictures: int):
         self.experiment, self.seed = experiment, experiment.protocol.seed
-        space = experiment.method().targets()["image"]
-        assert isinstance(space, CLIPImage)
+        space = experiment.method().image_space
+        assert space is not None
         self.space = space
         everything = [(f, i) for f in experiment.folds for i in range(len(experiment.decoded(f)[0]))]
         rng = np.random.default_rng([self.seed, 71])
@@ -144,12 +144,7 @@ class Drawings:
         return Conditioning(**joined)
 
     def _decoded(self, experiment: Experiment) -> Conditioning:
-        def of(fold: Any) -> Conditioning:
-            _, tensors = experiment.decoded(fold)
-            fields: Any = {k.removeprefix("condition."): v for k, v in tensors.items() if k.startswith("condition.")}
-            return Conditioning(**fields)
-
-        return self._gathered(of)
+        return self._gathered(experiment.conditioning)
 
     def _again(self) -> Conditioning:
         return self._decoded(self.experiment)
@@ -198,12 +193,13 @@ class Drawings:
 
     @cached_property
     def read(self) -> np.ndarray:
-        """(n_samples, dim) what the run decoded of each sample."""
-        return np.stack([self.experiment.decoded(f)[1]["head.image"][i].numpy() for f, i in self.samples])
+        """(n_samples, dim) the point that the run decoded of each sample."""
+        points = {id(f): self.experiment.points(f) for f in self.experiment.folds}
+        return np.stack([points[id(f)][i] for f, i in self.samples])
 
     @cached_property
     def _vectors(self) -> np.ndarray:
-        return np.asarray(self.space.table(self.training).vectors.numpy())
+        return self.experiment.method().pictures(self.training).numpy()
 
     @cached_property
     def labels(self) -> list[str]:

@@ -15,7 +15,6 @@ from phosphene.evaluation.audit import ALPHA, Control, Verdict
 from phosphene.evaluation.statistics import bootstrap, permutation
 from phosphene.experiment import Experiment
 from phosphene.files import whole
-from phosphene.targets.clip import CLIPImage
 
 HEADLINE = "drawn_2way"
 
@@ -59,7 +58,7 @@ def _refusal(experiment: Experiment) -> str:
     first = experiment.picture(experiment.folds[-1], 0)
     if not first.is_file():
         return "the run's pictures are not drawn: finish it first"
-    if not isinstance(experiment.method().targets().get("image"), CLIPImage):
+    if experiment.method().image_space is None:
         return "the method has no image space to compare pictures in"
     return ""
 

@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 
@@ -65,10 +64,10 @@ def stand_in(experiment: Experiment, kind: str) -> Experiment:
 def similarity(experiment: Experiment, fold: Fold, decoder: Experiment, twin: bool) -> tuple[np.ndarray, np.ndarray]:
     """(n_samples, n_candidates) how much each candidate is like what ``decoder`` read, and which one was shown."""
     table, tensors = decoder.decoded(fold, twin)
-    if "head.image" in tensors:
+    if "head.concept" not in tensors:
         gallery, truth = experiment.gallery(fold)
-        space: Any = experiment.method(fold).targets()["image"]
-        return retrieval.cosine(tensors["head.image"].numpy(), space.table(gallery).vectors.numpy()), truth
+        pictures = experiment.method(fold).pictures(gallery).numpy()
+        return retrieval.cosine(decoder.points(fold, twin), pictures), truth
     concepts = list(experiment.method(fold).concepts)  # type: ignore[arg-type]
     return tensors["head.concept"].numpy(), np.array([concepts.index(c) for c in table["concept"]])
 

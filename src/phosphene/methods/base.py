@@ -1,10 +1,11 @@
 """`Method`: one published system, wired from an encoder, target spaces and priors."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+import pandas as pd
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
@@ -15,6 +16,7 @@ from phosphene.files import read_json, whole, write_json
 from phosphene.generators.base import Conditioning
 from phosphene.registry import find
 from phosphene.targets.base import Target, TargetTable
+from phosphene.targets.clip import CLIPImage
 from phosphene.trials import Trials
 
 
@@ -41,6 +43,29 @@ class Method(nn.Module, ABC):
     def targets(self) -> dict[str, Target]:
         """The frozen spaces that training needs, by the name under which a batch holds their vectors."""
         return {}
+
+    @property
+    def image_space(self) -> CLIPImage | None:
+        """CLIP's image space, in which drawings are compared with what was seen; None for methods that draw nothing."""
+        space = self.targets().get("image")
+        return space if isinstance(space, CLIPImage) else None
+
+    def points(self, heads: Mapping[str, Tensor]) -> Tensor:
+        """(n_trials, dim) what of the decoded heads is compared (cosine) with `pictures`."""
+        return heads["image"]
+
+    def pictures(self, stimuli: pd.DataFrame) -> Tensor:
+        """(n_stimuli, dim) the points of pictures, among which what was seen is sought.
+
+        Raises
+        ------
+        PhospheneError
+            If the method tells no pictures apart.
+        """
+        space = self.targets().get("image")
+        if space is None:
+            raise PhospheneError(f"method '{self.name}' tells no pictures apart: retrieve with another method")
+        return space.table(stimuli).vectors
 
     def gallery(self) -> Sequence[str]:
         """The stimuli whose captions or pictures may reach what is drawn from; none by default."""

@@ -224,9 +224,8 @@ class Run:
         """(n_samples, n_gallery) similarities and each sample's own gallery row; None if the space cannot be had."""
         try:
             gallery, truth = self.experiment.gallery(fold)
-            space = self.experiment.method(fold).targets()["image"]
-            _, tensors = self.decoded(fold, twin)
-            return cosine(tensors["head.image"], space.table(gallery).vectors.numpy()), truth
+            pictures = self.experiment.method(fold).pictures(gallery).numpy()
+            return cosine(self.experiment.points(fold, twin), pictures), truth
         except (PhospheneError, KeyError, OSError):
             return None
 
