@@ -9,6 +9,7 @@ import pytest
 from hypothesis import settings
 from PIL import Image
 
+from phosphene.captions import SLOTS
 from phosphene.trials import Signal, Trials
 
 settings.register_profile("untimed", deadline=None)  # a busy machine is no fault of the code
@@ -44,7 +45,8 @@ def make_trials(
     rng = np.random.default_rng(seed)
     names = [f"s{c}{p}" for c in range(n_concepts) for p in range(pictures)]
     concepts = [f"c{name[1]}" for name in names]
-    stimuli = pd.DataFrame({"concept": concepts, "ObjectSnap": [f"a {c}" for c in concepts]}, index=names)
+    captions = {slot.name: [f"a {c} in {slot.level}" for c in concepts] for slot in SLOTS}
+    stimuli = pd.DataFrame({"concept": concepts, **captions, "ObjectSnap": [f"a {c}" for c in concepts]}, index=names)
     stimuli.index.name = "stimulus"
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)

@@ -162,7 +162,7 @@ def test_drawings_of_other_eeg_fail_g0_and_lost_drawings_fail_g11(drawn, tmp_pat
 def test_a_gallery_of_answers_fails_g9(drawn, monkeypatch):
     assert pictures._gallery(drawn).verdict == "pass"
     tested = drawn.trials.table["stimulus"][drawn.folds[0].test].unique()
-    monkeypatch.setattr(NICE, "gallery", lambda self: list(tested[:3]))
+    monkeypatch.setattr(NICE, "gallery", lambda self, trials: list(tested[:3]))
     found = pictures._gallery(drawn)
     assert (found.verdict, found.value) == ("fail", 3)
 

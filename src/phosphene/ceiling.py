@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
-from phosphene.captions import NAMED
+from phosphene.captions import NAMED, SLOTS, Slot
 from phosphene.datasets.synthetic import Synthetic
 from phosphene.errors import PhospheneError
 from phosphene.evaluation import scores
@@ -82,6 +83,10 @@ class Ceiling:
         gallery, truth = self.experiment.gallery(fold)
         concepts = gallery["concept"].to_numpy(str)
         found = scores.ranked_pictures(posterior, summed(posterior, concepts)[1], truth, concepts)
+        _, tensors = self.experiment.decoded(fold)
+        heads = [slot for slot in SLOTS if f"head.{slot.name}" in tensors and slot.name in gallery]
+        if heads:
+            return [*found, *self._by_heads(fold, posterior, gallery, concepts[truth], heads)]
         for slot in (s for s in NAMED if s.name in gallery):
             captions, index = np.unique(self.experiment.trials.stimuli[slot.name].to_numpy(str), return_inverse=True)
             row = dict(zip(self.experiment.trials.stimuli.index, index, strict=True))
@@ -91,6 +96,24 @@ class Ceiling:
             wanted = np.array([row[gallery.index[t]] for t in truth])
             found += scores.ranked_captions(table, wanted, concepts[truth], slot.level)
         return found
+
+    def _by_heads(
+        self, fold: Fold, posterior: np.ndarray, gallery: pd.DataFrame, clusters: np.ndarray, heads: list[Slot]
+    ) -> list[Question]:
+        """What `scoring` asks of the head of each slot."""
+        found = []
+        for slot in heads:
+            for part, suffix in (("train", ""), ("test", ".of_test_captions")):
+                captions, truth = self.experiment.captions(fold, slot.name, part)
+                row = {caption: i for i, caption in enumerate(captions)}
+                own = np.array([row.get(caption, len(captions)) for caption in gallery[slot.name].astype(str)])
+                possible, likely = summed(posterior, own)
+                table = np.full((len(posterior), len(captions) + 1), _LEAST)
+                table[:, possible] = likely
+                held = truth >= 0
+                if held.sum() > 1 and len(captions) > 1:
+                    found += scores.head_ranked(table[held, :-1], truth[held], clusters[held], slot.name + suffix)
+        return [*found, *scores.by_level(found, {slot.name: slot.level for slot in SLOTS})]
 
     def log_posterior(self, fold: Fold) -> np.ndarray | None:
         """(n_samples, n_gallery) log-probability of each picture of the gallery; None where it is not known."""

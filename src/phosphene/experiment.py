@@ -275,6 +275,24 @@ class Experiment:
         found = protocol.among(self.trials, fold, table["stimulus"])
         return found.stimuli, found.truth
 
+    def captions(self, fold: Fold, slot: str, part: str = "train") -> tuple[list[str], np.ndarray]:
+        """The distinct captions of a slot in the "train" or "test" part, and each test sample's own; -1 if absent."""
+        stimuli = self.trials.stimuli[slot].astype(str)
+        names = self.trials.table["stimulus"][fold.train if part == "train" else fold.test]
+        captions = sorted(set(stimuli[names]))
+        row = {caption: i for i, caption in enumerate(captions)}
+        table, _ = self.decoded(fold)
+        return captions, np.array([row.get(stimuli[name], -1) for name in table["stimulus"]])
+
+    def said_of(self, fold: Fold, slot: str, captions: Sequence[str]) -> tuple[np.ndarray, list[str]]:
+        """(n_captions, n_concepts) whether training said a caption of a picture of a concept, and the concepts."""
+        trained = self.trials.table[fold.train].drop_duplicates("stimulus")
+        classes = sorted(set(trained["concept"]))
+        said = self.trials.stimuli[slot].astype(str)[trained["stimulus"]]
+        shown = np.zeros((len(captions), len(classes)), bool)
+        shown[pd.Index(captions).get_indexer(said), pd.Index(classes).get_indexer(trained["concept"])] = True
+        return shown, classes
+
     def retrieve(self, fold: Fold, k: int = 5) -> pd.DataFrame:
         """For each test sample its table row and the nearest pictures of the gallery: `picture_1`, `similarity_1`, ...
 

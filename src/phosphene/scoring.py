@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from phosphene.captions import NAMED
+from phosphene.captions import NAMED, SLOTS
 from phosphene.ceiling import ceilings
 from phosphene.errors import PhospheneError
 from phosphene.evaluation import classification, scores
@@ -15,10 +15,11 @@ from phosphene.evaluation.metrics.inception import mini_features
 from phosphene.evaluation.metrics.paired import pixel_questions
 from phosphene.evaluation.metrics.unpaired import Unpaired
 from phosphene.evaluation.protocols import Fold
+from phosphene.evaluation.retrieval import cosine
 from phosphene.evaluation.scores import Question
 from phosphene.experiment import Experiment
 from phosphene.files import whole
-from phosphene.targets.clip import CLIPImage, open_picture
+from phosphene.targets.clip import CLIPImage, CLIPText, open_picture
 
 ATTRIBUTES = ("object", "colour", "background", "position")
 
@@ -102,16 +103,40 @@ def questions(experiment: Experiment, fold: Fold, twin: bool) -> list[Question |
     asked = {"concept": "concept_", "within_concept": "within_concept_"}.get(experiment.protocol.gallery, "")
     found = scores.picture_retrieval(decoded, vectors, truth, concepts, name)
     questions: list[Question | Unpaired] = [one for one in found if one.metric.startswith(asked)]
-    if space is not None:
+    heads = {slot.name for slot in SLOTS} & {key.removeprefix("head.") for key in tensors}
+    if heads:
+        questions += _by_heads(experiment, fold, tensors, table, clusters, name)
+    elif space is not None:
         for slot in (s for s in NAMED if s.name in experiment.trials.stimuli):
             captions, index = np.unique(experiment.trials.stimuli[slot.name].to_numpy(str), return_inverse=True)
             row = dict(zip(experiment.trials.stimuli.index, index, strict=True))
             wanted = np.array([row[s] for s in table["stimulus"]])
             texts = space.texts(list(captions)).numpy()
             questions += scores.caption_retrieval(decoded, texts, wanted, clusters, slot.level, name)
-        if experiment.recipe.generator is not None:
-            questions += _drawn(experiment, fold, twin, space, gallery.iloc[truth], clusters)
+    if space is not None and experiment.recipe.generator is not None:
+        questions += _drawn(experiment, fold, twin, space, gallery.iloc[truth], clusters)
     return questions
+
+
+def _by_heads(
+    experiment: Experiment, fold: Fold, tensors: dict[str, Any], table: pd.DataFrame, clusters: np.ndarray, name: str
+) -> list[Question | Unpaired]:
+    """Captions found by the head of each slot: among those of the training, and, so named, among those of the test."""
+    text, found = CLIPText(backbone=name), []
+    for slot in (s for s in SLOTS if f"head.{s.name}" in tensors):
+        decoded = tensors[f"head.{slot.name}"].numpy()
+        for part, suffix in (("train", ""), ("test", ".of_test_captions")):
+            captions, truth = experiment.captions(fold, slot.name, part)
+            vectors = text.texts(captions).numpy()
+            found += scores.head_captions(decoded, vectors, truth, clusters, slot.name + suffix, name)
+        captions, _ = experiment.captions(fold, slot.name, "train")
+        shown, classes = experiment.said_of(fold, slot.name, captions)
+        if set(table["concept"]) <= set(classes):
+            similarity = cosine(decoded, text.texts(captions).numpy())
+            seen = np.array([classes.index(c) for c in table["concept"]])
+            found.append(scores.caption_classes(similarity, shown, seen, clusters, slot.name, name))
+    levels = {slot.name: slot.level for slot in SLOTS}
+    return [*scores.by_level(found, levels), *found]
 
 
 def _drawn(

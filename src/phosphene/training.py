@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DataLoaderConfiguration, set_seed
+from accelerate.utils import DataLoaderConfiguration, send_to_device, set_seed
 from pydantic import BaseModel, ConfigDict, Field
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -50,6 +50,7 @@ class _Samples(torch.utils.data.Dataset):
     def __init__(self, trials: Trials, tables: dict[str, TargetTable]):
         self.eeg, self.tables = trials.eeg, tables
         names = trials.table["stimulus"].to_list()
+        self.subject = trials.table["subject"].to_list()
         order = {name: i for i, name in enumerate(dict.fromkeys(names))}
         self.stimulus = torch.tensor([order[n] for n in names])
         self.rows = {key: table.rows(names) for key, table in tables.items()}
@@ -57,9 +58,10 @@ class _Samples(torch.utils.data.Dataset):
     def __len__(self) -> int:
         return len(self.eeg)
 
-    def __getitems__(self, index: list[int]) -> dict[str, Tensor]:
+    def __getitems__(self, index: list[int]) -> dict[str, Any]:
         batch = {key: table.vectors[self.rows[key][index]] for key, table in self.tables.items()}
-        return {"eeg": torch.from_numpy(np.asarray(self.eeg[index])), "stimulus": self.stimulus[index], **batch}
+        eeg = torch.from_numpy(np.asarray(self.eeg[index]))
+        return {"eeg": eeg, "stimulus": self.stimulus[index], "subject": [self.subject[i] for i in index], **batch}
 
 
 def fit(
@@ -204,7 +206,7 @@ def _validate(method: Method, stage: str, val: _Samples, size: int, device: torc
     sums, count = 0.0, 0
     for start in range(0, len(val), size):
         index = list(range(start, min(start + size, len(val))))
-        batch = {key: value.to(device) for key, value in val.__getitems__(index).items()}
+        batch = send_to_device(val.__getitems__(index), device)
         sums += float(method.training_step(batch, stage)["loss"]) * len(index)
         count += len(index)
     return sums / count

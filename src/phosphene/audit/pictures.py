@@ -150,7 +150,7 @@ def _gallery(experiment: Experiment) -> Control:
     known: set[str] = set()
     for fold in experiment.folds:
         known |= set(experiment.trials.table["stimulus"][fold.train])
-    used = set(experiment.method().gallery())
+    used = set(experiment.method().gallery(experiment.trials.select(experiment.folds[0].test)))
     leaked = (used & tested) - known
     return Control(
         "G9", question, value=float(len(leaked)), chance=0.0, n=len(used), verdict="fail" if leaked else "pass",

@@ -1,7 +1,7 @@
 """Rows of `scores.csv`: a value never stands without its interval, its chance level, its p-value and its protocol."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -171,6 +171,63 @@ def ranked_captions(
         for k in (1, 5)
         if k < r.n
     ]
+
+
+def head_captions(
+    decoded: np.ndarray, captions: np.ndarray, truth: np.ndarray, clusters: np.ndarray, slot: str, backbone: str = ""
+) -> list[Question]:
+    """Retrieval of the caption of the picture seen by the slot's own head, over the samples whose caption is there.
+
+    Parameters
+    ----------
+    decoded : (n_queries, dim) the head's outputs.
+    captions : (n_captions, dim) text embeddings of the gallery.
+    truth : (n_queries,) the caption of the picture seen; -1 where it is not in the gallery.
+    slot : what the gallery and the head are called in the metric's name.
+    """
+    held = truth >= 0
+    if held.sum() < 2 or len(captions) < 2:
+        return []
+    return head_ranked(retrieval.cosine(decoded[held], captions), truth[held], clusters[held], slot, backbone)
+
+
+def head_ranked(
+    similarity: np.ndarray, truth: np.ndarray, clusters: np.ndarray, slot: str, backbone: str = ""
+) -> list[Question]:
+    """`head_captions` from similarities (n_queries, n_captions)."""
+    r = retrieval.ranks(similarity)
+    return [
+        Question(f"caption_{slot}_top{k}", retrieval.top_k(r, k), truth, clusters, backbone=backbone)
+        for k in (1, 5)
+        if k < r.n
+    ]
+
+
+def by_level(questions: Sequence[Question], levels: dict[str, str]) -> list[Question]:
+    """The questions of all heads of a level taken together: `captions_<level>_top1`, ..."""
+    grouped: dict[str, list[Question]] = {}
+    for question in questions:
+        slot, _, top = question.metric.removeprefix("caption_").rpartition("_")
+        level = levels.get(slot.split(".")[0])
+        if level is not None:
+            grouped.setdefault(f"captions_{level}{slot[len(slot.split('.')[0]) :]}_{top}", []).append(question)
+    return [replace(parts[0].join(parts[1:]), metric=metric) for metric, parts in grouped.items()]
+
+
+def caption_classes(
+    similarity: np.ndarray, shown: np.ndarray, truth: np.ndarray, clusters: np.ndarray, slot: str, backbone: str = ""
+) -> Question:
+    """Whether the nearest caption of the gallery was said of a picture of the class seen.
+
+    Parameters
+    ----------
+    similarity : (n_queries, n_captions).
+    shown : (n_captions, n_classes) bool, which classes a caption was said of.
+    truth : (n_queries,) class seen.
+    """
+    best = np.where(shown.T[None], similarity[:, None], -np.inf).max(axis=2)
+    table = retrieval.top_k(retrieval.ranks(np.maximum(best, -1e9)), 1)
+    return Question(f"caption_{slot}_class_top1", table, truth, clusters, backbone=backbone)
 
 
 def drawn_pictures(

@@ -67,19 +67,20 @@ class Method(nn.Module, ABC):
             raise PhospheneError(f"method '{self.name}' tells no pictures apart: retrieve with another method")
         return space.table(stimuli).vectors
 
-    def gallery(self) -> Sequence[str]:
-        """The stimuli whose captions or pictures may reach what is drawn from; none by default."""
+    def gallery(self, trials: Trials) -> Sequence[str]:
+        """The stimuli, beyond those of the training, whose captions or pictures may reach what is drawn from these
+        trials; none by default."""
         return ()
 
-    def training_step(self, batch: dict[str, Tensor], stage: str) -> dict[str, Tensor]:
-        """Losses of one batch: `eeg` (batch, n_chans, n_times), `stimulus` (batch,) and one entry a target."""
+    def training_step(self, batch: dict[str, Any], stage: str) -> dict[str, Tensor]:
+        """Losses of one batch: `eeg` (batch, n_chans, n_times), `stimulus`, `subject` (batch,), one entry a target."""
         raise PhospheneError(f"method '{self.name}' has no gradient stage '{stage}'")
 
     def solve(self, stage: str, trials: Trials, tables: dict[str, TargetTable]) -> None:
         """Fit a closed-form stage on training trials."""
         raise PhospheneError(f"method '{self.name}' has no closed-form stage '{stage}'")
 
-    def forward(self, batch: dict[str, Tensor], stage: str) -> dict[str, Tensor]:
+    def forward(self, batch: dict[str, Any], stage: str) -> dict[str, Tensor]:
         return self.training_step(batch, stage)
 
     @abstractmethod

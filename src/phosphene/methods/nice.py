@@ -69,7 +69,7 @@ class NICE(Method):
     def targets(self) -> dict[str, Target]:
         return {"image": self.space}
 
-    def training_step(self, batch: dict[str, Tensor], stage: str) -> dict[str, Tensor]:
+    def training_step(self, batch: dict[str, Any], stage: str) -> dict[str, Tensor]:
         embedding = self.encoder(batch["eeg"])
         scale = self.logit_scale.exp().clamp(max=100)
         contrast = info_nce(embedding, batch["image"], scale, groups=batch["stimulus"])

@@ -60,6 +60,18 @@ _PATTERNS: tuple[tuple[str, Words], ...] = (
         Words(_PICTURES, "Top-1 within the concept", "the same among pictures of one concept: what is read beyond it"),
     ),
     (
+        r"captions_(\w+)_top(\d+)",
+        Words(_CAPTIONS, "{0} heads, top-{1}", "the same for all heads of the {0} level together"),
+    ),
+    (
+        r"caption_(\w+)_class_top1",
+        Words(_CAPTIONS, "{0}, its class", "how often the nearest training caption was said of the class seen"),
+    ),
+    (
+        r"captions?_(\w+)\.of_test_captions_top(\d+)",
+        Words(_CAPTIONS, "{0}, top-{1} of the test's captions", "the same among the answers, which no user has"),
+    ),
+    (
         r"caption_(\w+)_top(\d+)",
         Words(_CAPTIONS, "{0}, top-{1}", "how often the true caption is among the {1} nearest of all at the {0} level"),
     ),

@@ -95,6 +95,12 @@ class CLIP(Target):
         return torch.cat(parts) if parts else torch.empty(0, self.dim)
 
 
+    def fits(self, text: str) -> bool:
+        """Whether the model reads all of a caption."""
+        model, _, tokenizer = self._clip
+        return len(tokenizer(text)["input_ids"]) <= int(model.config.text_config.max_position_embeddings)
+
+
 @register("target", "clip_image")
 class CLIPImage(CLIP):
     """CLIP's embedding of the picture shown: (n_stimuli, dim), not normalised (Radford et al. 2021, section 2.3)."""

@@ -1,0 +1,97 @@
+"""The spatio-temporal encoder: attention across channels, then across time."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from phosphene.encoders.base import Encoder
+from phosphene.errors import PhospheneError
+from phosphene.registry import register
+
+
+@register("encoder", "spatiotemporal")
+class SpatioTemporal(Encoder):
+    """Transformer with a spatial and a temporal part, as arXiv 2507.07157 names them; its sizes are not public: ours.
+
+    (batch, n_chans, n_times) -> every channel's samples cut into patches and embedded -> in each patch, ``n_sources``
+    learned queries attend to the channels, beside a signed linear map of the channels that attention, being convex,
+    cannot make -> one token for each patch -> attention across patches -> LayerNorm, Linear.
+
+    Parameters
+    ----------
+    n_chans, n_times, n_outputs, sfreq, chs_info : see `Encoder`; any number of channels and samples.
+    patch : length of a patch, s (samples of 1/100 s where ``sfreq`` is not known).
+    dim : width of a channel's patch.
+    n_sources : queries of the spatial part.
+    width, depth, n_heads : of the temporal part.
+    dropout : of tokens, attention and feed-forward layers.
+    input_dropout : of whole channels.
+    n_subjects : rows of the subject embedding, which is one more token; 0 for none.
+    """
+
+    def __init__(
+        self,
+        n_chans: int,
+        n_times: int,
+        n_outputs: int,
+        sfreq: float | None = None,
+        chs_info: Sequence[dict[str, Any]] | None = None,
+        *,
+        patch: float = 0.04,
+        dim: int = 16,
+        n_sources: int = 16,
+        width: int = 128,
+        depth: int = 2,
+        n_heads: int = 4,
+        dropout: float = 0.3,
+        input_dropout: float = 0.1,
+        n_subjects: int = 0,
+    ):
+        super().__init__(n_chans, n_times, n_outputs, sfreq, chs_info)
+        if dim % n_heads or width % n_heads:
+            raise PhospheneError(f"dim ({dim}) and width ({width}) must be multiples of n_heads ({n_heads})")
+        length = min(n_times, max(1, round(patch * (sfreq or 100.0))))
+        self.embed = nn.Conv2d(1, dim, (1, length), (1, length))
+        n_patches = (n_times - length) // length + 1
+        self.channel = nn.Parameter(0.5 * torch.randn(n_chans, dim))
+        self.query = nn.Parameter(torch.randn(n_sources, dim))
+        self.attend = nn.MultiheadAttention(dim, n_heads, dropout=dropout, batch_first=True)
+        self.mix = nn.Linear(n_chans, n_sources, bias=False)
+        self.token = nn.Linear(n_sources * dim, width)
+        self.place = nn.Parameter(0.02 * torch.randn(n_patches, width))
+        self.subject = nn.Embedding(n_subjects, width) if n_subjects else None
+        layer = nn.TransformerEncoderLayer(
+            width, n_heads, 2 * width, dropout, activation="gelu", batch_first=True, norm_first=True
+        )
+        self.time = nn.TransformerEncoder(layer, depth, enable_nested_tensor=False)
+        self.channels = nn.Dropout2d(input_dropout)
+        self.dropout = nn.Dropout(dropout)
+        tokens = n_patches + (1 if n_subjects else 0)
+        self.out = nn.Sequential(nn.LayerNorm(tokens * width), nn.Linear(tokens * width, n_outputs))
+
+    def forward(self, eeg: Tensor, subject: Tensor | None = None) -> Tensor:
+        """(batch, n_chans, n_times) -> (batch, n_outputs); ``subject`` (batch,) rows, -1 for one that is not known."""
+        self.check(eeg)
+        kept = self.channels(eeg[:, :, :, None])[..., 0]
+        patches = self.embed(kept[:, None]).permute(0, 3, 2, 1)  # batch, patches, channels, dim
+        n, p, c, d = patches.shape
+        flat = patches.reshape(n * p, c, d)
+        query = self.query.expand(n * p, -1, -1)
+        spatial, _ = self.attend(query, flat + self.channel, flat, need_weights=False)
+        spatial = spatial + (self.mix.weight @ flat)
+        tokens = self.dropout(self.token(spatial.reshape(n, p, -1)) + self.place)
+        if self.subject is not None:
+            tokens = torch.cat([tokens, self._who(subject, n)[:, None]], dim=1)
+        embedding: Tensor = self.out(self.time(tokens).flatten(1))
+        return embedding
+
+    def _who(self, subject: Tensor | None, n: int) -> Tensor:
+        """The subject's token; the mean over subjects for one that is not known."""
+        assert self.subject is not None
+        mean = self.subject.weight.mean(dim=0).expand(n, -1)
+        if subject is None:
+            return mean
+        known = subject >= 0
+        return torch.where(known[:, None], self.subject(subject.clamp(min=0)), mean)
