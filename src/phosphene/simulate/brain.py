@@ -15,10 +15,10 @@ import mne
 import numpy as np
 from PIL import Image
 
-from phosphene.errors import PhospheneError
+from phosphene.errors import PhospheneError, nearest
 from phosphene.simulate import noise
 from phosphene.simulate.content import describe
-from phosphene.simulate.cortex import REGIONS, Region, code_of
+from phosphene.simulate.cortex import BRAINS, REGIONS, Region, code_of
 from phosphene.simulate.head import CHANNELS, at, centre, directions, lead_field, make_info, montage
 from phosphene.simulate.scenes import Scene
 
@@ -68,6 +68,8 @@ class Brain:
         together, without blinks, line noise and drift, unfiltered. ``-inf`` leaves no response at all.
     sfreq : sampling rate, Hz.
     reference : "infinity" as the sphere model gives it, or "average" over the 63 channels.
+    regions : "whole"; or, to check maps on, "two" (objects and colours behind, themes in front, nothing else responds)
+        and "swapped" (the two exchanged).
 
     Attributes
     ----------
@@ -83,8 +85,11 @@ class Brain:
         snr_db: float = DEFAULT_SNR_DB,
         sfreq: float = 250.0,
         reference: str = "infinity",
+        regions: str = "whole",
     ):
         check(snr_db, sfreq)
+        if regions not in BRAINS:
+            raise PhospheneError(f"unknown regions '{regions}': {nearest(regions, BRAINS)}")
         if reference not in ("infinity", "average"):
             raise PhospheneError(f"unknown reference '{reference}': give 'infinity' or 'average'")
         self.subject, self.seed, self.snr_db, self.sfreq, self.reference = subject, seed, snr_db, sfreq, reference
@@ -92,7 +97,7 @@ class Brain:
         n = len(CHANNELS)
         self._rereference = np.eye(n) - (1 / n if reference == "average" else 0)
         rng = self._rng("head")
-        self._code = code_of(seed)
+        self._code = code_of(seed, regions)
         self._place_sources(rng)
         self._place_background(rng)
         self._scale()

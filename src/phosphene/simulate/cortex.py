@@ -5,8 +5,9 @@ occipital cortex opposite to the stimulus, ventral and occipito-temporal selecti
 frontal and temporal responses to gist and affect). Widths, gains and the shapes of the tuning curves are our choice.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -52,6 +53,25 @@ REGIONS: dict[str, Region] = {
 }
 
 
+def _moved(**changes: dict[str, Any]) -> dict[str, Region]:
+    """`REGIONS` with some of them changed; the others fall silent."""
+    silent = {"gain": 0.0, "common": 0.0}
+    return {name: replace(region, **changes.get(name, silent)) for name, region in REGIONS.items()}
+
+
+_BACK, _FRONT = {"V4": ("PO7", "PO8"), "IT": ("P7", "P8")}, {"frontal": ("AF3", "AF4"), "temporal": ("F7", "F8")}
+#: Which regions respond, and where. "two": objects and colours behind, themes in front, and nothing else, so that it is
+#: known what a map must show; "swapped": the same with the two exchanged.
+BRAINS: dict[str, dict[str, Region]] = {
+    "whole": REGIONS,
+    "two": _moved(**{name: {"under": under} for name, under in (_BACK | _FRONT).items()}),
+    "swapped": _moved(**{
+        name: {"under": under}
+        for name, under in zip([*_BACK, *_FRONT], [*_FRONT.values(), *_BACK.values()], strict=True)
+    }),
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Layout:
     """Where the sources of the group's mean brain lie; arrays over sources."""
@@ -69,9 +89,9 @@ class Layout:
 class Code:
     """What every source likes, shared by the subjects of one seed."""
 
-    def __init__(self, seed: int):
+    def __init__(self, seed: int, brain: str = "whole"):
         rng = np.random.default_rng([seed, 1])
-        self.sources = _lay_out(rng)
+        self.sources = _lay_out(rng, BRAINS[brain])
         self._tuning = {
             "object": (rng.normal(size=(len(OBJECTS), 24)) + _of_kinds(seed)) / np.sqrt(2),
             "shape": rng.normal(size=(64, 24)),
@@ -112,13 +132,13 @@ def _of_kinds(seed: int) -> np.ndarray:
 
 
 @lru_cache(maxsize=8)
-def code_of(seed: int) -> Code:
-    return Code(seed)
+def code_of(seed: int, brain: str = "whole") -> Code:
+    return Code(seed, brain)
 
 
-def _lay_out(rng: np.random.Generator) -> Layout:
+def _lay_out(rng: np.random.Generator, regions: dict[str, Region]) -> Layout:
     rays, rows = directions(), []
-    for name, region in REGIONS.items():
+    for name, region in regions.items():
         for electrode, side in zip(region.under, ("left", "right"), strict=True):
             for i in range(region.n_sources):
                 outward = rays[electrode] + rng.normal(0, 0.10, 3)

@@ -139,7 +139,7 @@ class Ideal:
         stimuli = choose_stimuli(p["n_train_pictures"], p["n_test_pictures"], seed=p["seed"])
         plans = plan_sessions(stimuli, subject, p)
         onsets = [run["onset"].to_numpy() for plan in plans for _, run in plan.groupby("run")]
-        brain = Brain(subject, seed=p["seed"], snr_db=p["snr_db"], sfreq=p["sfreq"])
+        brain = Brain(subject, seed=p["seed"], snr_db=p["snr_db"], sfreq=p["sfreq"], regions=p.get("regions", "whole"))
         return cls(brain, steps, window, onsets=onsets)
 
     def templates(self, evoked: np.ndarray) -> np.ndarray:

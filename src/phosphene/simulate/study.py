@@ -49,6 +49,8 @@ _RUN = 480.0  # s, about the length of a run
 _PAUSE = 10.0  # s between two blocks
 _FOLDERS = {"train": "training_images", "test": "test_images"}
 
+_LATER = {"design": "rapid", "regions": "whole"}  # arguments that studies of before lack, and what they meant
+
 Progress = Callable[[int, int, str], None]  # (done, total, what)
 
 
@@ -68,6 +70,7 @@ def simulate(
     seed: int = 0,
     fmt: str = "fif",
     design: str = "rapid",
+    regions: str = "whole",
     progress: Progress | None = None,
 ) -> Path:
     """Simulate a study and write it to the folder `out`, which appears whole or not at all.
@@ -86,6 +89,7 @@ def simulate(
     size : height and width of the pictures, pixels.
     fmt : "fif", or "brainvision" for a BIDS dataset (needs `pip install 'phosphene[bids]'`).
     design : "rapid", "block", "drift" or "phantom": see above.
+    regions : which parts of the brain respond, and where, as `Brain` has it.
     progress : called with (steps done, steps in all, what is being done).
 
     Raises
@@ -126,7 +130,7 @@ def simulate(
         step("drawing pictures")
         recordings, truth = [], {}
         for subject in subjects:
-            brain = Brain(subject, seed=seed, snr_db=snr_db if made.signal else SILENT, sfreq=sfreq)
+            brain = Brain(subject, seed=seed, snr_db=snr_db if made.signal else SILENT, sfreq=sfreq, regions=regions)
             truth[subject] = brain.truth() if made.brain else []
             evoked = brain.evoked(scenes, drawn)
             rows = {name: i for i, name in enumerate(stimuli.index)}
@@ -336,7 +340,8 @@ def holds(out: Path, parameters: dict[str, Any]) -> bool:
         return False
     if (out / "dataset.json").is_file():
         facts = read_json(out / "dataset.json")
-        same = facts.get("simulator") == SIMULATOR and facts.get("parameters") == parameters
+        stored = {k: v for k, v in _LATER.items() if k in parameters} | facts.get("parameters", {})
+        same = facts.get("simulator") == SIMULATOR and stored == parameters
         paths = facts["files"] if "files" in facts else [recording["path"] for recording in facts["recordings"]]
         if same and all((out / path).is_file() for path in paths):
             return True
