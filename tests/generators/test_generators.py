@@ -1,10 +1,14 @@
+from hashlib import sha256
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from phosphene.backbones import fits, load_tokenizer, n_tokens
 from phosphene.errors import PhospheneError
-from phosphene.generators.base import Conditioning, noise_generator
+from phosphene.generators import wording
+from phosphene.generators.base import Conditioning, blended, noise_generator
 from phosphene.generators.diffusion import Diffusion
 from phosphene.generators.nearest import Nearest
 from phosphene.simulate.judge import load_judge
@@ -25,6 +29,13 @@ def mini():
 
 
 @pytest.fixture(scope="module")
+def quick(mini):
+    generator = Diffusion("mini", steps=3, batch_size=4)
+    generator.pipeline = mini.pipeline
+    return generator
+
+
+@pytest.fixture(scope="module")
 def embeds():
     return CLIPImage("mini").images([draw(s) for s in SCENES])
 
@@ -41,6 +52,17 @@ def pixels(pictures):
         ({"prompt": ["a"], "tokens": torch.zeros(1, 2, 3)}, "give one"),
         ({"prompt": ["a"], "strength": 0.5}, "belong together"),
         ({"init": [Image.new("RGB", (8, 8))], "strength": 1.5}, "above 0 and up to 1"),
+        ({"prompt": "a dog"}, r"give one for each trial, such as \['a dog'\]"),
+        ({"prompt": ["a", []]}, "not a caption: give a string, or pairs"),
+        ({"prompt": [("a dog", 1.0)]}, "not a caption"),
+        ({"prompt": [["a dog", "a cat"]]}, "not a caption"),
+        ({"prompt": [[(1.0, "a dog")]]}, "not a caption"),
+        ({"prompt": [None]}, "not a caption"),
+        ({"prompt": [[("a dog", 0.5), ("a cat", 0.0)]]}, "weight of caption 'a cat' is 0.0: give a number above 0"),
+        ({"prompt": [[("a dog", -1)]]}, "give a number above 0"),
+        ({"prompt": [[("a dog", float("nan"))]]}, "give a number above 0"),
+        ({"prompt": [[("a dog", float("inf"))]]}, "give a number above 0"),
+        ({"prompt": [[("a dog", "much")]]}, "give a number above 0"),
     ],
 )
 def test_a_conditioning_that_makes_no_sense_is_refused(fields, message):
@@ -54,6 +76,14 @@ def test_rows_keep_fields_together():
     assert part.prompt == ["c", "a", "c"]
     assert part.image_embeds[:, 0].tolist() == [4.0, 0.0, 4.0]
     assert len(part) == 3
+
+
+def test_weights_are_normalised_and_rows_keep_blends():
+    assert blended("a dog") == [("a dog", 1.0)]
+    assert blended([["a dog", 3], ["a cat", np.float32(1)]]) == [("a dog", 0.75), ("a cat", 0.25)]
+    mixed = Conditioning(prompt=["a bird", [("a dog", 3), ("a cat", 1)]])
+    assert mixed.rows([1, 0, 1]).prompt == [[("a dog", 3), ("a cat", 1)], "a bird", [("a dog", 3), ("a cat", 1)]]
+    assert len(mixed) == 2
 
 
 def test_noise_depends_on_seed_trial_and_sample_alone():
@@ -102,11 +132,114 @@ def test_a_weak_start_keeps_the_first_picture(mini):
     assert np.abs(pixels(weak)[0] - first).mean() < 0.5 * np.abs(pixels(strong)[0] - first).mean()
 
 
-def test_no_weight_of_the_generator_changes(mini, embeds):
-    mini._adapter(True)
-    before = {k: v.clone() for k, v in mini.pipeline.unet.state_dict().items()}
-    mini(Conditioning(image_embeds=embeds[:1]))
-    assert all(torch.equal(before[k], v) for k, v in mini.pipeline.unet.state_dict().items())
+def test_a_blend_of_one_caption_is_that_caption(quick):
+    plain = pixels(s[0] for s in quick(Conditioning(prompt=[s.prompt for s in SCENES[:2]])))
+    alone = [[(SCENES[0].prompt, 0.3)], [(SCENES[1].prompt, 7), (SCENES[1].prompt, 1)]]
+    assert np.abs(pixels(s[0] for s in quick(Conditioning(prompt=alone))) - plain).max() <= 2
+    both = [[(SCENES[0].prompt, 1), (SCENES[1].prompt, 1)], SCENES[1].prompt]
+    drawn = pixels(s[0] for s in quick(Conditioning(prompt=both)))
+    assert np.abs(drawn[0] - plain[0]).max() > 20
+    assert np.abs(drawn[1] - plain[1]).max() <= 2
+
+
+def test_a_blend_lies_between_its_captions(mini):
+    car, fish = SCENES[0].prompt, SCENES[1].prompt
+
+    def drawn(share):
+        prompt = car if share == 1 else fish if share == 0 else [(car, share), (fish, 1 - share)]
+        return pixels(mini(Conditioning(prompt=[prompt]))[0])[0]
+
+    first, last = drawn(1), drawn(0)
+    assert np.abs(drawn(0.95) - first).mean() < 0.5 * np.abs(drawn(0.95) - last).mean()
+    assert np.abs(drawn(0.05) - last).mean() < 0.5 * np.abs(drawn(0.05) - first).mean()
+
+
+def test_a_caption_is_encoded_once_in_a_call(quick, monkeypatch):
+    read = []
+    encode = quick.pipeline.encode_prompt
+
+    def noted(prompt=None, *rest, **more):
+        read.append(prompt)
+        return encode(prompt, *rest, **more)
+
+    monkeypatch.setattr(quick.pipeline, "encode_prompt", noted)
+    one = Diffusion("mini", steps=2, batch_size=1)
+    one.pipeline = quick.pipeline
+    a, b, c = (s.prompt for s in SCENES[:3])
+    one(Conditioning(prompt=[[(a, 1), (b, 2)], [(b, 1), (c, 2)], a]), n=2)
+    asked = [caption for part in read if part is not None for caption in part]
+    assert sorted(asked) == sorted([a, b, c, a, a])  # the last trial's plain caption is the pipeline's own to encode
+
+
+def test_few_captions_are_kept(quick, monkeypatch):
+    monkeypatch.setattr(wording, "KEPT", 2)
+    words = wording.Wording(quick.pipeline, "cpu", True, batch_size=2)
+    captions = [s.prompt for s in SCENES]
+    together = words.arguments([[(caption, 1) for caption in captions]])
+    assert list(words._known) == captions[2:]
+    singly = [words.arguments([caption])["prompt_embeds"] for caption in captions]
+    torch.testing.assert_close(together["prompt_embeds"], torch.stack(singly).mean(0))
+    assert together["negative_prompt_embeds"].shape == together["prompt_embeds"].shape == (1, 77, 128)
+
+
+def test_captions_that_are_cut_are_known(quick, caplog):
+    long = "a red car and a blue fish, " * 12
+    assert quick.fits("a red car")
+    assert not quick.fits(long)
+    assert not quick.fits([("a red car", 1), (long, 1)])
+    assert fits("a red car", "mini")
+    assert not fits(long, "mini")
+    tokenizer = load_tokenizer("mini")
+    assert n_tokens("", tokenizer) == 2
+    at_most = " ".join(["car"] * 75)
+    assert n_tokens(at_most, tokenizer) == 77
+    assert fits(at_most, "mini")
+    assert quick.fits(at_most)
+    assert not fits(at_most + " car", "mini")
+    with pytest.raises(PhospheneError, match="'git-large-coco' reads no captions"):
+        fits("a red car", "git-large-coco")
+    quick(Conditioning(prompt=[[("a red car", 1), (long, 1)]]))
+    assert [r.getMessage() for r in caplog.records if r.name.startswith("phosphene")] == [
+        f"1 captions are longer than the model reads and are cut, such as: {long[:60]}"
+    ]
+
+
+def checksums(parts):
+    return {
+        f"{part}.{key}": sha256(value.detach().contiguous().numpy().tobytes()).hexdigest()
+        for part, module in parts.items()
+        for key, value in module.state_dict().items()
+    }
+
+
+def test_no_weight_of_the_generator_changes(embeds):
+    generator = Diffusion("mini", steps=2)
+    pipe = generator.pipeline
+    parts = {key: part for key, part in pipe.components.items() if isinstance(part, torch.nn.Module)}
+    assert set(parts) == {"vae", "text_encoder", "unet", "image_encoder"}
+    before = checksums(parts)
+    prompt, start = [SCENES[0].prompt], {"init": [draw(SCENES[1])], "strength": 0.9}
+    blend = [[(SCENES[0].prompt, 2), (SCENES[1].prompt, 1)]]
+    tokens = torch.randn(1, 77, 128, requires_grad=True)
+    decoded = embeds[:1].clone().requires_grad_()
+    adapter = {}
+    for fields in (
+        {"prompt": prompt}, {"prompt": blend}, {"tokens": tokens}, {"prompt": prompt, **start},
+        {"prompt": blend, **start}, {"image_embeds": decoded}, {"image_embeds": decoded, "prompt": blend, **start},
+        {"image_embeds": decoded, "tokens": tokens}, {"prompt": prompt},
+    ):  # fmt: skip
+        generator(Conditioning(**fields))
+        after = checksums(parts)
+        assert {key: after[key] for key in before} == before
+        added = {key: value for key, value in after.items() if key not in before}
+        assert bool(added) == ("image_embeds" in fields)
+        adapter = adapter or added
+        assert added in ({}, adapter)
+        for module in parts.values():
+            assert not any(p.requires_grad or p.grad is not None for p in module.parameters())
+            assert not any(m.training for m in module.modules())
+    assert tokens.grad is None
+    assert decoded.grad is None
 
 
 def test_nearest_returns_known_pictures_in_order(tmp_path, embeds):

@@ -1,5 +1,5 @@
 """Generators of pictures, one file each."""
 
-from phosphene.generators.base import Conditioning, Generator
+from phosphene.generators.base import Conditioning, Generator, Prompt
 
-__all__ = ["Conditioning", "Generator"]
+__all__ = ["Conditioning", "Generator", "Prompt"]

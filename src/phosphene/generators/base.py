@@ -1,9 +1,11 @@
 """`Conditioning` and `Generator`: from what was decoded to pictures. Knows nothing of EEG."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import ClassVar
+from numbers import Real
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -12,6 +14,37 @@ from torch import Tensor
 
 from phosphene.errors import PhospheneError
 
+#: one trial's prompt: a caption, or captions with their weights
+Prompt = str | Sequence[tuple[str, float]]
+
+
+def blended(prompt: Prompt) -> list[tuple[str, float]]:
+    """Captions of one trial with weights that sum to 1; a plain caption is a blend of one.
+
+    Raises
+    ------
+    PhospheneError : the prompt is neither a caption nor (caption, weight) pairs, or a weight is not above 0.
+
+    >>> blended([("a dog", 3), ("a cat", 1)])
+    [('a dog', 0.75), ('a cat', 0.25)]
+    """
+    if isinstance(prompt, str):
+        return [(prompt, 1.0)]
+    pairs: list[Any] = list(prompt) if isinstance(prompt, Sequence) else []
+    for pair in pairs:
+        if isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != 2 or not isinstance(pair[0], str):
+            pairs = []
+            break
+    if not pairs:
+        raise PhospheneError(
+            f"prompt {prompt!r} is not a caption: give a string, or pairs such as [('a dog', 0.7), ('a cat', 0.3)]"
+        )
+    for caption, weight in pairs:
+        if not isinstance(weight, Real) or not 0 < float(weight) < math.inf:
+            raise PhospheneError(f"the weight of caption '{caption}' is {weight!r}: give a number above 0, or drop it")
+    weights = [float(weight) for _, weight in pairs]
+    return [(caption, weight / math.fsum(weights)) for (caption, _), weight in zip(pairs, weights, strict=True)]
+
 
 @dataclass(frozen=True)
 class Conditioning:
@@ -19,20 +52,23 @@ class Conditioning:
 
     Parameters
     ----------
-    prompt : (n_trials,) captions.
+    prompt : (n_trials,) captions; an entry may be a blend, (caption, weight) pairs with weights above 0, whose text
+        states are averaged by weight. Only the ratio of weights counts.
     tokens : (n_trials, n_tokens, dim) cross-attention states in place of an encoded prompt.
     image_embeds : (n_trials, dim) CLIP image embeddings, not normalised.
     init : (n_trials,) RGB pictures from which the drawing starts.
     strength : share of the noise laid over ``init``, 0 to 1; with ``init`` only.
     """
 
-    prompt: Sequence[str] | None = None
+    prompt: Sequence[Prompt] | None = None
     tokens: Tensor | None = None
     image_embeds: Tensor | None = None
     init: Sequence[Image.Image] | None = None
     strength: float | None = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.prompt, str):
+            raise PhospheneError(f"prompt is one string: give one for each trial, such as [{self.prompt!r}]")
         lengths = {name: len(getattr(self, name)) for name in self.given() if name != "strength"}
         if not lengths:
             raise PhospheneError("nothing to draw from: give prompt, tokens or image_embeds")
@@ -44,6 +80,8 @@ class Conditioning:
             raise PhospheneError("init and strength belong together: give both or neither")
         if self.strength is not None and not 0 < self.strength <= 1:
             raise PhospheneError(f"strength is {self.strength}: give a number above 0 and up to 1")
+        for entry in () if self.prompt is None else self.prompt:
+            blended(entry)
 
     def given(self) -> set[str]:
         """Names of the fields that are set."""

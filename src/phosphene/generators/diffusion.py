@@ -1,5 +1,6 @@
 """Pictures from a latent diffusion model: stock diffusers pipelines, every argument through `Conditioning`."""
 
+import logging
 from collections.abc import Sequence
 from functools import cache, cached_property
 from typing import Any
@@ -7,15 +8,21 @@ from typing import Any
 import torch
 from PIL import Image
 
-from phosphene.backbones import ASSETS, backbone, load_pipeline, quiet
+from phosphene.backbones import ASSETS, BACKBONES, backbone, freeze, load_pipeline, quiet
 from phosphene.errors import PhospheneError
-from phosphene.generators.base import Conditioning, Generator, noise_generator
+from phosphene.generators.base import Conditioning, Generator, Prompt, noise_generator
+from phosphene.generators.wording import POOLED, TOKENS, Wording
 from phosphene.registry import register
+
+log = logging.getLogger(__name__)
 
 
 @register("generator", "diffusion")
 class Diffusion(Generator):
-    """A frozen diffusion backbone.
+    """A frozen diffusion backbone: drawing changes no weight and leaves no gradient.
+
+    Where a prompt is a blend, the text states of its captions are averaged by weight. Tokens stand in place of the
+    prompt's states; a pipeline that also reads a pooled text embedding (SDXL) then gets that of the empty caption.
 
     Parameters
     ----------
@@ -50,8 +57,15 @@ class Diffusion(Generator):
 
     @cached_property
     def pipeline(self) -> Any:
-        """The stock text-to-image pipeline."""
+        """The stock text-to-image pipeline, frozen."""
         return load_pipeline(self.backbone, self.device)
+
+    def fits(self, prompt: Prompt) -> bool:
+        """Whether every caption of a prompt is read to its end; longer ones (of 77 tokens, as a rule) are cut.
+
+        Without a generator at hand, `phosphene.backbones.fits` asks the tokenizer alone.
+        """
+        return not Wording(self.pipeline, self.device, False).long([prompt])
 
     def _adapter(self, wanted: bool) -> None:
         """Attach or detach the image-prompt adapter; a stock pipeline with one refuses to run without its input."""
@@ -66,6 +80,7 @@ class Diffusion(Generator):
                 self.pipeline.load_ip_adapter(
                     str(ASSETS / repo) if row.local else repo, image_encoder_folder=None, **where
                 )
+            freeze(self.pipeline)  # what the adapter brought
         if wanted:
             self.pipeline.set_ip_adapter_scale(self.adapter_scale)
         elif attached:
@@ -79,10 +94,21 @@ class Diffusion(Generator):
         seed: int = 0,
         numbers: Sequence[int] | None = None,
     ) -> list[list[Image.Image]]:
-        """``n`` pictures for each trial, in batches of the stock pipeline."""
+        """``n`` pictures for each trial, in batches of the stock pipeline.
+
+        Raises
+        ------
+        PhospheneError : a field that is not accepted, or states or embeddings of another width than the backbone reads.
+        """
         self.check(conditioning)
+        self._fit_tokens(conditioning)
         self._adapter(conditioning.image_embeds is not None)
+        self._fit_embeds(conditioning)
         pipe = self.pipeline
+        wording = Wording(pipe, self.device, self.guidance > 1, self.batch_size)
+        cut = wording.long([] if conditioning.prompt is None else conditioning.prompt)
+        if cut:
+            log.warning("%d captions are longer than the model reads and are cut, such as: %.60s", len(cut), cut[0])
         if conditioning.init is not None:
             from diffusers import AutoPipelineForImage2Image
 
@@ -98,7 +124,7 @@ class Diffusion(Generator):
         pictures: list[list[Image.Image]] = [[] for _ in range(len(conditioning))]
         for start in range(0, len(jobs), self.batch_size):
             batch = jobs[start : start + self.batch_size]
-            arguments = self._arguments(conditioning.rows([trial for trial, _ in batch]))
+            arguments = self._arguments(conditioning.rows([trial for trial, _ in batch]), wording)
             arguments["generator"] = [noise_generator(seed, numbers[trial], sample) for trial, sample in batch]
             with torch.inference_mode():
                 drawn = pipe(**arguments).images
@@ -106,13 +132,48 @@ class Diffusion(Generator):
                 pictures[trial].append(picture)
         return pictures
 
-    def _arguments(self, c: Conditioning) -> dict[str, Any]:
+    def _fit_tokens(self, c: Conditioning) -> None:
+        if c.tokens is None:
+            return
+        shape, width = tuple(c.tokens.shape), int(self.pipeline.unet.config.cross_attention_dim)
+        if len(shape) != 3 or shape[1] == 0:
+            raise PhospheneError(f"tokens have shape {shape}: give (n_trials, n_tokens, {width})")
+        if shape[2] != width:
+            others = [
+                n
+                for n, row in BACKBONES.items()
+                if row.kind != "clip" and row.shapes.tokens and row.shapes.tokens[1] == shape[2]
+            ]
+            raise PhospheneError(
+                f"tokens are {shape[2]} wide and backbone '{self.backbone}' reads {width}: make the method's tokens "
+                f"{width} wide" + (f", or draw with {' or '.join(others)}" if others else "")
+            )
+
+    def _fit_embeds(self, c: Conditioning) -> None:
+        if c.image_embeds is None:
+            return
+        shape = tuple(c.image_embeds.shape)
+        width = int(self.pipeline.unet.encoder_hid_proj.image_projection_layers[0].image_embeds.in_features)
+        if len(shape) != 2:
+            raise PhospheneError(f"image_embeds have shape {shape}: give (n_trials, {width})")
+        if shape[1] != width:
+            raise PhospheneError(
+                f"image_embeds are {shape[1]} wide and the adapter of backbone '{self.backbone}' reads {width}: "
+                f"decode into the space of backbone '{_row(self.backbone).adapter_clip}'"
+            )
+
+    def _arguments(self, c: Conditioning, wording: Wording) -> dict[str, Any]:
         guided = self.guidance > 1
         arguments: dict[str, Any] = {"num_inference_steps": self.steps, "guidance_scale": self.guidance}
         if c.tokens is not None:
-            arguments["prompt_embeds"] = c.tokens.to(self.device)
+            given = {TOKENS: c.tokens.to(self.device)}
+            if BACKBONES[self.backbone].shapes.pooled is not None:
+                given[POOLED] = wording.arguments([""] * len(c))[POOLED]
+            arguments |= given
             if guided:
-                arguments["negative_prompt_embeds"] = torch.zeros_like(c.tokens, device=self.device)
+                arguments |= {f"negative_{name}": torch.zeros_like(states) for name, states in given.items()}
+        elif c.prompt is not None and not all(isinstance(prompt, str) for prompt in c.prompt):
+            arguments |= wording.arguments(c.prompt)
         else:
             arguments["prompt"] = list(c.prompt) if c.prompt is not None else [""] * len(c)
         if c.image_embeds is not None:
