@@ -167,6 +167,75 @@ def fetch(
     _say(f"files: {len(files)} verified in {to}" if files else "nothing was downloaded")
 
 
+@_verb("phosphene caption --images pictures --by openai --set model=gpt-4.1-mini --out captions/pictures")
+def caption(
+    images: Annotated[Path | None, typer.Option(help="Folder of pictures.")] = None,
+    stimuli: Annotated[Path | None, typer.Option(help="Or a table with `stimulus` and `image`.")] = None,
+    by: Annotated[str, typer.Option(help="openai, vision_language, file or drawn.")] = "",
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="An argument of the captioner.")
+    ] = None,
+    slots: Annotated[Path | None, typer.Option(help="A file of slots in place of the ten.")] = None,
+    slot: Annotated[list[str] | None, typer.Option(help="Only this slot; may be repeated.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the table; a stopped one is continued.")] = None,
+    check: Annotated[Path | None, typer.Option(help="Look at a folder of captions instead.")] = None,
+    human: Annotated[Path | None, typer.Option(help="With --check: captions by people, CSV, TSV or JSON.")] = None,
+    backbone: Annotated[
+        str | None, typer.Option(help="With --check: the CLIP that counts tokens and compares with people.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before pictures are sent.")] = False,
+) -> None:
+    """Caption pictures, slot by slot, into one table; or check such a table."""
+    from phosphene.captions import SLOTS, choose, pictures_in, read_slots, read_stimuli, write
+    from phosphene.recipe import parse_overrides
+    from phosphene.registry import build
+
+    if check is not None:
+        _check_captions(check, human, backbone)
+        return
+    if (images is None) == (stimuli is None):
+        raise PhospheneError("say what to caption: --images FOLDER, or --stimuli TABLE")
+    if out is None or not by:
+        raise PhospheneError("say who captions, and where to: --by openai|vision_language|file|drawn --out FOLDER")
+    table = read_stimuli(stimuli) if stimuli is not None else pictures_in(images or "")
+    chosen = choose(SLOTS if slots is None else read_slots(slots), slot or ())
+    captioner = build("captioner", by, **parse_overrides(changes or []))
+
+    def agree(notice: str) -> bool:
+        _say(notice)
+        if not yes and not sys.stdin.isatty():
+            raise PhospheneError("nothing was sent: add --yes to agree where nobody can be asked")
+        return yes or typer.confirm("Send?")
+
+    with _display().bar("captions", len(table)) as tick:
+        made = write(captioner, table, out, chosen, agree=agree, tick=tick)
+    if total := captioner.total():
+        _say(total)
+    _say(f"captions: {out} ({len(made.wide())} stimuli, {len(made.slots)} slots)")
+
+
+def _check_captions(folder: Path, human: Path | None, backbone: str | None) -> None:
+    from phosphene.captions import Captions, lines
+    from phosphene.captions import check as look
+    from phosphene.captions.tokens import counter
+    from phosphene.evaluation.metrics.cider import cider
+    from phosphene.files import whole
+
+    captions = Captions.read(folder)
+    more: dict[str, Any] = {}
+    if backbone is not None:
+        from phosphene.backbones import load_clip
+        from phosphene.targets.clip import CLIPText
+
+        more = {"count": counter(load_clip(backbone)[2]), "embed": CLIPText(backbone=backbone).texts}
+    found = look(captions, human, cider=cider, **more)
+    for line in lines(found):
+        _say(line)
+    with whole(folder / "checks.csv") as part:
+        found.to_csv(part, index=False)
+    _say(f"checks: {folder / 'checks.csv'}")
+
+
 @_verb("phosphene run recipes/muse-houses-faces.yaml --set dataset.root=data/muse-visual --out runs/muse")
 def run(
     recipe: RecipeFile,

@@ -20,6 +20,7 @@ PACKAGES = {
     "prior": "phosphene.priors",
     "generator": "phosphene.generators",
     "method": "phosphene.methods",
+    "captioner": "phosphene.captions",
 }
 _classes: dict[str, dict[str, type]] = {kind: {} for kind in PACKAGES}
 _LENIENT = ConfigDict(arbitrary_types_allowed=True, coerce_numbers_to_str=True)  # subject: 3 means "3"

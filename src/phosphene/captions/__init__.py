@@ -1,31 +1,38 @@
-"""Caption slots: what is said of a picture, and at which level (arXiv 2507.07157, section 3).
+"""Captions of pictures, as data: what is asked (slots), who says it (captioners), the table, and its quality.
 
-The paper has ten captions per picture and three levels. `ObjectSnap`, `SpatialLink` and `ThemeTag` are its names; the
-other seven slots are ours.
+Ten captions on three levels are the idea of arXiv 2507.07157, section 3. `ObjectSnap`, `SpatialLink` and `ThemeTag` are
+its names; the other seven, and every prompt, are ours.
+
+Design rationale
+----------------
+- Captions are a table, made once and read from then on. Nothing that trains asks a model.
+- A captioner takes the stimulus table, as a target does: two of four need a row of it, not the picture.
+- CIDEr and CLIP come to `check` as arguments, since they live in layers above this one.
 """
 
-from typing import NamedTuple
+from phosphene.captions.base import Captioner, clean
+from phosphene.captions.contradictions import Contradiction, contradictions
+from phosphene.captions.quality import check, lines
+from phosphene.captions.slots import CLIP_TOKENS, LEVELS, NAMED, SLOTS, Slot, choose, read_slots
+from phosphene.captions.store import Captions, write
+from phosphene.captions.tables import pictures_in, read_stimuli
 
-
-class Slot(NamedTuple):
-    """One kind of caption; its name is the column of the stimulus table."""
-
-    name: str
-    level: str
-    ours: bool = True
-
-
-SLOTS = (
-    Slot("ObjectSnap", "object", ours=False),
-    Slot("KindName", "object"),
-    Slot("ColourNote", "object"),
-    Slot("SurfaceNote", "object"),
-    Slot("SpatialLink", "spatial", ours=False),
-    Slot("LayoutPlan", "spatial"),
-    Slot("PlaceView", "spatial"),
-    Slot("ThemeTag", "thematic", ours=False),
-    Slot("LightHour", "thematic"),
-    Slot("MoodWord", "thematic"),
-)
-
-NAMED = tuple(slot for slot in SLOTS if not slot.ours)  # one of each level
+__all__ = [
+    "CLIP_TOKENS",
+    "LEVELS",
+    "NAMED",
+    "SLOTS",
+    "Captioner",
+    "Captions",
+    "Contradiction",
+    "Slot",
+    "check",
+    "choose",
+    "clean",
+    "contradictions",
+    "lines",
+    "pictures_in",
+    "read_slots",
+    "read_stimuli",
+    "write",
+]

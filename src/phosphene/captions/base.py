@@ -1,0 +1,108 @@
+"""The base of all captioners, and what becomes of an answer before it is kept."""
+
+import inspect
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from PIL import Image
+
+from phosphene.captions.slots import Slot
+from phosphene.errors import PhospheneError
+
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")  # no others, some of which call programs
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+LARGEST = 40_000_000  # pixels of a picture
+LONGEST = 600  # characters of a caption
+
+
+class Captioner:
+    """Says something of each stimulus for each slot.
+
+    Arguments of the constructor are JSON-able, are kept under their names, and hold no secret.
+    """
+
+    batch_size: int = 1  # stimuli whose captions are written together
+
+    def config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+
+    def identity(self) -> str:
+        """What the column `model` says: another identity means other captions."""
+        raise NotImplementedError
+
+    def check(self, stimuli: pd.DataFrame, slots: Sequence[Slot]) -> None:
+        """Refuse at once what cannot be captioned; ``stimuli`` (n_stimuli, columns) is indexed by stimulus.
+
+        Raises
+        ------
+        PhospheneError
+            If the stimuli have no pictures, or one is missing.
+        """
+        if "image" not in stimuli:
+            raise PhospheneError("the stimuli have no column 'image': add each picture's path to the stimulus table")
+        for path in stimuli["image"]:
+            if not Path(path).is_file():
+                raise PhospheneError(f"picture {path} is missing: restore it or drop its stimulus")
+
+    def notice(self, stimuli: pd.DataFrame, slots: Sequence[Slot]) -> str:
+        """What is sent, to whom and at what cost: a person agrees to it first. Empty where nothing leaves."""
+        return ""
+
+    def caption(self, stimuli: pd.DataFrame, slots: Sequence[Slot]) -> list[dict[str, str]]:
+        """n_stimuli dictionaries, slot name -> caption."""
+        return self.say([open_picture(path) for path in stimuli["image"]], slots)
+
+    def say(self, images: Sequence[Image.Image], slots: Sequence[Slot]) -> list[dict[str, str]]:
+        """The same of RGB pictures; what a captioner that looks at pictures alone defines."""
+        raise NotImplementedError
+
+    def total(self) -> str:
+        """What it took in the end, in one line; empty where nothing was counted."""
+        return ""
+
+
+def open_picture(path: str | Path) -> Image.Image:
+    """A picture as RGB; transparency is laid on white.
+
+    Raises
+    ------
+    PhospheneError
+        If it is missing, no picture, damaged, or of over 40 megapixels.
+    """
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            if image.width * image.height > LARGEST:
+                raise PhospheneError(f"picture {path} is of over 40 megapixels: shrink it")
+            layer = image.convert("RGBA")
+            return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+    except PhospheneError:
+        raise
+    except FileNotFoundError:
+        raise PhospheneError(f"picture {path} is missing: restore it or drop its stimulus") from None
+    except Exception as error:  # whatever a damaged or hostile picture leads its decoder to
+        raise PhospheneError(f"picture {path} cannot be read ({error}): replace the file") from None
+
+
+def clean(answer: object) -> str:
+    """One plain line of at most 600 characters.
+
+    Control, format and unassigned characters go, spaces become single, and quotes around the whole go too, as do the
+    signs at the start that a spreadsheet would take for a formula.
+
+    Raises
+    ------
+    PhospheneError
+        If the answer is no text.
+    """
+    if not isinstance(answer, str):
+        raise PhospheneError(f"a caption is {type(answer).__name__}, not text: write it in quotes")
+    text = unicodedata.normalize("NFC", answer[: 4 * LONGEST])
+    text = "".join(" " if c.isspace() else c for c in text if c.isspace() or unicodedata.category(c)[0] != "C")
+    text = " ".join(text.split()).lstrip("=+-@* ")
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'`":
+        text = text[1:-1].strip().lstrip("=+-@* ")
+    return text[:LONGEST].rstrip()

@@ -1,0 +1,255 @@
+"""The caption table on disk: written batch by batch, continued where it stopped, joined to the stimuli of trials.
+
+```
+captions/
+  captions.csv    stimulus, slot, level, caption, model, prompt_sha, picture_sha, date
+  captions.json   who said it, with which settings, and the slots with their prompts
+```
+
+A run that was killed leaves whole lines and at most one torn one, which goes. A picture without any caption counts as
+not asked yet. Captions are never asked for while training: whoever trains reads this table.
+"""
+
+import csv
+import io
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+
+from phosphene.captions.base import Captioner, clean
+from phosphene.captions.slots import SLOTS, Slot
+from phosphene.errors import PhospheneError, nearest
+from phosphene.files import digest, read_json, whole, write_json
+
+COLUMNS = ("stimulus", "slot", "level", "caption", "model", "prompt_sha", "picture_sha", "date")
+TABLE, ABOUT = "captions.csv", "captions.json"
+
+
+@dataclass(frozen=True)
+class Captions:
+    """A caption table.
+
+    Parameters
+    ----------
+    rows : (n_stimuli * n_slots, 8) text, the columns of `captions.csv`.
+    slots : what was asked.
+    """
+
+    rows: pd.DataFrame
+    slots: tuple[Slot, ...]
+
+    @classmethod
+    def read(cls, folder: str | Path) -> "Captions":
+        """Of a folder that `write` made, or is making.
+
+        Raises
+        ------
+        PhospheneError
+            If it is no such folder, or its table was damaged.
+        """
+        folder = Path(folder)
+        if not (folder / ABOUT).is_file() or not (folder / TABLE).is_file():
+            raise PhospheneError(f"{folder} is no folder of captions: name one that `phosphene caption` wrote")
+        about = read_json(folder / ABOUT)
+        try:
+            slots = tuple(Slot(**slot) for slot in about["slots"])
+        except (TypeError, KeyError):
+            raise PhospheneError(f"{folder / ABOUT} was changed by hand: write it as it was") from None
+        table = _parsed(folder / TABLE, (folder / TABLE).read_text(encoding="utf-8"))
+        known = [slot.name for slot in slots]
+        for name in table["slot"].unique():
+            if name not in known:
+                raise PhospheneError(f"{folder / TABLE} has captions of an unknown slot '{name}': remove them")
+        twice = table[table.duplicated(["stimulus", "slot"])]
+        if len(twice):
+            first = twice.iloc[0]
+            raise PhospheneError(f"{folder / TABLE} has {first['slot']} of '{first['stimulus']}' twice: keep one row")
+        return cls(table, slots)
+
+    def wide(self) -> pd.DataFrame:
+        """(n_stimuli, n_slots) captions, indexed by stimulus; a missing one is empty."""
+        names = [slot.name for slot in self.slots]
+        table = self.rows.pivot(index="stimulus", columns="slot", values="caption")
+        table = table.reindex(index=self.rows["stimulus"].drop_duplicates(), columns=names).fillna("")
+        table.columns.name = None
+        return table
+
+    def join(self, stimuli: pd.DataFrame, replace: bool = False) -> pd.DataFrame:
+        """The stimulus table with one column for each slot: ``trials.stimuli = captions.join(trials.stimuli)``.
+
+        Parameters
+        ----------
+        stimuli : (n_stimuli, columns), indexed by stimulus; where it has a column `image`, pictures are compared with
+            those that were captioned.
+        replace : whether captions that are there already give way.
+
+        Raises
+        ------
+        PhospheneError
+            If a stimulus has no caption or an empty one, its picture is another one, or columns would be replaced.
+        """
+        wide = self.wide()
+        taken = [name for name in wide if name in stimuli]
+        if taken and not replace:
+            raise PhospheneError(
+                f"the stimuli have captions of slot '{taken[0]}' already: replace=True overwrites them"
+            )
+        lacking = [str(s) for s in stimuli.index if str(s) not in wide.index]
+        if lacking:
+            raise PhospheneError(
+                f"stimulus '{lacking[0]}' has no captions (of {len(lacking)} in all): caption the other pictures first "
+                f"({nearest(lacking[0], wide.index)})"
+            )
+        said = wide.loc[[str(s) for s in stimuli.index]]
+        for name in said:
+            if (empty := said.index[said[name] == ""].tolist()) != []:
+                raise PhospheneError(
+                    f"{name} of stimulus '{empty[0]}' is empty ({len(empty)} in all): write it in {TABLE}"
+                )
+        if "image" in stimuli:
+            sums = self.rows.drop_duplicates("stimulus").set_index("stimulus")["picture_sha"]
+            for stimulus, path in stimuli["image"].items():
+                if (seen := sums[str(stimulus)]) and seen != _sum(path):
+                    raise PhospheneError(
+                        f"{path} is not the picture that was captioned as '{stimulus}': caption it again"
+                    )
+        return stimuli.assign(**{name: said[name].to_numpy() for name in said})
+
+
+def write(
+    captioner: Captioner,
+    stimuli: pd.DataFrame,
+    out: str | Path,
+    slots: Sequence[Slot] = SLOTS,
+    *,
+    agree: Callable[[str], bool] | None = None,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    tick: Callable[[int], object] = lambda n: None,
+) -> Captions:
+    """Caption what ``out`` does not hold yet; the same call goes on where a stopped one was.
+
+    Parameters
+    ----------
+    captioner : who says it.
+    stimuli : (n_stimuli, columns), indexed by stimulus, with the pictures' paths in `image` where they are looked at.
+    out : folder of the table.
+    slots : what is said.
+    agree : is shown what would be sent, to whom and at what cost, and says whether to; only asked where something is.
+    now : the date and time that rows are given.
+    tick : is told how many stimuli more were captioned.
+
+    Raises
+    ------
+    PhospheneError
+        If ``out`` holds captions of other pictures, prompts or another model, or nobody agreed to what is sent.
+    """
+    out, slots = Path(out), tuple(slots)
+    stimuli = stimuli.set_axis(stimuli.index.astype(str))
+    if not len(stimuli):
+        raise PhospheneError("there is no stimulus to caption: give some")
+    captioner.check(stimuli, slots)
+    sums = {s: _sum(p) for s, p in stimuli["image"].items()} if "image" in stimuli else dict.fromkeys(stimuli.index, "")
+    done = _continued(captioner, sums, out, slots)
+    left = stimuli.loc[[s for s in stimuli.index if s not in done]]
+    tick(len(stimuli) - len(left))
+    if not len(left):
+        return Captions.read(out)
+    if (notice := captioner.notice(left, slots)) and (agree is None or not agree(notice)):
+        raise PhospheneError(f"nothing was sent, as nobody agreed: {notice}")
+    if not (out / TABLE).is_file():
+        write_json(out / ABOUT, {
+            "model": captioner.identity(), "settings": captioner.config(), "slots": [slot._asdict() for slot in slots],
+        })  # fmt: skip
+        with whole(out / TABLE) as part:
+            part.write_text(_lines([COLUMNS]), encoding="utf-8")
+    for start in range(0, len(left), captioner.batch_size):
+        batch = left.iloc[start : start + captioner.batch_size]
+        answers = captioner.caption(batch, slots)
+        date, model = now().isoformat(timespec="seconds"), captioner.identity()
+        rows = [
+            (stimulus, slot.name, slot.level, clean(said[slot.name]), model, slot.checksum, sums[stimulus], date)
+            for stimulus, said in zip(batch.index, answers, strict=True)
+            for slot in slots
+        ]
+        _append(out / TABLE, _lines(rows))
+        tick(len(batch))
+    return Captions.read(out)
+
+
+def _continued(captioner: Captioner, sums: dict[str, str], out: Path, slots: tuple[Slot, ...]) -> set[str]:
+    """The stimuli that ``out`` has captions of; a torn line and pictures without a caption are taken out of it."""
+    if not (out / TABLE).is_file():
+        if out.exists() and not (out.is_dir() and all(p.name == ABOUT for p in out.iterdir())):
+            raise PhospheneError(f"{out} exists and holds no captions: choose another --out")
+        return set()
+    text = (out / TABLE).read_text(encoding="utf-8")
+    kept = text[: text.rfind("\n") + 1]
+    table = _parsed(out / TABLE, kept)
+    said = table[table["caption"] != ""].groupby("stimulus").size()
+    rows = table.groupby("stimulus").size()
+    done = {str(s) for s in said.index if rows[s] == len(slots)}
+    old = read_json(out / ABOUT)
+    other = "choose another --out"
+    asked = {slot.name: slot.checksum for slot in slots}
+    try:
+        before = {Slot(**slot).name: Slot(**slot).checksum for slot in old["slots"]}
+        model = old["model"]
+    except (TypeError, KeyError):
+        raise PhospheneError(f"{out / ABOUT} was changed by hand: write it as it was, or {other}") from None
+    if before.keys() != asked.keys():
+        odd = sorted(before.keys() ^ asked.keys())[0]
+        raise PhospheneError(f"{out} holds captions of other slots ('{odd}' is asked on one side only): {other}")
+    if changed := [name for name in asked if asked[name] != before[name]]:
+        raise PhospheneError(f"the prompt of slot '{changed[0]}' changed since {out} was begun: {other}, or undo it")
+    if model != captioner.identity():
+        raise PhospheneError(f"{out} holds captions by {model}, not {captioner.identity()}: {other}")
+    for row in table.drop_duplicates("stimulus").itertuples():
+        if row.stimulus in sums and row.picture_sha != sums[row.stimulus]:
+            raise PhospheneError(
+                f"the picture of '{row.stimulus}' changed since it was captioned: remove its rows or {other}"
+            )
+    whole_rows = table[table["stimulus"].isin(done)]
+    if kept != text or len(whole_rows) < len(table):
+        with whole(out / TABLE) as part:
+            part.write_text(_lines([COLUMNS, *whole_rows.itertuples(index=False)]), encoding="utf-8")
+    return done
+
+
+def _parsed(path: Path, text: str) -> pd.DataFrame:
+    try:
+        first, *rows = csv.reader(io.StringIO(text), strict=True)
+    except (csv.Error, ValueError):
+        first, rows = [], []
+    if tuple(first) != COLUMNS or any(len(row) != len(COLUMNS) for row in rows):
+        raise PhospheneError(
+            f"{path} is damaged: its columns are {', '.join(COLUMNS)}; mend it or choose another --out"
+        )
+    return pd.DataFrame(rows, columns=list(COLUMNS), dtype=object)
+
+
+def _lines(rows: Sequence[Sequence[str]]) -> str:
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
+def _append(path: Path, text: str) -> None:
+    try:
+        with path.open("a", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise PhospheneError(
+            f"{path} cannot be written ({error.strerror}): the same command goes on from here"
+        ) from None
+
+
+def _sum(path: str | Path) -> str:
+    if not Path(path).is_file():
+        raise PhospheneError(f"picture {path} is missing: restore it or drop its stimulus")
+    return digest(Path(path))

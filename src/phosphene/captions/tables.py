@@ -1,0 +1,80 @@
+"""Tables from outside: stimuli to be captioned, and captions that people wrote."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from phosphene.captions.base import SUFFIXES
+from phosphene.errors import PhospheneError, nearest
+
+LARGEST = 1 << 28  # bytes
+
+
+def cells(path: str | Path) -> pd.DataFrame:
+    """A CSV, TSV or JSON file as text cells: (n_rows, columns), indexed by `stimulus`.
+
+    JSON is a list of rows, or a mapping from stimulus to a caption, to a list of captions, or to a row.
+
+    Raises
+    ------
+    PhospheneError
+        If the file is missing, cannot be read, or has no column `stimulus`.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise PhospheneError(f"{path} does not exist: check the path")
+    if path.stat().st_size > LARGEST:
+        raise PhospheneError(f"{path} is larger than 256 MiB: is it a table of captions?")
+    kind = path.suffix.lower()
+    if kind not in (".csv", ".tsv", ".json"):
+        raise PhospheneError(f"{path} is neither CSV, TSV nor JSON: save it as one of them")
+    try:
+        if kind == ".json":
+            table = pd.DataFrame(_records(json.loads(path.read_text(encoding="utf-8-sig"))), dtype=object)
+        else:
+            sep = "\t" if kind == ".tsv" else ","
+            table = pd.read_csv(path, sep=sep, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False)
+    except (ValueError, RecursionError, TypeError) as error:
+        raise PhospheneError(f"{path} cannot be read as a table ({error}): save it again, in UTF-8") from None
+    if "stimulus" not in table:
+        raise PhospheneError(f"{path} has no column 'stimulus': {nearest('stimulus', table.columns)} (rename it)")
+    return table.astype({"stimulus": str}).set_index("stimulus")
+
+
+def _records(value: Any) -> list[dict[str, Any]]:
+    if isinstance(value, dict):
+        rows: list[dict[str, Any]] = []
+        for stimulus, said in value.items():
+            for one in said if isinstance(said, list) else [said]:
+                rows.append({"stimulus": stimulus, **(one if isinstance(one, dict) else {"caption": one})})
+        return rows
+    if isinstance(value, list) and all(isinstance(row, dict) for row in value):
+        return value
+    raise ValueError("it is neither a list of rows nor a mapping from stimulus to caption")
+
+
+def read_stimuli(path: str | Path) -> pd.DataFrame:
+    """A stimulus table, one row a stimulus; relative paths of pictures start at the table's folder."""
+    table = cells(path)
+    if twice := table.index[table.index.duplicated()].tolist():
+        raise PhospheneError(f"{path} lists stimulus '{twice[0]}' twice: keep one row")
+    if "image" in table:
+        table["image"] = [str(Path(path).parent / name) for name in table["image"]]
+    return table
+
+
+def pictures_in(folder: str | Path) -> pd.DataFrame:
+    """Every picture below a folder; a stimulus is called by its path there, without the suffix."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise PhospheneError(f"{folder} is no folder: name one that holds pictures")
+    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    if not files:
+        raise PhospheneError(f"{folder} holds no picture ({', '.join(SUFFIXES)}): name another folder")
+    names = [p.relative_to(folder).with_suffix("").as_posix() for p in files]
+    index = pd.Index(names, name="stimulus")
+    if twice := index[index.duplicated()].tolist():
+        raise PhospheneError(f"{folder} has two pictures called '{twice[0]}': rename one")
+    return pd.DataFrame({"image": [str(p) for p in files]}, index=index)

@@ -1,0 +1,152 @@
+"""Captions by a vision-language model that runs here, through transformers: one row of a table for each model."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from PIL import Image
+
+from phosphene.captions.base import Captioner
+from phosphene.captions.slots import Slot
+from phosphene.errors import PhospheneError, nearest
+from phosphene.files import digest
+from phosphene.registry import register
+
+
+@dataclass(frozen=True)
+class Model:
+    """Where a model comes from, and how it is asked.
+
+    Parameters
+    ----------
+    repo : Hub id.
+    licence : as the model's card says.
+    chat : True if it answers questions, so that it can fill every slot; False if it says one thing of a picture.
+    revision : commit or tag.
+    """
+
+    name: str
+    repo: str
+    licence: str
+    chat: bool
+    revision: str = "main"
+
+
+MODELS = {
+    row.name: row
+    for row in (
+        Model("smolvlm-500m", "HuggingFaceTB/SmolVLM-500M-Instruct", "Apache-2.0", chat=True),
+        Model("qwen2-vl-2b", "Qwen/Qwen2-VL-2B-Instruct", "Apache-2.0", chat=True),
+        Model("llava-onevision-0.5b", "llava-hf/llava-onevision-qwen2-0.5b-ov-hf", "Apache-2.0", chat=True),
+        Model("git-base-coco", "microsoft/git-base-coco", "MIT", chat=False),
+        Model("blip-base", "Salesforce/blip-image-captioning-base", "BSD-3-Clause", chat=False),
+    )
+}
+
+
+@register("captioner", "vision_language")
+class VisionLanguage(Captioner):
+    """Captions by a local vision-language model, the likeliest word at each step.
+
+    Parameters
+    ----------
+    model : a row of `MODELS`.
+    folder : a local folder with model and processor, in place of the Hub's.
+    batch_size : pictures at a time.
+    device : torch device; elsewhere than on the CPU, weights are of half precision.
+    """
+
+    def __init__(self, model: str = "smolvlm-500m", folder: str = "", batch_size: int = 8, device: str = "cpu"):
+        if model not in MODELS:
+            raise PhospheneError(f"unknown caption model '{model}': {nearest(model, MODELS)}")
+        if batch_size < 1:
+            raise PhospheneError(f"batch_size is {batch_size}: give 1 or more")
+        self.model, self.folder, self.batch_size, self.device = model, folder, batch_size, device
+        self.row = MODELS[model]
+
+    @cached_property
+    def _files(self) -> str:
+        """Checksum of a local folder's files."""
+        return digest({p.name: digest(p) for p in sorted(Path(self.folder).iterdir()) if p.is_file()})
+
+    def identity(self) -> str:
+        source = f"a local folder@{self._files}" if self.folder else f"{self.row.repo}@{self.row.revision}"
+        return f"vision_language {self.model} {source}"
+
+    def check(self, stimuli: pd.DataFrame, slots: Sequence[Slot]) -> None:
+        super().check(stimuli, slots)
+        if self.folder and not Path(self.folder).is_dir():
+            raise PhospheneError(
+                f"{self.folder} is no folder: set folder to one that holds the model and its processor"
+            )
+        if not self.row.chat and len(slots) != 1:
+            able = next(row.name for row in MODELS.values() if row.chat)
+            raise PhospheneError(
+                f"{self.model} says one thing of a picture and takes no question: choose one slot, such as "
+                f"--slot {slots[0].name}, or a model that answers, such as {able}"
+            )
+
+    @cached_property
+    def _loaded(self) -> tuple[Any, Any]:
+        import torch
+
+        source = self.folder or self.row.repo
+        where: dict[str, Any] = {"local_files_only": True} if self.folder else {"revision": self.row.revision}
+        try:
+            with _quiet():
+                from transformers import AutoModelForImageTextToText, AutoProcessor
+
+                processor = AutoProcessor.from_pretrained(source, **where)
+                half = torch.device(self.device).type != "cpu"
+                dtype = torch.float16 if half else torch.float32
+                model: Any = AutoModelForImageTextToText.from_pretrained(source, dtype=dtype, **where)
+        except (OSError, ValueError) as error:
+            fix = "look at the folder" if self.folder else f"download it once with `hf download {self.row.repo}`"
+            raise PhospheneError(
+                f"caption model '{self.model}' ({source}) cannot be loaded: {fix}, or set folder to a local copy"
+            ) from error
+        processor.tokenizer.padding_side = "left"  # what is said comes after what is asked
+        return model.to(self.device).eval().requires_grad_(False), processor
+
+    def say(self, images: Sequence[Image.Image], slots: Sequence[Slot]) -> list[dict[str, str]]:
+        said = {slot.name: self._ask(list(images), slot) for slot in slots}
+        return [{name: captions[i] for name, captions in said.items()} for i in range(len(images))]
+
+    def _ask(self, images: list[Image.Image], slot: Slot) -> list[str]:
+        import torch
+
+        model, processor = self._loaded
+        if self.row.chat:
+            content = [{"type": "image"}, {"type": "text", "text": slot.question}]
+            text = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+            inputs = processor(
+                text=[text] * len(images), images=[[image] for image in images], padding=True, return_tensors="pt"
+            )
+        else:
+            inputs = processor(images=images, return_tensors="pt")
+        inputs = inputs.to(self.device, dtype=model.dtype)
+        with torch.inference_mode(), _quiet():
+            out = model.generate(**inputs, do_sample=False, num_beams=1, max_new_tokens=slot.max_tokens - 2)
+        asked = inputs["input_ids"].shape[1] if "input_ids" in inputs and not model.config.is_encoder_decoder else 0
+        captions: list[str] = processor.batch_decode(out[:, asked:], skip_special_tokens=True)
+        return captions
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No bars and no advice from transformers meanwhile."""
+    from transformers.utils import logging
+
+    verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bar:
+            logging.enable_progress_bar()
