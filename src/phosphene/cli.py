@@ -94,6 +94,9 @@ def simulate(
             help="rapid (intermixed; a study's default), block (eegcvpr40's), drift or phantom (no response)."
         ),
     ] = None,
+    regions: Annotated[
+        str, typer.Option(help="Of a study: whole; two (objects behind, themes in front, nothing else) or swapped.")
+    ] = "whole",
     n_subjects: Annotated[int, typer.Option(help="Subjects; of eegcvpr40 6 if not said.")] = 1,
     n_sessions: Annotated[int, typer.Option(help="Sessions of each subject.")] = 1,
     n_train_pictures: Annotated[int, typer.Option(help="Training pictures.")] = 1200,

@@ -10,7 +10,7 @@ import pandas as pd
 from phosphene.errors import PhospheneError
 from phosphene.evaluation import classification
 from phosphene.evaluation.compare import Over, Scored, compare
-from phosphene.evaluation.protocols import Fold
+from phosphene.evaluation.protocols import Fold, joined
 from phosphene.evaluation.scores import Question
 from phosphene.experiment import Experiment
 from phosphene.scoring import questions
@@ -113,7 +113,7 @@ def _by_run(experiment: Experiment) -> Scored:
 
 def _names(table: pd.DataFrame, fold: Fold, columns: list[str]) -> np.ndarray:
     """(n_samples,) what each test sample is called in any run on the same trials."""
-    key = table[columns].astype(str).agg("/".join, axis=1)
+    key = joined(table, *columns)
     return (f"{fold.subject}-{fold.name}: " + key + "/" + key.groupby(key).cumcount().astype(str)).to_numpy(str)
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from phosphene.evaluation.protocols import joined
 from phosphene.lazy import chunks, lazy
 from phosphene.trials import Trials
 
@@ -46,7 +47,7 @@ def phantom(trials: Trials, seed: int = 0) -> Trials:
 
 def _moments(trials: Trials) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]:
     """The session of each trial (n_trials,), and of each session mean (n_chans, 1) and factor (n_chans, n_chans)."""
-    place, sessions = pd.factorize(trials.table[["subject", "session"]].agg("/".join, axis=1))
+    place, sessions = pd.factorize(joined(trials.table, "subject", "session"))
     n = np.zeros(len(sessions))
     total = [np.zeros(trials.n_chans) for _ in sessions]
     square = [np.zeros((trials.n_chans, trials.n_chans)) for _ in sessions]
@@ -71,7 +72,7 @@ def _states(trials: Trials, seed: list[int]) -> np.ndarray:
     table, rng = trials.table, np.random.default_rng(seed)
     states = np.zeros((len(table), trials.n_chans))
     known = "onset" in table and not pd.to_numeric(table["onset"], errors="coerce").isna().any()
-    place = table[["subject", "session", "run", *([] if known else ["block"])]].astype(str).agg("/".join, axis=1)
+    place = joined(table, "subject", "session", "run", *([] if known else ["block"]))
     for _, rows in place.groupby(place).indices.items():
         time = table["onset"].to_numpy(float)[rows] if known else np.zeros(len(rows))
         order = rows[np.argsort(time, kind="stable")]

@@ -11,10 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from phosphene.errors import PhospheneError
+
+_BATCH = 1 << 22  # numbers of exchanged targets that are multiplied at a time
 
 
 def smoother(train: np.ndarray, test: np.ndarray, shrink: float = 1.0) -> np.ndarray:
@@ -59,16 +62,8 @@ class Reading:
     def two_way(self, order: np.ndarray | None = None) -> np.ndarray:
         """(n_test,) share of other candidates that are less similar than the true one; ``order`` exchanges training
         trials' targets."""
-        mean = self.targets.mean(axis=0)
-        targets = self.targets - mean
-        predicted = self.smoother @ (targets if order is None else targets[order])
-        candidates = self.candidates - mean
-        candidates = candidates / np.maximum(np.linalg.norm(candidates, axis=1, keepdims=True), 1e-12)
-        similarity = predicted @ candidates.T
-        own = similarity[np.arange(len(self.truth)), self.truth][:, None]
-        among = np.ones(similarity.shape, bool) if self.among is None else self.among
-        below, equal = ((similarity < own) & among).sum(axis=1), ((similarity == own) & among).sum(axis=1)
-        return np.asarray((below + 0.5 * (equal - 1)) / np.maximum(among.sum(axis=1) - 1, 1))
+        order = np.arange(len(self.targets)) if order is None else order
+        return self._two_way(order[None])[:, 0]
 
     def p(self, groups: np.ndarray, n_perm: int = 500, seed: int | Sequence[int] = 0) -> tuple[float, np.ndarray]:
         """One-sided p, and the null (n_perm,), of training trials exchanging their targets within ``groups``."""
@@ -79,13 +74,39 @@ class Reading:
         """(n_perm,) mean two-way identification, training trials exchanging their targets within ``groups``."""
         rng = np.random.default_rng([*np.atleast_1d(seed), 52])
         members = [np.flatnonzero(groups == g) for g in np.unique(groups)]
-        null = np.empty(n_perm)
-        for i in range(n_perm):
-            order = np.arange(len(groups))
+        orders = np.tile(np.arange(len(groups)), (n_perm, 1))
+        for order in orders:
             for rows in members:
                 order[rows] = rng.permutation(rows)
-            null[i] = self.two_way(order).mean()
-        return null
+        batch = max(1, _BATCH // max(1, len(groups) * self._coded[0].shape[1]))
+        parts = [self._two_way(orders[i : i + batch]).mean(axis=0) for i in range(0, n_perm, batch)]
+        return np.concatenate(parts) if parts else np.empty(0)
+
+    @cached_property
+    def _coded(self) -> tuple[np.ndarray, np.ndarray | None]:
+        """What the smoother is multiplied with (n_train, k), and what turns that into similarities (k, n_candidates):
+        targets and candidates, or at once the similarities of targets with candidates where these are fewer."""
+        mean = self.targets.mean(axis=0)
+        candidates = self.candidates - mean
+        candidates = candidates / np.maximum(np.linalg.norm(candidates, axis=1, keepdims=True), 1e-12)
+        if len(candidates) <= self.targets.shape[1]:
+            return (self.targets - mean) @ candidates.T, None
+        return self.targets - mean, candidates.T
+
+    def _two_way(self, orders: np.ndarray) -> np.ndarray:
+        """(n_test, n_orders) of several exchanges (n_orders, n_train) in one product of matrices."""
+        coded, decode = self._coded
+        columns = coded[orders.T].reshape(len(coded), -1)
+        similarity = (self.smoother @ columns).reshape(len(self.smoother), len(orders), -1)
+        if decode is not None:
+            similarity = similarity @ decode
+        rows = np.arange(len(self.truth))
+        own = similarity[rows, :, self.truth][:, :, None]
+        below, equal = similarity < own, similarity == own
+        if self.among is not None:
+            below, equal = below & self.among[:, None], equal & self.among[:, None]
+        others = (similarity.shape[2] if self.among is None else self.among.sum(axis=1)[:, None]) - 1
+        return np.asarray((below.sum(axis=2) + 0.5 * (equal.sum(axis=2) - 1)) / np.maximum(others, 1))
 
 
 def one_sided(value: float, null: np.ndarray) -> float:

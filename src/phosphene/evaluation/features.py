@@ -1,7 +1,6 @@
 """What the audit's linear reader is given of a trial: its time course, or one thing alone that should not suffice."""
 
 from collections.abc import Callable, Mapping
-from functools import partial
 
 import numpy as np
 
@@ -36,30 +35,31 @@ def phaseless(eeg: np.ndarray, sfreq: float, seed: int = 0) -> np.ndarray:
     return course(np.fft.irfft(spectra * np.exp(1j * angle), eeg.shape[2], axis=2), sfreq)
 
 
-def band(eeg: np.ndarray, sfreq: float, low: float, high: float) -> np.ndarray:
-    """Log power of each channel from ``low`` to below ``high`` Hz, by Fourier transform, (n_trials, n_chans)."""
-    spectra = np.fft.rfft(np.asarray(eeg, np.float64), axis=2)
-    frequency = np.fft.rfftfreq(eeg.shape[2], 1 / sfreq)
-    inside = np.square(np.abs(spectra[:, :, (frequency >= low) & (frequency < high)])).sum(axis=2)
-    return np.log(inside + 1e-12 * max(float(inside.mean()), 1e-300))
-
-
 Feature = Callable[[np.ndarray, float], np.ndarray]
 FEATURES: dict[str, Feature] = {"course": course, "offset": offset, "power": power, "phaseless": phaseless}
 BANDS = ((1, 4), (4, 8), (8, 14), (14, 30), (30, 55), (55, 95), (95, 200))  # Hz
 
 
-def bands(n_times: int, sfreq: float) -> dict[str, Feature]:
-    """The feature of each of `BANDS` that trials of this length and rate hold."""
-    frequency = np.fft.rfftfreq(n_times, 1 / sfreq)
-    held = [(low, high) for low, high in BANDS if ((frequency >= low) & (frequency < min(high, sfreq / 2))).any()]
-    return {f"{low}-{high} Hz": partial(band, low=low, high=high) for low, high in held}
+def bands(eeg: np.ndarray, sfreq: float) -> dict[str, np.ndarray]:
+    """Log power of each channel (n_trials, n_chans) in each of `BANDS` that trials of this length and rate hold."""
+    spectra = np.fft.rfft(np.asarray(eeg, np.float64), axis=2)
+    power, frequency = np.square(np.abs(spectra)), np.fft.rfftfreq(eeg.shape[2], 1 / sfreq)
+    found = {}
+    for low, high in BANDS:
+        here = (frequency >= low) & (frequency < min(high, sfreq / 2))
+        if here.any():
+            inside = power[:, :, here].sum(axis=2)
+            found[f"{low}-{high} Hz"] = np.log(inside + 1e-12 * max(float(inside.mean()), 1e-300))
+    return found
 
 
-def read(eeg: EEG, sfreq: float, keep: np.ndarray, kinds: Mapping[str, Feature]) -> dict[str, np.ndarray]:
+def read(
+    eeg: EEG, sfreq: float, keep: np.ndarray, kinds: Mapping[str, Feature], with_bands: bool = False
+) -> dict[str, np.ndarray]:
     """Several features of the samples ``keep`` (n_times,) of all trials, the EEG read once: {kind: (n_trials, n)}."""
-    parts: dict[str, list[np.ndarray]] = {kind: [] for kind in kinds}
+    parts: dict[str, list[np.ndarray]] = {}
     for _, some in chunks(eeg):
-        for kind, feature in kinds.items():
-            parts[kind].append(feature(some[:, :, keep], sfreq))
+        here = {kind: feature(some[:, :, keep], sfreq) for kind, feature in kinds.items()}
+        for kind, values in (here | (bands(some[:, :, keep], sfreq) if with_bands else {})).items():
+            parts.setdefault(kind, []).append(values)
     return {kind: np.concatenate(rows) for kind, rows in parts.items()}

@@ -346,5 +346,10 @@ def _ids(table: pd.DataFrame, column: str) -> pd.Series:
     """Names that are unique in the study: run 01 of one session is not run 01 of another."""
     nesting = {"block": ["subject", "session", "run", "block"], "run": ["subject", "session", "run"],
                "session": ["subject", "session"]}  # fmt: skip
-    columns = nesting.get(column, [column])
-    return table[columns].astype(str).agg("/".join, axis=1)
+    return joined(table, *nesting.get(column, [column]))
+
+
+def joined(table: pd.DataFrame, *columns: str) -> pd.Series:
+    """(n_rows,) the columns' values with slashes between them."""
+    first, *rest = (table[column].astype(str) for column in columns)
+    return first.str.cat(rest, sep="/") if rest else first

@@ -11,7 +11,7 @@ import pandas as pd
 
 from phosphene.evaluation import controls, features
 from phosphene.evaluation.controls import Reading, smoother
-from phosphene.evaluation.protocols import Fold, overlaps
+from phosphene.evaluation.protocols import Fold, joined, overlaps
 from phosphene.trials import Trials
 
 FIRST_RESPONSE = 0.04  # s after onset; no cortical response to a picture comes earlier
@@ -80,7 +80,7 @@ class Part:
     ):  # fmt: skip
         self.fold, self.name, self.seed = fold, f"{fold.subject}-{fold.name}", [seed, number]
         self.train, self.test = _some(np.flatnonzero(fold.train), most, seed), np.flatnonzero(fold.test)
-        looks = trials.table.iloc[self.test][["subject", "stimulus"]].agg("/".join, axis=1)
+        looks = joined(trials.table.iloc[self.test], "subject", "stimulus")
         self.sample = pd.factorize(looks)[0]
         concept = trials.table["concept"].to_numpy(str)
         self.known = set(concept[self.test]) <= set(concept[self.train])
@@ -118,8 +118,8 @@ class Asked:
         table = trials.table
         self.concept = table["concept"].to_numpy(str)
         self.subject = table["subject"].to_numpy(str)
-        self.session = table[["subject", "session"]].agg("/".join, axis=1).to_numpy(str)
-        self.recording = table[["subject", "session", "run"]].agg("/".join, axis=1).to_numpy(str)
+        self.session = joined(table, "subject", "session").to_numpy(str)
+        self.recording = joined(table, "subject", "session", "run").to_numpy(str)
 
     # -- the questions -----------------------------------------------------------------------------
 
@@ -192,7 +192,7 @@ class Asked:
     @cached_property
     def _late(self) -> dict[str, np.ndarray]:
         keep, sfreq = self.trials.times >= FIRST_RESPONSE, self.trials.signal.sfreq
-        return features.read(self.trials.eeg, sfreq, keep, features.FEATURES | features.bands(int(keep.sum()), sfreq))
+        return features.read(self.trials.eeg, sfreq, keep, features.FEATURES, with_bands=True)
 
     @cached_property
     def _course_and_power(self) -> np.ndarray:
@@ -299,7 +299,7 @@ class Asked:
 
     def _halves(self, rows: np.ndarray, time: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The first and the second half of every block."""
-        place = self.trials.table.iloc[rows][["subject", "session", "run", "block"]].agg("/".join, axis=1)
+        place = joined(self.trials.table.iloc[rows], "subject", "session", "run", "block")
         rank = pd.Series(time[rows]).groupby(place.to_numpy()).rank(pct=True, method="first").to_numpy()
         return rows[rank <= 0.5], rows[rank > 0.5]
 

@@ -94,7 +94,6 @@ class CLIP(Target):
             parts.append(model.text_projection(pooled).cpu())
         return torch.cat(parts) if parts else torch.empty(0, self.dim)
 
-
     def fits(self, text: str) -> bool:
         """Whether the model reads all of a caption."""
         model, _, tokenizer = self._clip
