@@ -296,6 +296,18 @@ def audit(
         _stop(f"gates failed: {failed}", 1)
 
 
+@_verb("phosphene explain runs/semantic-prompts")
+def explain(run: RunFolder) -> None:
+    """Explain a run's heads: scalp maps, dominant heads, collapse, hallucination, t-SNE, as tables and figures."""
+    from phosphene.diagnosis import explain as diagnose
+    from phosphene.diagnosis import lines
+
+    folder = diagnose(run, _display())
+    for line in lines(folder):
+        _say(line)
+    _say(f"explained: {folder}")
+
+
 @_verb("phosphene compare runs/a runs/b --over both")
 def compare(
     a: RunFolder,

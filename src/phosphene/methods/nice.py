@@ -1,6 +1,7 @@
 """NICE: contrastive alignment of EEG with CLIP's image space, and pictures through an image-prompt adapter."""
 
 import math
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -68,6 +69,10 @@ class NICE(Method):
 
     def targets(self) -> dict[str, Target]:
         return {"image": self.space}
+
+    def heads(self, eeg: Tensor, subject: Sequence[str] | None = None) -> dict[str, Tensor]:
+        """``{"image": (batch, dim)}`` of (batch, n_chans, n_times), differentiable."""
+        return {"image": self.encoder(eeg)}
 
     def training_step(self, batch: dict[str, Any], stage: str) -> dict[str, Tensor]:
         embedding = self.encoder(batch["eeg"])
