@@ -444,3 +444,23 @@ def test_the_audits_controls_and_drawings_stand_on_the_page(retrieval, tmp_path)
     page = Page(text)
     alts = [a["alt"] for a in page.all("img")]
     assert sum("Noise for EEG" in a for a in alts) == sum("True label" in a for a in alts) == 4  # every second of seven
+
+
+def test_what_was_explained_stands_on_the_page_and_other_runs_have_no_such_section(retrieval, tmp_path):
+    out = tmp_path / "run"
+    shutil.copytree(retrieval, out)
+    assert "What the heads listen to" not in write_report(out).read_text()
+    (out / "explain").mkdir()
+    Image.new("RGB", (600, 200), "navy").save(out / "explain" / "levels.png")
+    collapse = {"collapsed": True, "index": 0.93, "ci_low": 0.9, "ci_high": 0.96}
+    facts = {"collapse": collapse, "left_out": {"tsne": EVIL}}
+    (out / "explain" / "explain.json").write_text(json.dumps(facts))
+    row = {"of": "run", "subject": "01", "auc": 0.914, "sign": 0.8, "spearman": 0.7, "n_a": 15, "n_b": 48}
+    pd.DataFrame([row]).to_csv(out / "explain" / "truth.csv", index=False)
+    text = write_report(out).read_text()
+    assert "The heads have collapsed" in text
+    assert "0.91" in text
+    assert "15 of 63" in text
+    assert EVIL not in text
+    (shown,) = [a for a in Page(text).all("img") if a["alt"].startswith("Scalp maps by level")]
+    assert int(shown["width"]) > 500

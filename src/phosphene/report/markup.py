@@ -75,10 +75,13 @@ def details(summary: str, *content: Content) -> Markup:
     return tag("details", tag("summary", summary), *content)
 
 
-def picture(path: str | Path, alt: str, size: int, class_: str | None = None) -> Markup:
-    """A picture inlined, ``size`` CSS pixels wide and high at most; a note in its place where the file is absent."""
+def picture(path: str | Path, alt: str, size: int, class_: str | None = None, side: int = SIDE) -> Markup:
+    """A picture inlined, ``size`` CSS pixels wide and high at most; a note in its place where the file is absent.
+
+    ``side``: pixels to which a larger one is shrunk.
+    """
     try:
-        uri, width, height = _uri(str(path))
+        uri, width, height = _uri(str(path), side)
     except PhospheneError:
         return tag("span", "no picture", class_="absent", title=alt)
     scale = size / max(width, height)
@@ -90,12 +93,12 @@ def picture(path: str | Path, alt: str, size: int, class_: str | None = None) ->
 
 
 @lru_cache(maxsize=512)
-def _uri(path: str) -> tuple[str, int, int]:
-    """Data URI, width and height (pixels) of a picture file, shrunk to at most `SIDE`."""
+def _uri(path: str, side: int) -> tuple[str, int, int]:
+    """Data URI, width and height (pixels) of a picture file, shrunk to at most ``side``."""
     image = open_picture(path)
-    small = max(image.size) <= SIDE
+    small = max(image.size) <= side
     if not small:
-        image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+        image.thumbnail((side, side), Image.Resampling.LANCZOS)
     file = io.BytesIO()
     if small:
         image.save(file, "PNG", optimize=True)

@@ -3,7 +3,7 @@
 from importlib.resources import files
 
 import phosphene
-from phosphene.report import samples, sections, trust, words
+from phosphene.report import explained, samples, sections, trust, words
 from phosphene.report.markup import Content, Markup, tag
 from phosphene.report.run import Run
 
@@ -12,6 +12,7 @@ SECTIONS = (
     ("samples", "What was seen, what was read", samples.seen_and_read),
     ("scores", "All scores", sections.scores),
     ("trust", "How far to trust it", trust.how_far),
+    ("heads", "What the heads listen to", explained.explained),
     ("signal", "The signal", sections.signal),
     ("training", "Training", sections.training),
     ("reproduce", "Reproduce", sections.reproduce),
@@ -71,7 +72,9 @@ def section(run: Run) -> Markup:
     notes: Content = None
     if run.trials.notes:
         notes = tag("ul", [tag("li", note) for note in run.trials.notes], class_="caveats")
-    links = [tag("li", tag("a", title, href=f"#{key}-{name}")) for name, title, _ in SECTIONS]
+    parts = [(name, title, content(run)) for name, title, content in SECTIONS]
+    held = [part for part in parts if part[2] is not None]
+    links = [tag("li", tag("a", title, href=f"#{key}-{name}")) for name, title, _ in held]
     return tag(
         "article",
         tag("h2", run.recipe.name, id=key),
@@ -81,7 +84,7 @@ def section(run: Run) -> Markup:
         notes and [tag("h4", "To know of these data"), notes],
         tag("nav", tag("ul", links), class_="local", aria_label=f"Sections of {run.recipe.name}"),
         [
-            tag("section", tag("h3", title), content(run), id=f"{key}-{name}")
-            for name, title, content in SECTIONS
+            tag("section", tag("h3", title), content, id=f"{key}-{name}")
+            for name, title, content in held
         ],
     )  # fmt: skip

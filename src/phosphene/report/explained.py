@@ -1,0 +1,83 @@
+"""What `phosphene explain` found: maps, dominant heads, and the faults that were looked for."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from phosphene.files import read_json
+from phosphene.report.markup import Content, picture, table, tag
+from phosphene.report.run import Run
+
+_FIGURES = (
+    ("levels", 640, "Scalp maps by level: root mean square over trials and time, each at the same size. Maps of "
+     "nothing are as loud as each channel is: compare them with each other, not with zero."),
+    ("contrast", 260, "Thematic minus object, both at the same size."),
+    ("heads", 860, "Scalp maps by head."),
+    ("dominance", 560, "How often each head stands highest above its own null."),
+    ("cka", 640, "How much the heads say the same, beside how much their captions do."),
+    ("tsne", 860, "t-SNE of the decoded heads, coloured by concept."),
+)  # fmt: skip
+
+
+def explained(run: Run) -> list[Content] | None:
+    """The section; None where the method has no heads of several levels and nothing was explained."""
+    folder = run.folder / "explain"
+    if not (folder / "explain.json").is_file():
+        if "slots" not in run.recipe.method and run.recipe.method["name"] != "semantic_prompts":
+            return None
+        asks = f"`phosphene explain {run.folder}` asks what each head listens to, and looks for known faults."
+        return [tag("p", f"Not explained yet: {asks}")]
+    facts = read_json(folder / "explain.json")
+    said = [*_collapse(facts), *_hallucination(facts), *(f"Left out: {k} ({v})." for k, v in facts["left_out"].items())]
+    return [tag("ul", [tag("li", line) for line in said]) if said else None, *_truth(folder), *_figures(folder)]
+
+
+def _collapse(facts: dict[str, Any]) -> list[str]:
+    if "collapse" not in facts:
+        return []
+    c = facts["collapse"]
+    verdict = "The heads have collapsed" if c["collapsed"] else "The heads have not collapsed"
+    return [f"{verdict}: overlap beyond their captions' {c['index']:.2f} ({c['ci_low']:.2f} to {c['ci_high']:.2f}; "
+            "1 is all the same)."]  # fmt: skip
+
+
+def _hallucination(facts: dict[str, Any]) -> list[str]:
+    if "hallucination" not in facts:
+        return []
+    h = facts["hallucination"]
+    verdict = (
+        "The drawings hallucinate" if h["hallucinates"] else "The drawings do not hallucinate beyond the tolerated"
+    )
+    return [
+        f"{verdict}: {100 * h['rate']:.0f} % are sharp and show another object ({100 * h['ci_low']:.0f} to "
+        f"{100 * h['ci_high']:.0f} %; dealt at random {100 * h['shuffled']:.0f} %; the judge errs in "
+        f"{100 * h['judge_error']:.0f} % of true pictures)."
+    ]
+
+
+def _truth(folder: Path) -> list[Content]:
+    """How the maps compare with the sources of a simulated study."""
+    if not (folder / "truth.csv").is_file():
+        return []
+    found = pd.read_csv(folder / "truth.csv", dtype={"subject": str})
+    rows = [
+        [row["of"], row["subject"], f"{row['auc']:.2f}", f"{row['spearman']:.2f}",
+         f"{row['n_a']} of {row['n_a'] + row['n_b']}"]
+        for _, row in found.iterrows()
+    ]  # fmt: skip
+    note = (
+        "The study is simulated: AUC is of thematic minus object for the kind of source that is louder at each channel "
+        "(0.5 is chance), Spearman is with the log ratio of their powers."
+    )
+    head: list[Content] = ["Maps of", "Subject", "AUC", "Spearman", "Channels with louder thematic sources"]
+    return [tag("p", note), table(head, rows, class_="overlaps")]
+
+
+def _figures(folder: Path) -> list[Content]:
+    shown: list[Content] = []
+    for name, width, caption in _FIGURES:
+        path = folder / f"{name}.png"
+        if path.is_file():
+            shown.append(tag("figure", picture(path, caption, width, side=1400), tag("figcaption", caption)))
+    return shown
