@@ -86,19 +86,22 @@ def test_a_picture_s_repeats_are_not_split_between_parts_by_the_validation():
 
 def test_captions_are_sought_among_all_captions_not_those_of_the_test(monkeypatch):
     trials = make_trials(n_times=4)
-    slot = next(s for s in NAMED if s.name in trials.stimuli)
+    slots = [s.name for s in NAMED if s.name in trials.stimuli]
     protocol = Protocol(val_fraction=0)
     (fold,) = protocol.folds(trials)
     test = protocol.samples(trials.select(fold.test), "test").table
     asked = []
 
     class Space(CLIPImage):
-        def table(self, stimuli, cache=None):
-            return type("Table", (), {"vectors": torch.eye(len(stimuli), 16)})
-
         def texts(self, captions):
             asked.append(list(captions))
             return torch.eye(len(captions), 16)
+
+    class Decoder:
+        image_space = Space("mini")
+
+        def pictures(self, stimuli):
+            return torch.eye(len(stimuli), 16)
 
     class Run:
         def __init__(self):
@@ -108,13 +111,20 @@ def test_captions_are_sought_among_all_captions_not_those_of_the_test(monkeypatc
         def decoded(self, fold, twin=False):
             return test, {"head.image": torch.randn(len(test), 16, generator=torch.Generator().manual_seed(0))}
 
+        def method(self, fold):
+            return Decoder()
+
+        def points(self, fold, twin=False):
+            return self.decoded(fold)[1]["head.image"].numpy()
+
         def gallery(self, fold):
             gallery = trials.stimuli[trials.stimuli.index.isin(test["stimulus"])]
             return gallery, gallery.index.get_indexer(test["stimulus"])
 
-    questions = scoring.questions(Run(), fold, False, Space("mini"))
-    assert asked == [sorted(set(trials.stimuli[slot.name]))]
-    assert len(set(trials.stimuli.loc[sorted(set(test["stimulus"])), slot.name])) < len(asked[0])
+    questions = scoring.questions(Run(), fold, False)
+    assert asked == [sorted(set(trials.stimuli[slot])) for slot in slots]
+    for slot, captions in zip(slots, asked, strict=True):
+        assert len(set(trials.stimuli.loc[sorted(set(test["stimulus"])), slot])) < len(captions)
     assert any(q.metric.startswith("caption_") and q.table.shape[1] == len(asked[0]) for q in questions)
 
 

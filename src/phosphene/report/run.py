@@ -120,7 +120,7 @@ class Run:
     @property
     def retrieves(self) -> bool:
         """Whether single pictures are told apart, not only concepts."""
-        return "image" in self.heads
+        return "concept" not in self.heads
 
     @property
     def simulated(self) -> bool:
@@ -273,14 +273,19 @@ class Run:
         stimuli = self.trials.stimuli
         slots = [slot for slot in NAMED if slot.name in stimuli] if self.retrieves else []
         for slot in slots:
-            texts = np.unique(stimuli[slot.name].to_numpy(str))
+            head, texts = "head.image", np.unique(stimuli[slot.name].to_numpy(str))
+            if slot.name in self.heads:  # the method's own gallery: the captions of the training pictures
+                head = f"head.{slot.name}"
+                texts = np.array(self.experiment.captions(self.folds[0], slot.name)[0])
             try:
-                space: Any = self.experiment.method().targets()["image"]
+                space = self.experiment.method().image_space
+                if space is None:
+                    return
                 vectors = space.texts(list(texts)).numpy()
-            except (PhospheneError, KeyError, OSError, AttributeError):
+            except (PhospheneError, KeyError, OSError):
                 return
             for sample in chosen:
-                decoded = self.decoded(sample.fold)[1]["head.image"][[sample.row]]
+                decoded = self.decoded(sample.fold)[1][head][[sample.row]]
                 best = str(texts[int(cosine(decoded, vectors)[0].argmax())])
                 true = str(stimuli.loc[sample.seen["stimulus"], slot.name])
                 sample.captions += ((slot.level, best, true),)
