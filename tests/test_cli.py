@@ -10,7 +10,7 @@ import pytest
 from conftest import make_trials
 
 PHOSPHENE = Path(sys.executable).parent / "phosphene"
-VERBS = ("list", "simulate", "prepare", "run", "decode", "evaluate", "report", "demo", "fetch")
+VERBS = ("list", "simulate", "prepare", "run", "decode", "evaluate", "report", "demo", "fetch", "caption")
 
 
 def phosphene(*arguments, **options):

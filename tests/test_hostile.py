@@ -22,10 +22,10 @@ from phosphene.experiment import Experiment
 from phosphene.fetch.names import unpack
 from phosphene.files import read_json
 from phosphene.methods.base import Method
+from phosphene.pictures import open_picture
 from phosphene.recipe import Recipe, parse_overrides
 from phosphene.restricted import read_npy, read_pickle, read_torch
 from phosphene.targets import clip
-from phosphene.targets.clip import open_picture
 from phosphene.trials import Signal, Trials
 
 

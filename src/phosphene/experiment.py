@@ -1,6 +1,7 @@
 """One recipe to one run folder: prepare, train, decode, draw. Every finished piece is kept, so that an
 interrupted run continues where it stopped."""
 
+import inspect
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from phosphene import provenance
+from phosphene.captions import SLOTS, Said, said
 from phosphene.datasets.base import Dataset
 from phosphene.errors import PhospheneError, nearest
 from phosphene.evaluation.protocols import Fold, overlap_table, overlaps
@@ -108,7 +110,10 @@ class Experiment:
         if not folder.is_dir():
             trials, dataset = prepared(self.recipe, self.display)
             facts = {fact: getattr(dataset, fact) for fact in ("licence", "citation", "design", "simulated")}
-            self.adopt(trials, facts | {"name": self.recipe.dataset["name"], "fingerprint": dataset.fingerprint()})
+            facts |= {"name": self.recipe.dataset["name"], "fingerprint": dataset.fingerprint()}
+            if self.recipe.captions is not None:
+                facts["captions"] = said.fingerprint(self.recipe.captions)
+            self.adopt(trials, facts)
         return folder
 
     def adopt(self, trials: Trials, facts: dict[str, Any]) -> None:
@@ -120,8 +125,15 @@ class Experiment:
 
     def _same_data(self) -> None:
         """Refuses to go on with trials whose source is another by now; a source that is gone is no matter."""
-        facts = self.out / "dataset.json"
-        known = read_json(facts).get("fingerprint") if facts.is_file() else None
+        path = self.out / "dataset.json"
+        facts = read_json(path) if path.is_file() else {}
+        captions = self.recipe.captions
+        told = facts.get("captions")
+        if captions is not None and told and said.is_there(captions) and said.fingerprint(captions) != told:
+            raise PhospheneError(
+                f"captions {captions} have changed since {self.out} was prepared: choose another --out, or remove it"
+            )
+        known = facts.get("fingerprint")
         root = Path(str(self.recipe.dataset.get("root", ""))).expanduser()
         if not known or not (self.out / "trials").is_dir() or not root.is_dir():
             return
@@ -296,11 +308,13 @@ class Experiment:
     def retrieve(self, fold: Fold, k: int = 5) -> pd.DataFrame:
         """For each test sample its table row and the nearest pictures of the gallery: `picture_1`, `similarity_1`, ...
 
-        Where only the concept is decoded, the gallery is every picture of the study.
+        Where only the concept is decoded or known, the gallery is every picture of the study.
         """
         table, tensors = self.decoded(fold)
         heads = {key.removeprefix("head."): v for key, v in tensors.items() if key.startswith("head.")}
         shown = self.trials.stimuli if "concept" in heads else self.gallery(fold)[0]
+        if not pictured(shown).any():  # categories: the pictures of the study stand for them
+            shown = self.trials.stimuli
         return nearest_pictures(self.method(fold), table, heads, shown, k)
 
     # -- pictures --------------------------------------------------------------------------------
@@ -412,11 +426,30 @@ def dataset_of(recipe: Recipe) -> Dataset:
 def prepared(recipe: Recipe, display: Display) -> tuple[Trials, Dataset]:
     """The trials of a recipe's dataset, and the dataset."""
     dataset = dataset_of(recipe)
+    told = None if recipe.captions is None else Said.read(recipe.captions)
     with display.bar("preprocessing", dataset.n_recordings()) as bar:
         trials = dataset.load(dataset.steps(recipe.preprocessing), lambda name: bar(1))
+    if told is not None:
+        trials = _captioned(trials, told, slots_of(recipe))
     if recipe.whitening is not None and trials.signal.unit == "whitened":
         raise PhospheneError("the stored trials are whitened already: set whitening to null")
     return trials, dataset
+
+
+def slots_of(recipe: Recipe) -> list[str]:
+    """The caption slots without which the recipe's method cannot do; none of a method that knows no slots."""
+    if "slots" not in inspect.signature(find("method", recipe.method["name"])).parameters:
+        return []
+    return list(recipe.method.get("slots") or [slot.name for slot in SLOTS])
+
+
+def _captioned(trials: Trials, told: Said, needed: Sequence[str]) -> Trials:
+    """The trials with these captions; stimuli that no trial shows and nothing is said of are left out."""
+    stimuli = told.join(trials.stimuli, set(trials.table["stimulus"]), needed)
+    notes = list(trials.notes)
+    if lost := len(trials.stimuli) - len(stimuli):
+        notes.append(f"{lost} stimuli that no trial shows have no captions and are left out")
+    return replace(trials, stimuli=stimuli, notes=notes)
 
 
 def load(name: str, preprocessing: Preprocessing | None = None, **arguments: Any) -> Trials:
@@ -441,7 +474,7 @@ def nearest_pictures(
     method: Method, table: pd.DataFrame, heads: Mapping[str, torch.Tensor], stimuli: pd.DataFrame, k: int = 5
 ) -> pd.DataFrame:
     """The table with the ``k`` most similar pictures of ``stimuli`` for each row; ties in the stimuli's order."""
-    pictures = stimuli[stimuli["image"].astype(str) != ""] if "image" in stimuli else stimuli.iloc[:0]
+    pictures = stimuli[pictured(stimuli)]
     if len(pictures) == 0:
         raise PhospheneError("the stimuli hold no picture to retrieve: add an 'image' column to the stimulus table")
     if "concept" in heads:
@@ -454,6 +487,18 @@ def nearest_pictures(
         table[f"picture_{place + 1}"] = pictures.index[best[:, place]].to_numpy()
         table[f"similarity_{place + 1}"] = similarity[np.arange(len(best)), best[:, place]]
     return table
+
+
+def pictured(stimuli: pd.DataFrame) -> np.ndarray:
+    """(n_stimuli,) which stimuli have a picture."""
+    known = stimuli["image"].fillna("").astype(str) if "image" in stimuli else [""] * len(stimuli)
+    return np.array([path != "" for path in known], bool)
+
+
+def stand_for_categories(gallery: pd.DataFrame) -> bool:
+    """Whether no picture of the gallery is known, but only one entry for each concept: then categories are found, and
+    a trial is one of its own, not one more look at a picture."""
+    return not pictured(gallery).any() and bool(gallery["concept"].is_unique)
 
 
 def _save(first: Path, pictures: Sequence[Image.Image]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from phosphene.errors import PhospheneError, nearest
 from phosphene.evaluation.protocols import Protocol
@@ -48,6 +48,8 @@ class Recipe(BaseModel):
     ----------
     name, description : what the report calls it.
     dataset : `name` of a registered dataset and its arguments.
+    captions : what is said of the stimuli, joined to them when trials are prepared: a folder that `phosphene caption`
+        wrote, a table that people wrote, or the name of one of the package; None for what the dataset says itself.
     preprocessing : arguments of `Preprocessing`.
     window : (tmin, tmax) s of the trials that the method sees; None is all.
     whitening : "epochs", "time" or None, see `Whitener`; fitted on training trials of each session.
@@ -61,6 +63,7 @@ class Recipe(BaseModel):
     name: str
     description: str = ""
     dataset: dict[str, Any]
+    captions: str | None = None
     preprocessing: dict[str, Any] = Field(default_factory=dict)
     window: tuple[float | None, float | None] | None = None
     whitening: Literal["epochs", "time"] | None = None
@@ -69,6 +72,14 @@ class Recipe(BaseModel):
     training: Training = Field(default_factory=Training)
     generator: dict[str, Any] | None = None
     evaluation: Evaluation = Field(default_factory=Evaluation)
+
+    @model_serializer(mode="wrap")
+    def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without `captions` where there are none, so that older run folders are continued and keep their hashes."""
+        values: dict[str, Any] = write(self)
+        if self.captions is None:
+            values.pop("captions", None)
+        return values
 
     @classmethod
     def read(cls, source: str | Path | Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> Self:

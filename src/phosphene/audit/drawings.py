@@ -22,8 +22,8 @@ from phosphene.evaluation.scores import Question
 from phosphene.experiment import Experiment
 from phosphene.files import whole
 from phosphene.generators.base import Conditioning
+from phosphene.pictures import open_picture
 from phosphene.scoring import drawn_questions
-from phosphene.targets.clip import open_picture
 
 PROMPT = "a photo of a {}"  # ours
 

@@ -13,6 +13,7 @@ Design rationale
 from phosphene.captions.base import Captioner, clean
 from phosphene.captions.contradictions import Contradiction, contradictions
 from phosphene.captions.quality import check, lines
+from phosphene.captions.said import Said
 from phosphene.captions.slots import CLIP_TOKENS, LEVELS, NAMED, SLOTS, Slot, choose, read_slots
 from phosphene.captions.store import Captions, write
 from phosphene.captions.tables import pictures_in, read_stimuli
@@ -25,6 +26,7 @@ __all__ = [
     "Captioner",
     "Captions",
     "Contradiction",
+    "Said",
     "Slot",
     "check",
     "choose",

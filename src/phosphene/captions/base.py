@@ -11,10 +11,9 @@ from PIL import Image
 
 from phosphene.captions.slots import Slot
 from phosphene.errors import PhospheneError
+from phosphene.pictures import open_picture
 
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")  # no others, some of which call programs
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
-LARGEST = 40_000_000  # pixels of a picture
 LONGEST = 600  # characters of a caption
 
 
@@ -63,28 +62,6 @@ class Captioner:
     def total(self) -> str:
         """What it took in the end, in one line; empty where nothing was counted."""
         return ""
-
-
-def open_picture(path: str | Path) -> Image.Image:
-    """A picture as RGB; transparency is laid on white.
-
-    Raises
-    ------
-    PhospheneError
-        If it is missing, no picture, damaged, or of over 40 megapixels.
-    """
-    try:
-        with Image.open(path, formats=FORMATS) as image:
-            if image.width * image.height > LARGEST:
-                raise PhospheneError(f"picture {path} is of over 40 megapixels: shrink it")
-            layer = image.convert("RGBA")
-            return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
-    except PhospheneError:
-        raise
-    except FileNotFoundError:
-        raise PhospheneError(f"picture {path} is missing: restore it or drop its stimulus") from None
-    except Exception as error:  # whatever a damaged or hostile picture leads its decoder to
-        raise PhospheneError(f"picture {path} cannot be read ({error}): replace the file") from None
 
 
 def clean(answer: object) -> str:

@@ -1,6 +1,7 @@
 """Tables from outside: stimuli to be captioned, and captions that people wrote."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,15 @@ from phosphene.errors import PhospheneError, nearest
 LARGEST = 1 << 28  # bytes
 
 
-def cells(path: str | Path) -> pd.DataFrame:
-    """A CSV, TSV or JSON file as text cells: (n_rows, columns), indexed by `stimulus`.
+def cells(path: str | Path, keys: Sequence[str] = ("stimulus",)) -> pd.DataFrame:
+    """A CSV, TSV or JSON file as text cells: (n_rows, columns), indexed by the first of ``keys`` that it has.
 
     JSON is a list of rows, or a mapping from stimulus to a caption, to a list of captions, or to a row.
 
     Raises
     ------
     PhospheneError
-        If the file is missing, cannot be read, or has no column `stimulus`.
+        If the file is missing, cannot be read, or has no column of ``keys``.
     """
     path = Path(path)
     if not path.is_file():
@@ -38,9 +39,10 @@ def cells(path: str | Path) -> pd.DataFrame:
             table = pd.read_csv(path, sep=sep, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False)
     except (ValueError, RecursionError, TypeError) as error:
         raise PhospheneError(f"{path} cannot be read as a table ({error}): save it again, in UTF-8") from None
-    if "stimulus" not in table:
-        raise PhospheneError(f"{path} has no column 'stimulus': {nearest('stimulus', table.columns)} (rename it)")
-    return table.astype({"stimulus": str}).set_index("stimulus")
+    key = next((key for key in keys if key in table), None)
+    if key is None:
+        raise PhospheneError(f"{path} has no column '{keys[0]}': {nearest(keys[0], table.columns)} (rename it)")
+    return table.astype({key: str}).set_index(key)
 
 
 def _records(value: Any) -> list[dict[str, Any]]:

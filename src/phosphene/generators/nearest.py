@@ -8,8 +8,8 @@ from torch import Tensor
 
 from phosphene.errors import PhospheneError
 from phosphene.generators.base import Conditioning, Generator
+from phosphene.pictures import open_picture
 from phosphene.registry import register
-from phosphene.targets.clip import open_picture
 
 
 @register("generator", "nearest")

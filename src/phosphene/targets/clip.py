@@ -13,31 +13,9 @@ from torch import Tensor
 from phosphene.backbones import backbone, load_clip
 from phosphene.errors import PhospheneError, nearest
 from phosphene.files import digest
+from phosphene.pictures import LARGEST, open_picture
 from phosphene.registry import register
 from phosphene.targets.base import Target
-
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")  # no others, some of which call programs
-LARGEST = 40_000_000  # pixels
-
-
-def open_picture(path: str | Path) -> Image.Image:
-    """A picture as RGB; transparency is laid on white."""
-    try:
-        with Image.open(path, formats=FORMATS) as image:
-            if image.width * image.height > LARGEST:
-                raise PhospheneError(
-                    f"picture {path} is {image.width} x {image.height}: shrink it to below 40 megapixels"
-                )
-            if image.mode not in ("RGBA", "LA", "PA") and "transparency" not in image.info:
-                return image.convert("RGB")
-            layer = image.convert("RGBA")
-            return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
-    except FileNotFoundError:
-        raise PhospheneError(f"picture {path} is missing: restore it or drop its trials") from None
-    except PhospheneError:
-        raise
-    except Exception as error:  # whatever a damaged or hostile picture leads its decoder to
-        raise PhospheneError(f"picture {path} cannot be read ({error}): replace the file") from None
 
 
 class CLIP(Target):

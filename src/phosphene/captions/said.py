@@ -1,0 +1,167 @@
+"""What was said of the stimuli of a run: a caption table as the recipe's key `captions` names it.
+
+Three kinds of table are read: a folder that `phosphene caption` wrote; a CSV, TSV or JSON file that people wrote, with
+a row for each stimulus; and such a file with a column `concept` in place of `stimulus`, whose captions are true of
+every picture of a concept. Tables of the last kind that come with the package are called by their names (`SHIPPED`).
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from phosphene.captions.base import clean
+from phosphene.captions.slots import SLOTS
+from phosphene.captions.store import TABLE, Captions
+from phosphene.captions.tables import cells
+from phosphene.errors import PhospheneError, nearest
+from phosphene.files import digest
+
+SHIPPED = {p.stem: p for p in sorted((Path(__file__).parents[1] / "assets" / "captions").glob("*.csv"))}
+
+
+@dataclass(frozen=True)
+class Said:
+    """Captions, ready to be joined to the stimuli of trials.
+
+    Parameters
+    ----------
+    source : what errors call the table.
+    table : (n_keys, n_slots) captions, indexed by stimulus or concept; a missing one is empty.
+    by : "stimulus" or "concept", what the index holds.
+    sums : (n_keys,) checksum of each picture when it was captioned, empty where there was none; None of a file.
+    """
+
+    source: str
+    table: pd.DataFrame
+    by: str = "stimulus"
+    sums: pd.Series | None = None
+
+    @classmethod
+    def read(cls, source: str | Path) -> "Said":
+        """Of a folder of captions, a file that people wrote, or the name of a table of the package.
+
+        Raises
+        ------
+        PhospheneError
+            If there is no such table, it is damaged, has a row twice, or no column of a slot.
+        """
+        path = _found(source)
+        if path.is_dir():
+            captions = Captions.read(path)
+            first = captions.rows.drop_duplicates("stimulus").set_index("stimulus")
+            return cls(str(path / TABLE), captions.wide(), "stimulus", first["picture_sha"])
+        table = cells(path, ("stimulus", "concept"))
+        by = str(table.index.name)
+        if twice := table.index[table.index.duplicated()].tolist():
+            raise PhospheneError(f"{path} has {by} '{twice[0]}' twice: keep one row")
+        known = [slot.name for slot in SLOTS]
+        if "caption" in table and known[0] not in table:
+            table = table.rename(columns={"caption": known[0]})
+        slots = [name for name in known if name in table]
+        if not slots:
+            raise PhospheneError(
+                f"{path} has no column of a caption slot: {nearest(known[0], table.columns)} (name its columns as the "
+                f"slots, such as {known[0]})"
+            )
+        return cls(str(path), table[slots].map(_text), by)
+
+    def join(self, stimuli: pd.DataFrame, shown: Collection[str], needed: Sequence[str] = ()) -> pd.DataFrame:
+        """The stimulus table with these captions, which replace columns of the same name.
+
+        Parameters
+        ----------
+        stimuli : (n_stimuli, columns), indexed by stimulus, with `concept`; where it has a column `image`, pictures
+            are compared with those that were captioned.
+        shown : the stimuli of the trials. Others that have no caption are left out.
+        needed : slots of which every stimulus must have a caption in the end.
+
+        Raises
+        ------
+        PhospheneError
+            If a stimulus shown has no caption in a needed slot, or its picture is not the one that was captioned.
+        """
+        rows = self._place(stimuli)
+        said = {
+            str(name): [column.iloc[row] if row >= 0 else "" for row in rows] for name, column in self.table.items()
+        }
+        joined = stimuli.assign(**said)
+        empty = pd.Series(False, index=stimuli.index)
+        for name in needed:
+            if name not in joined:
+                raise PhospheneError(
+                    f"stimulus '{next(iter(shown))}' has no {name}, as {self.source} has no such column: write it, or "
+                    "leave the slot out of method.slots"
+                )
+            blank = joined[name].fillna("").astype(str).str.strip() == ""
+            if (lost := [s for s in stimuli.index[blank] if s in shown]) != []:
+                raise PhospheneError(
+                    f"stimulus '{lost[0]}' has no {name} in {self.source} (of {len(lost)} in all): write it there, or "
+                    "leave the slot out of method.slots"
+                )
+            empty |= blank
+        joined = joined[~empty]
+        self._same_pictures(joined, rows[~empty.to_numpy()])
+        return joined
+
+    def _place(self, stimuli: pd.DataFrame) -> Any:
+        """(n_stimuli,) row of each stimulus in the table; -1 for none. People may write the picture's file name."""
+        if self.by == "concept":
+            return self.table.index.get_indexer(stimuli["concept"].astype(str))
+        rows = self.table.index.get_indexer(stimuli.index.astype(str))
+        if self.sums is None and "image" in stimuli:
+            by_file = self.table.index.get_indexer([Path(str(path)).name for path in stimuli["image"]])
+            rows = pd.Series(rows).where(rows >= 0, by_file).to_numpy()
+        return rows
+
+    def _same_pictures(self, stimuli: pd.DataFrame, rows: Any) -> None:
+        if self.sums is None or "image" not in stimuli:
+            return
+        for (stimulus, path), row in zip(stimuli["image"].items(), rows, strict=True):
+            seen = self.sums.iloc[row] if row >= 0 and str(path) else ""
+            if not seen:
+                continue
+            if not Path(path).is_file():
+                raise PhospheneError(f"picture {path} is missing: restore it or drop its stimulus")
+            if seen != digest(Path(path)):
+                raise PhospheneError(
+                    f"{path} is not the picture that was captioned as '{stimulus}': caption it again, to another folder"
+                )
+
+
+def fingerprint(source: str | Path) -> str:
+    """Of a caption table's bytes, which changes with any of its captions.
+
+    Raises
+    ------
+    PhospheneError
+        If there is no such table.
+    """
+    path = _found(source)
+    table = path / TABLE if path.is_dir() else path
+    if not table.is_file():
+        raise PhospheneError(f"{path} is no folder of captions: name one that `phosphene caption` wrote")
+    return digest(table, 64)
+
+
+def is_there(source: str | Path) -> bool:
+    """Whether there is anything under this name."""
+    return Path(source).expanduser().exists() or str(source) in SHIPPED
+
+
+def _found(source: str | Path) -> Path:
+    path = Path(source).expanduser()
+    if path.exists():
+        return path
+    if str(source) in SHIPPED:
+        return SHIPPED[str(source)]
+    raise PhospheneError(
+        f"captions {path} do not exist: set captions to a folder that `phosphene caption` wrote, to a CSV, TSV or JSON "
+        f"file, or to one of {', '.join(SHIPPED)}"
+    )
+
+
+def _text(cell: Any) -> str:
+    return "" if cell is None or cell != cell else clean(cell)  # a JSON row may lack a slot

@@ -1,0 +1,135 @@
+"""The recipe's key `captions`: joined to the trials, refused in one line, part of what a folder goes on by."""
+
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from conftest import make_trials
+from phosphene.captions import SLOTS, Said, write
+from phosphene.errors import PhospheneError
+from phosphene.experiment import Experiment, Silent, prepared, slots_of
+from phosphene.recipe import Recipe
+from phosphene.registry import build
+
+NAMES = [slot.name for slot in SLOTS]
+
+
+@pytest.fixture
+def stimuli(tmp_path):
+    return make_trials(tmp_path / "pictures").stimuli[["concept", "image"]]
+
+
+@pytest.fixture
+def study(tmp_path, stimuli):
+    """A stored study whose stimuli have pictures and no captions; and its recipe with two slots."""
+    trials = make_trials(tmp_path / "pictures")
+    replace(trials, stimuli=stimuli).save(tmp_path / "study")
+    return {
+        "name": "x", "dataset": {"name": "arrays", "root": str(tmp_path / "study")},
+        "method": {"name": "semantic_prompts", "slots": ["ObjectSnap", "ThemeTag"]},
+    }  # fmt: skip
+
+
+def people(path, stimuli, **columns):
+    table = pd.DataFrame({"stimulus": stimuli.index, **columns})
+    table.to_csv(path, index=False)
+    return str(path)
+
+
+def test_captions_replace_columns_of_the_same_name(tmp_path, stimuli):
+    path = people(tmp_path / "p.csv", stimuli, ObjectSnap=[f"a {s}\x07" for s in stimuli.index], other="no slot")
+    joined = Said.read(path).join(stimuli.assign(ObjectSnap="old", ThemeTag="kept"), set(stimuli.index), ["ObjectSnap"])
+    assert joined["ObjectSnap"].tolist() == [f"a {s}" for s in stimuli.index]
+    assert set(joined["ThemeTag"]) == {"kept"}
+    assert "other" not in joined
+
+
+def test_one_column_of_captions_is_the_first_slot_and_files_are_found_by_name(tmp_path, stimuli):
+    pd.DataFrame({"stimulus": [f"{s}.png" for s in stimuli.index], "caption": stimuli["concept"]}).to_csv(
+        tmp_path / "p.tsv", sep="\t", index=False
+    )
+    joined = Said.read(tmp_path / "p.tsv").join(stimuli, set(stimuli.index), ["ObjectSnap"])
+    assert (joined["ObjectSnap"] == stimuli["concept"]).all()
+
+
+def test_captions_of_concepts_stand_for_their_pictures(tmp_path, stimuli):
+    concepts = sorted(set(stimuli["concept"]))
+    pd.DataFrame({"concept": concepts, "ThemeTag": [f"all about {c}" for c in concepts]}).to_csv(
+        tmp_path / "p.csv", index=False
+    )
+    joined = Said.read(tmp_path / "p.csv").join(stimuli, set(stimuli.index), ["ThemeTag"])
+    assert joined["ThemeTag"].tolist() == [f"all about {c}" for c in stimuli["concept"]]
+
+
+def test_a_missing_caption_is_named_with_its_slot_and_fix(tmp_path, stimuli):
+    told = Said.read(people(tmp_path / "p.csv", stimuli, ObjectSnap=["", *["a thing"] * (len(stimuli) - 1)]))
+    with pytest.raises(PhospheneError, match=r"'s00' has no ObjectSnap in .*p\.csv .*1 in all.*method\.slots"):
+        told.join(stimuli, set(stimuli.index), ["ObjectSnap"])
+    with pytest.raises(PhospheneError, match=r"no MoodWord, as .*no such column.*method\.slots"):
+        told.join(stimuli, set(stimuli.index), ["MoodWord"])
+    assert "s00" not in told.join(stimuli, set(stimuli.index[1:]), ["ObjectSnap"]).index  # no trial shows it
+    assert "s00" in told.join(stimuli, set(stimuli.index)).index  # no slot is needed
+
+
+def test_changed_pictures_are_refused(tmp_path, stimuli):
+    said_of = stimuli.assign(ObjectSnap="a thing")
+    write(build("captioner", "drawn"), said_of, tmp_path / "c", SLOTS[:1])
+    assert (Said.read(tmp_path / "c").join(stimuli, set(stimuli.index))["ObjectSnap"] == "a thing").all()
+    Image.new("RGB", (9, 9)).save(stimuli["image"].iloc[3])
+    with pytest.raises(PhospheneError, match="not the picture that was captioned as 's11': caption it again"):
+        Said.read(tmp_path / "c").join(stimuli, set(stimuli.index))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.csv", "stimulus,ObjectSnap\ns00,x\ns00,y\n", "'s00' twice"),
+        ("a.csv", "stimulus,Snap\ns00,x\n", "no column of a caption slot"),
+        ("a.csv", "picture,ObjectSnap\ns00,x\n", "no column 'stimulus'"),
+        ("a.json", "{", "cannot be read"),
+        ("a.json", '{"s00": 3}', "not text"),
+        ("a.txt", "", "neither CSV"),
+    ],
+)
+def test_unreadable_tables_are_one_line(tmp_path, name, text, message):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(PhospheneError, match=message) as caught:
+        Said.read(tmp_path / name)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(PhospheneError, match="no folder of captions"):
+        Said.read(tmp_path)
+    with pytest.raises(PhospheneError, match="do not exist.*muse-categories"):
+        Said.read(tmp_path / "nowhere.csv")
+
+
+def test_prepared_trials_have_the_captions(study, stimuli, tmp_path):
+    path = people(tmp_path / "p.csv", stimuli, ObjectSnap="a thing", ThemeTag=stimuli["concept"].to_numpy())
+    trials, _ = prepared(Recipe.read(study, {"captions": path}), Silent())
+    assert trials.stimuli.loc["s21", ["ObjectSnap", "ThemeTag"]].tolist() == ["a thing", "c2"]
+    few = people(tmp_path / "few.csv", stimuli, ObjectSnap="a thing")
+    with pytest.raises(PhospheneError, match="no ThemeTag"):
+        prepared(Recipe.read(study, {"captions": few}), Silent())
+    with pytest.raises(PhospheneError, match="no KindName"):
+        prepared(Recipe.read(study, {"captions": path, "method.slots": None}), Silent())
+    assert slots_of(Recipe.read(study, {"method": {"name": "nice"}})) == []
+    assert slots_of(Recipe.read(study, {"method.slots": None})) == NAMES
+
+
+def test_a_changed_table_is_refused_like_changed_data(study, stimuli, tmp_path):
+    path = people(tmp_path / "p.csv", stimuli, ObjectSnap="a thing", ThemeTag="a theme")
+    experiment = Experiment(Recipe.read(study, {"captions": path}), tmp_path / "run")
+    experiment.prepare()
+    experiment._same_data()
+    people(path, stimuli, ObjectSnap="a thing", ThemeTag="another theme")
+    with pytest.raises(PhospheneError, match=r"captions .*p\.csv have changed since"):
+        experiment.run()
+    (tmp_path / "p.csv").unlink()
+    experiment._same_data()  # the trials hold what was said
+
+
+def test_recipes_without_captions_are_written_as_before(study):
+    assert "captions" not in Recipe.read(study).model_dump(mode="json")
+    written = Recipe.read(study, {"captions": "c"}).model_dump(mode="json")
+    assert Recipe.read(written).captions == "c"
