@@ -252,6 +252,25 @@ def run(
     _conclude(run_recipe(recipe, parse_overrides(changes or []), out, _display()))
 
 
+@_verb("phosphene grid semantic-prompts-ablations --set dataset.root=studies/two --out runs/ablations")
+def grid(
+    file: Annotated[str, typer.Argument(help="A grid: a YAML file, or the name of a shipped one.")],
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one key of every variant's recipe.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the runs; those that are finished in it are kept.")
+    ] = None,
+) -> None:
+    """Run a recipe's variants, and write one table of them with intervals and paired differences."""
+    from phosphene.grid import run_grid
+    from phosphene.recipe import parse_overrides
+
+    folder = run_grid(file, parse_overrides(changes or []), out, _display())
+    _say((folder / "grid.md").read_text(encoding="utf-8"))
+    _say(f"grid: {folder / 'grid.csv'}")
+
+
 @_verb("phosphene decode runs/demo trials/new --out decoded/new")
 def decode(
     run: RunFolder,
