@@ -112,7 +112,8 @@ class Ceiling:
                 table[:, possible] = likely
                 held = truth >= 0
                 if held.sum() > 1 and len(captions) > 1:
-                    found += scores.head_ranked(table[held, :-1], truth[held], clusters[held], slot.name + suffix)
+                    name, own = slot.name + suffix, np.flatnonzero(held)
+                    found += scores.head_ranked(table[own, :-1], truth[own], clusters[own], name, samples=own)
         return [*found, *scores.by_level(found, {slot.name: slot.level for slot in SLOTS})]
 
     def log_posterior(self, fold: Fold) -> np.ndarray | None:

@@ -11,16 +11,19 @@ from phosphene.captions import NAMED, SLOTS
 from phosphene.ceiling import ceilings
 from phosphene.errors import PhospheneError
 from phosphene.evaluation import classification, scores
+from phosphene.evaluation.categories import TwoCategories
 from phosphene.evaluation.metrics.inception import mini_features
 from phosphene.evaluation.metrics.paired import pixel_questions
 from phosphene.evaluation.metrics.unpaired import Unpaired
 from phosphene.evaluation.protocols import Fold
 from phosphene.evaluation.retrieval import cosine
 from phosphene.evaluation.scores import Question
-from phosphene.experiment import Experiment
+from phosphene.experiment import Experiment, stand_for_categories
 from phosphene.files import whole
-from phosphene.targets.clip import CLIPImage, CLIPText, open_picture
+from phosphene.pictures import open_picture
+from phosphene.targets.clip import CLIPImage, CLIPText
 
+Asked = Question | TwoCategories | Unpaired
 ATTRIBUTES = ("object", "colour", "background", "position")
 
 
@@ -50,11 +53,14 @@ def _tables(experiment: Experiment) -> dict[str, pd.DataFrame]:
         return {"scores": scores.frame(_concepts(experiment, method))}
     answers = {}
     jobs = len(experiment.folds) * len(experiment.twins)
+    crossed = _crossed(experiment.folds)
     with experiment.display.bar("scoring", jobs) as bar:
         for twin in experiment.twins:
             asked: dict[tuple[str, str], list[Any]] = defaultdict(list)
             for fold in experiment.folds:
                 for question in questions(experiment, fold, twin):
+                    if not isinstance(question, Unpaired):
+                        question.crossed = crossed
                     asked[fold.subject, question.metric].append(question)
                     if len({f.subject for f in experiment.folds}) > 1:
                         asked["all", question.metric].append(question)
@@ -76,6 +82,13 @@ def _tables(experiment: Experiment) -> dict[str, pd.DataFrame]:
     return tables
 
 
+def _crossed(folds: list[Fold]) -> bool:
+    """Whether folds train on each other's test trials, as where one run after the other is left out."""
+    return any(
+        bool((a.train & b.test).any() and (b.train & a.test).any()) for i, a in enumerate(folds) for b in folds[:i]
+    )
+
+
 def _frame(experiment: Experiment, subject: str) -> dict[str, Any]:
     return {"subject": subject, "seed": experiment.protocol.seed, "protocol": experiment.protocol.hash}
 
@@ -89,7 +102,7 @@ def _answer(experiment: Experiment, parts: list[Any]) -> dict[str, Any]:
     )
 
 
-def questions(experiment: Experiment, fold: Fold, twin: bool) -> list[Question | Unpaired]:
+def questions(experiment: Experiment, fold: Fold, twin: bool) -> list[Asked]:
     """Retrieval of pictures and captions, and what was drawn."""
     table, tensors = experiment.decoded(fold, twin)
     method = experiment.method(fold)
@@ -100,9 +113,15 @@ def questions(experiment: Experiment, fold: Fold, twin: bool) -> list[Question |
     clusters = concepts[truth]
     space = method.image_space
     name = getattr(space, "backbone", "")
-    asked = {"concept": "concept_", "within_concept": "within_concept_"}.get(experiment.protocol.gallery, "")
-    found = scores.picture_retrieval(decoded, vectors, truth, concepts, name)
-    questions: list[Question | Unpaired] = [one for one in found if one.metric.startswith(asked)]
+    questions: list[Asked]
+    if stand_for_categories(gallery):
+        clusters = np.array([f"{fold.subject} {fold.name} {i}" for i in range(len(truth))])
+        runs = classification.run_names(table)
+        questions = [*scores.categories(cosine(decoded, vectors), truth, runs, clusters, name)]
+    else:
+        asked = {"concept": "concept_", "within_concept": "within_concept_"}.get(experiment.protocol.gallery, "")
+        found = scores.picture_retrieval(decoded, vectors, truth, concepts, name)
+        questions = [one for one in found if one.metric.startswith(asked)]
     heads = {slot.name for slot in SLOTS} & {key.removeprefix("head.") for key in tensors}
     if heads:
         questions += _by_heads(experiment, fold, tensors, table, clusters, name)
@@ -120,19 +139,22 @@ def questions(experiment: Experiment, fold: Fold, twin: bool) -> list[Question |
 
 def _by_heads(
     experiment: Experiment, fold: Fold, tensors: dict[str, Any], table: pd.DataFrame, clusters: np.ndarray, name: str
-) -> list[Question | Unpaired]:
+) -> list[Asked]:
     """Captions found by the head of each slot: among those of the training, and, so named, among those of the test."""
     text, found = CLIPText(backbone=name), []
     for slot in (s for s in SLOTS if f"head.{s.name}" in tensors):
         decoded = tensors[f"head.{slot.name}"].numpy()
+        known, _ = experiment.captions(fold, slot.name, "train")
         for part, suffix in (("train", ""), ("test", ".of_test_captions")):
             captions, truth = experiment.captions(fold, slot.name, part)
+            if suffix and captions == known:  # the same question once more
+                continue
             vectors = text.texts(captions).numpy()
             found += scores.head_captions(decoded, vectors, truth, clusters, slot.name + suffix, name)
-        captions, _ = experiment.captions(fold, slot.name, "train")
-        shown, classes = experiment.said_of(fold, slot.name, captions)
-        if set(table["concept"]) <= set(classes):
-            similarity = cosine(decoded, text.texts(captions).numpy())
+        shown, classes = experiment.said_of(fold, slot.name, known)
+        apart = bool((shown.sum(axis=0) == 1).all() and (shown.sum(axis=1) == 1).all())  # a caption is its class
+        if not apart and set(table["concept"]) <= set(classes):
+            similarity = cosine(decoded, text.texts(known).numpy())
             seen = np.array([classes.index(c) for c in table["concept"]])
             found.append(scores.caption_classes(similarity, shown, seen, clusters, slot.name, name))
     levels = {slot.name: slot.level for slot in SLOTS}
@@ -141,7 +163,7 @@ def _by_heads(
 
 def _drawn(
     experiment: Experiment, fold: Fold, twin: bool, space: CLIPImage, seen: pd.DataFrame, clusters: np.ndarray
-) -> list[Question | Unpaired]:
+) -> list[Asked]:
     """Every draw of every trial is scored; none is chosen."""
     draws = experiment.recipe.evaluation.draws
     drawn = [open_picture(experiment.picture(fold, i, d, twin)) for i in range(len(seen)) for d in range(draws)]
@@ -151,7 +173,7 @@ def _drawn(
 
 def drawn_questions(
     experiment: Experiment, drawn: list[Image.Image], seen: pd.DataFrame, clusters: np.ndarray, space: CLIPImage
-) -> list[Question | Unpaired]:
+) -> list[Asked]:
     """What is asked of pictures, wherever they come from.
 
     Parameters
@@ -165,7 +187,7 @@ def drawn_questions(
     row = {name: i for i, name in enumerate(unique.index)}
     truth = np.array([row[name] for name in seen.index])
     real = space.table(unique).vectors.numpy()
-    questions: list[Question | Unpaired] = []
+    questions: list[Asked] = []
     questions += scores.drawn_pictures(space.images(drawn).numpy(), real, truth, clusters, space.backbone)
     if len(unique) > 1:
         shown = [open_picture(path) for path in unique["image"]]

@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 
 from phosphene.evaluation import retrieval
+from phosphene.evaluation.categories import TwoCategories, reached
+from phosphene.evaluation.classification import METRICS
 from phosphene.evaluation.statistics import bootstrap, permutation
 
 COLUMNS = (
@@ -29,6 +31,8 @@ class Question:
     statistic : reduces the queries' scores.
     higher_is_better : direction, for the p-value.
     backbone : the frozen model that the metric rests on; "" for none.
+    samples : (n_queries,) the test sample that each query is of; None where it is its place.
+    crossed : whether folds train on each other's test trials, which widens chance (`evaluation.categories`).
     """
 
     metric: str
@@ -38,6 +42,8 @@ class Question:
     statistic: Callable[..., Any] = np.mean
     higher_is_better: bool = True
     backbone: str = ""
+    samples: np.ndarray | None = None
+    crossed: bool = False
 
     def join(self, others: Sequence["Question"]) -> "Question":
         """The same metric over the queries of several folds or subjects; galleries may differ."""
@@ -52,6 +58,7 @@ class Question:
             self.metric, table,
             np.concatenate([p.truth + left for p, left in zip(parts, width[:-1], strict=True)]),
             np.concatenate([p.clusters for p in parts]), self.statistic, self.higher_is_better, self.backbone,
+            crossed=any(p.crossed for p in parts),
         )  # fmt: skip
 
     @property
@@ -65,10 +72,19 @@ class Question:
         values = self.table[query, self.truth]
         galleries = np.isnan(self.table).argmin(axis=1)  # first column of the query's own gallery
         low, high = bootstrap(values, self.clusters, statistic=self.statistic, n_boot=n_boot, seed=seed)
+        found: list[float] = []  # the value, then those of the exchanges
+
+        def score(order: np.ndarray) -> float:
+            found.append(float(self.statistic(self.table[query, self.truth[order]])))
+            return found[-1]
+
         p = permutation(
-            lambda order: float(self.statistic(self.table[query, self.truth[order]])), len(query),
+            score, len(query),
             groups=galleries, clusters=self.clusters, higher_is_better=self.higher_is_better, n_perm=n_perm, seed=seed,
         )  # fmt: skip
+        if self.crossed:
+            signed = np.array(found) if self.higher_is_better else -np.array(found)
+            p = reached(signed[0], signed[1:], crossed=True)
         return {
             "metric": self.metric, "value": self.value, "ci_low": low, "ci_high": high,
             "n": len(values), "chance": self._chance(galleries, seed), "p": p, "backbone": self.backbone,
@@ -188,30 +204,76 @@ def head_captions(
     held = truth >= 0
     if held.sum() < 2 or len(captions) < 2:
         return []
-    return head_ranked(retrieval.cosine(decoded[held], captions), truth[held], clusters[held], slot, backbone)
+    similarity = retrieval.cosine(decoded[held], captions)
+    return head_ranked(similarity, truth[held], clusters[held], slot, backbone, np.flatnonzero(held))
 
 
 def head_ranked(
-    similarity: np.ndarray, truth: np.ndarray, clusters: np.ndarray, slot: str, backbone: str = ""
+    similarity: np.ndarray,
+    truth: np.ndarray,
+    clusters: np.ndarray,
+    slot: str,
+    backbone: str = "",
+    samples: np.ndarray | None = None,
 ) -> list[Question]:
-    """`head_captions` from similarities (n_queries, n_captions)."""
+    """`head_captions` from similarities (n_queries, n_captions); ``samples`` (n_queries,), see `Question`."""
     r = retrieval.ranks(similarity)
     return [
-        Question(f"caption_{slot}_top{k}", retrieval.top_k(r, k), truth, clusters, backbone=backbone)
+        Question(f"caption_{slot}_top{k}", retrieval.top_k(r, k), truth, clusters, backbone=backbone, samples=samples)
         for k in (1, 5)
         if k < r.n
     ]
 
 
 def by_level(questions: Sequence[Question], levels: dict[str, str]) -> list[Question]:
-    """The questions of all heads of a level taken together: `captions_<level>_top1`, ..."""
+    """The questions of all heads of a level taken together: `captions_<level>_top1`, ...; one query a test sample."""
     grouped: dict[str, list[Question]] = {}
     for question in questions:
         slot, _, top = question.metric.removeprefix("caption_").rpartition("_")
         level = levels.get(slot.split(".")[0])
         if level is not None:
             grouped.setdefault(f"captions_{level}{slot[len(slot.split('.')[0]) :]}_{top}", []).append(question)
-    return [replace(parts[0].join(parts[1:]), metric=metric) for metric, parts in grouped.items()]
+    return [_together(parts, metric) for metric, parts in grouped.items()]
+
+
+def _together(parts: list[Question], metric: str) -> Question:
+    """The mean of several heads over the same samples. Heads of one sample exchange their truths together: they hear
+    one EEG, so that to exchange them apart would find chance narrower than it is."""
+    samples = [np.arange(len(p.truth)) if p.samples is None else p.samples for p in parts]
+    every = np.unique(np.concatenate(samples))
+    place = [np.searchsorted(every, own) for own in samples]
+    truths, clusters = np.full((len(every), len(parts)), -1), np.empty(len(every), parts[0].clusters.dtype)
+    for i, (part, rows) in enumerate(zip(parts, place, strict=True)):
+        truths[rows, i] = part.truth
+        clusters[rows] = part.clusters
+    combined, truth = np.unique(truths, axis=0, return_inverse=True)
+    total, count = np.zeros((len(every), len(combined))), np.zeros((len(every), len(combined)))
+    for i, (part, rows) in enumerate(zip(parts, place, strict=True)):
+        held = combined[:, i] >= 0
+        cells = np.ix_(rows, np.flatnonzero(held))
+        total[cells] += part.table[:, combined[held, i]]
+        count[cells] += 1
+    table = total / np.maximum(count, 1)
+    return replace(parts[0], metric=metric, table=table, truth=truth.ravel(), clusters=clusters, samples=every)
+
+
+def categories(
+    similarity: np.ndarray, truth: np.ndarray, runs: np.ndarray, clusters: np.ndarray, backbone: str = ""
+) -> list[Question | TwoCategories]:
+    """Categories found, where it is not known which picture of a category was seen.
+
+    Parameters
+    ----------
+    similarity : (n_queries, n_categories), higher is nearer.
+    truth : (n_queries,) category seen.
+    runs : (n_queries,) the run of each, see `TwoCategories`.
+    """
+    table = retrieval.top_k(retrieval.ranks(similarity), 1)
+    found: list[Question | TwoCategories] = [Question("concept_top1", table, truth, clusters, backbone=backbone)]
+    if similarity.shape[1] == 2:
+        evidence = similarity[:, 1] - similarity[:, 0]
+        found += [TwoCategories(name, evidence, truth, runs, backbone=backbone) for name in METRICS]
+    return found
 
 
 def caption_classes(

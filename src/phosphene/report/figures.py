@@ -193,7 +193,7 @@ def cumulative_ranks(places: dict[bool, np.ndarray], n_gallery: int) -> "Figure"
 
 
 def decisions(scores: np.ndarray, labels: np.ndarray, concepts: Sequence[str], by_run: "pd.Series | None") -> "Figure":
-    """Held-out log-odds (n_trials,) by true concept (``labels`` 0 or 1), and the AUC of each run."""
+    """Held-out decision scores (n_trials,) by true concept (``labels`` 0 or 1), and the AUC of each run."""
     figure, axes = canvas(7.6, 2.7, 1 if by_run is None else 2)
     low, high = np.quantile(scores, [0.005, 0.995])
     edges = list(np.linspace(low, high, 36))
@@ -203,7 +203,7 @@ def decisions(scores: np.ndarray, labels: np.ndarray, concepts: Sequence[str], b
         axes[0].hist(shown, edges, histtype="stepfilled", color=colour, alpha=0.25, lw=0)
         axes[0].hist(shown, edges, histtype="step", color=colour, lw=1.4, label=name)
     axes[0].axvline(0, color=MUTED, lw=1, ls=(0, (3, 3)))
-    axes[0].set_xlabel(f"decision score (log-odds of {concepts[1]})".replace("$", r"\$"))
+    axes[0].set_xlabel(f"decision score (to the right: {concepts[1]})".replace("$", r"\$"))
     axes[0].set_ylabel("test trials")
     _legend(axes[0], loc="upper left")
     if by_run is not None:

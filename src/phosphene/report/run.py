@@ -17,7 +17,7 @@ from phosphene.evaluation.audit import ALPHA
 from phosphene.evaluation.protocols import Fold
 from phosphene.evaluation.retrieval import cosine, median_rank, ranks
 from phosphene.evaluation.scores import COLUMNS
-from phosphene.experiment import Experiment
+from phosphene.experiment import Experiment, stand_for_categories
 from phosphene.files import read_json
 from phosphene.report import words
 from phosphene.trials import Trials
@@ -32,7 +32,7 @@ class Sample:
     seen: pd.Series  # its row of the table
     retrieved: list[tuple[str, float]]  # stimulus and similarity, best first
     place: float = float("nan")  # of the picture seen, 1 is best; retrieval only
-    score: float = float("nan")  # log-odds of the second concept; two concepts only
+    score: float = float("nan")  # for the second concept, of two: log-odds, or the difference of similarities
     captions: tuple[tuple[str, str, str], ...] = ()  # level, retrieved, true
 
 
@@ -120,7 +120,12 @@ class Run:
     @property
     def retrieves(self) -> bool:
         """Whether single pictures are told apart, not only concepts."""
-        return "concept" not in self.heads
+        return "concept" not in self.heads and not self.categories
+
+    @cached_property
+    def categories(self) -> bool:
+        """Whether only the category of what was seen is known, not the picture."""
+        return stand_for_categories(self.experiment.gallery(self.folds[0])[0])
 
     @property
     def simulated(self) -> bool:
@@ -251,6 +256,10 @@ class Run:
             if "concept" in self.heads and tensors["head.concept"].shape[1] == 2:
                 p = tensors["head.concept"].astype(float).clip(1e-9, 1)
                 scores = np.log(p[:, 1] / p[:, 0])
+            elif self.categories and len(self.concepts) == 2 and (known := self.similarity(fold)) is not None:
+                names = list(self.experiment.gallery(fold)[0]["concept"])
+                first, second = (known[0][:, names.index(concept)] for concept in self.concepts)
+                scores = second - first
             for i, (_, seen) in enumerate(table.iterrows()):
                 found.append(Sample(fold, i, seen, retrieved[i] if i < len(retrieved) else [], score=float(scores[i])))
         for sample, place in zip(found, self.places.get(False, ()), strict=False):

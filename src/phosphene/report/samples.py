@@ -71,9 +71,10 @@ def _concepts(run: Run) -> list[Content]:
             [_mark(good), f" {decided}"],
             _needle(run, sample) if binary else "–",
         ])  # fmt: skip
+    scale = "log-odds" if "concept" in run.heads else "difference of similarities"
     head: list[Content] = [
         ["Category seen", tag("small", "subject/session/run")], "Picture retrieved", "Decided",
-        f"Decision score: log-odds, {first} ← 0 → {second}" if binary else "Decision score",
+        f"Decision score: {scale}, {first} ← 0 → {second}" if binary else "Decision score",
     ]  # fmt: skip
     note = (
         "The recording stores the category of a picture, not which one it was, and the method decodes the category "

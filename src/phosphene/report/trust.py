@@ -114,7 +114,7 @@ def twin(run: Run) -> str:
             "The same pipeline trained once more on the same EEG, its training pictures exchanged at random within "
             "each subject and session, decodes the same test trials. Whatever it scores was not read from the EEG. "
             "The p-value of a score comes from "
-            f"{n:,} random pairings of test samples with pictures."
+            f"{n:,} random pairings of test samples with {'pictures' if run.retrieves else 'categories'}."
         )
     if "concept" in run.heads:
         return (
@@ -155,7 +155,7 @@ def limits(run: Run) -> list[str]:
             "A drawing that looks good is no evidence: the generator draws plausible pictures from noise as well. "
             "Compare it with the twin's, and trust the scores over all drawings."
         )
-    if "concept" in run.heads:
+    if not run.retrieves:
         lines.append(
             "Not pictures: the decoder tells categories apart, by whatever differs between them, which includes low-"
             "level features of the pictures, eye movements and muscle activity."
