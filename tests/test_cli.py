@@ -10,7 +10,10 @@ import pytest
 from conftest import make_trials
 
 PHOSPHENE = Path(sys.executable).parent / "phosphene"
-VERBS = ("list", "simulate", "prepare", "run", "decode", "evaluate", "report", "demo", "fetch", "caption")
+VERBS = (
+    "list", "simulate", "prepare", "run", "decode", "evaluate", "report", "demo", "fetch", "caption", "audit", "explain",
+    "grid", "compare",
+)  # fmt: skip
 
 
 def phosphene(*arguments, **options):

@@ -71,11 +71,13 @@ def scored(experiment: Experiment) -> list[Scored]:
             if not isinstance(question, Question):  # a distance of whole sets has no samples to pair
                 continue
             values = question.table[np.arange(len(question.truth)), question.truth]
-            draws = len(values) // len(table)
+            # a head is asked of the samples whose caption is there; of pictures, every draw is asked
+            rows = np.arange(len(table)) if question.samples is None else question.samples
+            draws = len(values) // len(rows)
             asked[question.metric].append({
-                "values": values.reshape(len(table), draws).mean(axis=1), "samples": names,
-                "stimuli": question.clusters[::draws], "subjects": table["subject"].to_numpy(str),
-                "n_items": np.full(len(table), question.table.shape[1]), "question": question,
+                "values": values.reshape(len(rows), draws).mean(axis=1), "samples": names[rows],
+                "stimuli": question.clusters[::draws], "subjects": table["subject"].to_numpy(str)[rows],
+                "n_items": np.full(len(rows), question.table.shape[1]), "question": question,
             })  # fmt: skip
     found = []
     for metric, parts in asked.items():

@@ -48,10 +48,7 @@ class Diagnosis:
     # -- what heads listen to ----------------------------------------------------------------------
 
     def maps(self, twin: bool = False) -> topography.Topography:
-        """Absolute maps of every head and subject: patterns of the test trials' gradients.
-
-        The covariance is that of the training trials (`explain.topography.covarying`).
-        """
+        """Absolute maps of every head and subject: the test trials' gradients, through the whitener's inverse."""
         patterns: dict[str, list[np.ndarray]] = {}
         subjects: list[str] = []
         for fold in self.experiment.folds:
@@ -69,22 +66,25 @@ class Diagnosis:
 
     def _patterns(self, fold: Fold, twin: bool) -> dict[str, np.ndarray]:
         experiment = self.experiment
-        (train, _, _), _ = experiment.samples(fold)
-        volts = experiment.protocol.samples(experiment.trials.select(fold.train), "train")
-        keep = _some(len(train), [self.seed, 82])
+        (train, _, _), whiteners = experiment.samples(fold)
         test, method = self._test(fold), experiment.method(fold, twin)
         targets = {
             head: target.table(test.stimuli)[test.table["stimulus"]]
             for head, target in method.targets().items()
         }  # fmt: skip
         found = attribution.attribute(
-            cast(attribution.Heads, method.heads),
-            np.asarray(test.eeg[:]),
-            targets,
+            cast(attribution.Heads, method.heads), np.asarray(test.eeg[:]), targets,
             subject=test.table["subject"].tolist(),
-        )
-        eeg, seen = np.asarray(train.eeg[keep]), np.asarray(volts.eeg[keep])
-        return {head: topography.covarying(g, eeg, seen).astype(np.float32) for head, g in found.items()}
+        )  # fmt: skip
+        if whiteners:
+            operators, place = topography.inverses(whiteners, test.table)
+        else:  # the model reads volts
+            some = np.asarray(train.eeg[_some(len(train), [self.seed, 82])], np.float64)
+            operators, place = (
+                np.cov(some.transpose(1, 0, 2).reshape(train.n_chans, -1))[None],
+                np.zeros(len(test), int),
+            )
+        return {head: topography.to_scalp(g, operators, place).astype(np.float32) for head, g in found.items()}
 
     def truth(self) -> dict[str, Any] | None:
         """The sources of each subject, where the study is simulated and at hand."""

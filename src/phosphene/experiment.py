@@ -198,7 +198,7 @@ class Experiment:
     def _train(self, fold: Fold, twin: bool, bar: Bar) -> None:
         folder = self.folder(fold, twin)
         (train, val, test), whiteners = self.samples(fold)
-        if whiteners:
+        if whiteners and not (folder / "whitening.safetensors").is_file():
             with whole(folder / "whitening.safetensors") as part:
                 save_file({"/".join(k): torch.from_numpy(w.whitening_) for k, w in whiteners.items()}, part)
         if twin:

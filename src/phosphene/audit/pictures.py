@@ -26,6 +26,10 @@ def controls(experiment: Experiment, n_pictures: int, n_perm: int) -> Iterator[C
     if reason:
         yield Control("G0", asked, verdict="left out", reason=reason)
         return
+    kept = _all_kept(experiment)
+    if kept.verdict == "fail":  # what is left could have been chosen
+        yield kept
+        return
     drawings = Drawings(experiment, n_pictures)
     n, seed = len(drawings), experiment.protocol.seed
     own = drawings.questions(drawings.own())
@@ -45,7 +49,7 @@ def controls(experiment: Experiment, n_pictures: int, n_perm: int) -> Iterator[C
             yield _beaten(way, values, found[HEADLINE][0], drawings.clusters, seed)
             bar(1)
     yield _gallery(experiment)
-    yield _all_kept(experiment)
+    yield kept
     with whole(experiment.out / "audit" / "pictures.csv") as part:
         pd.concat(tables).to_csv(part, index=False)
 
