@@ -11,8 +11,8 @@ from conftest import make_trials
 
 PHOSPHENE = Path(sys.executable).parent / "phosphene"
 VERBS = (
-    "list", "simulate", "prepare", "run", "decode", "evaluate", "report", "demo", "fetch", "caption", "audit", "explain",
-    "grid", "compare",
+    "list", "simulate", "prepare", "run", "decode", "evaluate", "report", "demo", "fetch", "caption", "audit",
+    "explain", "grid", "compare",
 )  # fmt: skip
 
 
