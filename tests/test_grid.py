@@ -172,6 +172,7 @@ def test_trials_are_prepared_once_and_the_same_in_every_run(finished):
     assert facts[0] == facts[1]
 
 
+@pytest.mark.slow
 def test_runs_share_trials_only_if_they_prepare_the_same(plan, tmp_path, monkeypatch):
     from phosphene import experiment
 
@@ -223,6 +224,7 @@ def test_the_page_says_what_the_tables_hold(finished):
     assert "Scores rest on mini" in page
 
 
+@pytest.mark.slow
 def test_a_grid_goes_on_where_it_stopped_and_takes_new_variants(plan, finished, tmp_path):
     out = tmp_path / "g"
     shutil.copytree(finished, out)

@@ -16,6 +16,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from conftest import make_trials
+from phosphene import pictures
 from phosphene.datasets.things.raw import picture_order, read_source
 from phosphene.errors import PhospheneError
 from phosphene.experiment import Experiment
@@ -25,7 +26,6 @@ from phosphene.methods.base import Method
 from phosphene.pictures import open_picture
 from phosphene.recipe import Recipe, parse_overrides
 from phosphene.restricted import read_npy, read_pickle, read_torch
-from phosphene.targets import clip
 from phosphene.trials import Signal, Trials
 
 
@@ -167,7 +167,7 @@ def test_pictures_that_are_none(tmp_path, monkeypatch):
     path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n")
     with pytest.raises(PhospheneError, match="cannot be read"):
         open_picture(path)
-    monkeypatch.setattr(clip, "LARGEST", 100)
+    monkeypatch.setattr(pictures, "LARGEST", 100)
     Image.new("RGB", (20, 20)).save(path)
     with pytest.raises(PhospheneError, match="20 x 20: shrink it"):
         open_picture(path)

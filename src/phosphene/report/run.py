@@ -280,7 +280,10 @@ class Run:
     def add_captions(self, chosen: list[Sample]) -> None:
         """The nearest caption at each level for these samples, among all distinct ones of the study."""
         stimuli = self.trials.stimuli
-        slots = [slot for slot in NAMED if slot.name in stimuli] if self.retrieves else []
+        if not self.retrieves:
+            return
+        read = {slot.name for slot in NAMED} if "image" in self.heads else self.heads
+        slots = [slot for slot in NAMED if slot.name in stimuli and slot.name in read]
         for slot in slots:
             head, texts = "head.image", np.unique(stimuli[slot.name].to_numpy(str))
             if slot.name in self.heads:  # the method's own gallery: the captions of the training pictures
