@@ -18,7 +18,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")
 
 import pandas as pd
 
-from phosphene.diagnosis import LEVELS, Diagnosis
+from phosphene.captions import LEVEL_OF
+from phosphene.diagnosis import Diagnosis
 from phosphene.experiment import Experiment
 from phosphene.explain.contrast import level_contrast
 from phosphene.recipe import Recipe
@@ -69,7 +70,7 @@ def maps(given: argparse.Namespace) -> pd.DataFrame:
                 study = simulate(given.out / f"{regions}{snr:g}-{seed}", snr_db=snr, seed=seed, regions=regions)
                 run = experiment(given.out / f"run-{regions}{snr:g}-{seed}", study, seed, given)
                 found = Diagnosis(run)
-                contrasts[regions] = {t: level_contrast(found.maps(twin=t).by_level(LEVELS)) for t in (False, True)}
+                contrasts[regions] = {t: level_contrast(found.maps(twin=t).by_level(LEVEL_OF)) for t in (False, True)}
                 truths[regions] = found.truth()
             for regions, other in TWO.items():
                 own = contrasts[regions][False].check(truths[regions]).iloc[0]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from phosphene.captions import NAMED, SLOTS, Slot
+from phosphene.captions import LEVEL_OF, NAMED, SLOTS, Slot
 from phosphene.datasets.synthetic import Synthetic
 from phosphene.errors import PhospheneError
 from phosphene.evaluation import scores
@@ -90,9 +90,7 @@ class Ceiling:
         for slot in (s for s in NAMED if s.name in gallery):
             captions, index = np.unique(self.experiment.trials.stimuli[slot.name].to_numpy(str), return_inverse=True)
             row = dict(zip(self.experiment.trials.stimuli.index, index, strict=True))
-            possible, likely = summed(posterior, np.array([row[name] for name in gallery.index]))
-            table = np.full((len(posterior), len(captions)), _LEAST)
-            table[:, possible] = likely
+            table = _table(posterior, np.array([row[name] for name in gallery.index]), len(captions))
             wanted = np.array([row[gallery.index[t]] for t in truth])
             found += scores.ranked_captions(table, wanted, concepts[truth], slot.level)
         return found
@@ -106,15 +104,14 @@ class Ceiling:
             for part, suffix in (("train", ""), ("test", ".of_test_captions")):
                 captions, truth = self.experiment.captions(fold, slot.name, part)
                 row = {caption: i for i, caption in enumerate(captions)}
-                own = np.array([row.get(caption, len(captions)) for caption in gallery[slot.name].astype(str)])
-                possible, likely = summed(posterior, own)
-                table = np.full((len(posterior), len(captions) + 1), _LEAST)
-                table[:, possible] = likely
-                held = truth >= 0
-                if held.sum() > 1 and len(captions) > 1:
-                    name, own = slot.name + suffix, np.flatnonzero(held)
-                    found += scores.head_ranked(table[own, :-1], truth[own], clusters[own], name, samples=own)
-        return [*found, *scores.by_level(found, {slot.name: slot.level for slot in SLOTS})]
+                other = len(captions)  # what is said of the gallery's pictures and not in this part
+                labels = np.array([row.get(caption, other) for caption in gallery[slot.name].astype(str)])
+                table, held = _table(posterior, labels, other + 1), np.flatnonzero(truth >= 0)
+                if len(held) > 1 and len(captions) > 1:
+                    found += scores.ranked_captions(
+                        table[held, :-1], truth[held], clusters[held], slot.name + suffix, samples=held
+                    )
+        return [*found, *scores.by_level(found, LEVEL_OF)]
 
     def log_posterior(self, fold: Fold) -> np.ndarray | None:
         """(n_samples, n_gallery) log-probability of each picture of the gallery; None where it is not known."""
@@ -165,6 +162,14 @@ class Ceiling:
             size = (self.parameters or {})["size"]
             self._drawn = {names: [draw_with_mask(scene, size) for scene in scenes_of(shown)]}
         return self._drawn[names]
+
+
+def _table(log_posterior: np.ndarray, labels: np.ndarray, n_labels: int) -> np.ndarray:
+    """(n_samples, n_labels) log-probability of each label, of those (n_pictures,) that the pictures have."""
+    possible, likely = summed(log_posterior, labels)
+    table = np.full((len(log_posterior), n_labels), _LEAST)
+    table[:, possible] = likely
+    return table
 
 
 def summed(log_posterior: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

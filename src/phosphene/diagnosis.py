@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import pandas as pd
 
-from phosphene.captions import SLOTS
+from phosphene.captions import LEVEL_OF
 from phosphene.errors import PhospheneError
 from phosphene.evaluation.protocols import Fold
 from phosphene.experiment import Display, Experiment, Silent
@@ -19,7 +19,6 @@ from phosphene.trials import read_table
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-LEVELS = {slot.name: slot.level for slot in SLOTS}
 MOST = 1000  # trials of a fold, drawn at random, behind a covariance or a map
 WINDOW = (0.04, None)  # s; before it no response is possible
 
@@ -52,29 +51,28 @@ class Diagnosis:
         patterns: dict[str, list[np.ndarray]] = {}
         subjects: list[str] = []
         for fold in self.experiment.folds:
-            for head, pattern in self._patterns(fold, twin).items():
+            found, whose = self._patterns(fold, twin)
+            for head, pattern in found.items():
                 patterns.setdefault(head, []).append(pattern)
-            subjects += self._test(fold).table["subject"].tolist()
+            subjects += whose
         signal = self.experiment.trials.signal
         first, last = WINDOW[0], signal.times(self.experiment.trials.n_times)[-1] + 1 / signal.sfreq
         joined = {head: np.concatenate(parts) for head, parts in patterns.items()}
         return topography.topography(joined, signal, subjects=subjects, window=(max(first, signal.tmin), float(last)))
 
-    def _test(self, fold: Fold) -> Any:
-        test = self.experiment.samples(fold)[0][2]
-        return test.select(_some(len(test), [self.seed, 81]))
-
-    def _patterns(self, fold: Fold, twin: bool) -> dict[str, np.ndarray]:
+    def _patterns(self, fold: Fold, twin: bool) -> tuple[dict[str, np.ndarray], list[str]]:
+        """Patterns of a fold's test trials by head, and their subjects."""
         experiment = self.experiment
-        (train, _, _), whiteners = experiment.samples(fold)
-        test, method = self._test(fold), experiment.method(fold, twin)
+        (train, _, test), whiteners = experiment.samples(fold)
+        test, method = test.select(_some(len(test), [self.seed, 81])), experiment.method(fold, twin)
+        subjects = test.table["subject"].tolist()
         targets = {
             head: target.table(test.stimuli)[test.table["stimulus"]]
             for head, target in method.targets().items()
         }  # fmt: skip
         found = attribution.attribute(
             cast(attribution.Heads, method.heads), np.asarray(test.eeg[:]), targets,
-            subject=test.table["subject"].tolist(),
+            subject=subjects,
         )  # fmt: skip
         if whiteners:
             operators, place = topography.inverses(whiteners, test.table)
@@ -84,7 +82,8 @@ class Diagnosis:
                 np.cov(some.transpose(1, 0, 2).reshape(train.n_chans, -1))[None],
                 np.zeros(len(test), int),
             )
-        return {head: topography.to_scalp(g, operators, place).astype(np.float32) for head, g in found.items()}
+        patterns = {head: topography.to_scalp(g, operators, place).astype(np.float32) for head, g in found.items()}
+        return patterns, subjects
 
     def truth(self) -> dict[str, Any] | None:
         """The sources of each subject, where the study is simulated and at hand."""
@@ -100,9 +99,9 @@ class Diagnosis:
         drawn = self.experiment.trials.signal.positions is not None
         if drawn:
             self._figure("heads", lambda: figures.maps(maps))
-        if not set(maps.maps) <= set(LEVELS):
+        if not set(maps.maps) <= set(LEVEL_OF):
             return
-        levels = maps.by_level(LEVELS)
+        levels = maps.by_level(LEVEL_OF)
         self._table("levels", levels.frame())
         if drawn:
             self._figure("levels", lambda: figures.maps(levels))
@@ -116,7 +115,7 @@ class Diagnosis:
         if truth is not None:
             checks = [difference.check(truth).assign(of="run")]
             if True in self.experiment.twins:
-                twin = contrast.level_contrast(self.maps(twin=True).by_level(LEVELS))
+                twin = contrast.level_contrast(self.maps(twin=True).by_level(LEVEL_OF))
                 checks.append(twin.check(truth).assign(of="shuffled twin"))
             self._table("truth", pd.concat(checks, ignore_index=True))
 
@@ -151,7 +150,7 @@ class Diagnosis:
         self._figure("dominance", lambda: figures.dominant(found))
 
     def _collapse(self, decoded: Any, targets: Any, stimulus: np.ndarray) -> None:
-        levels = LEVELS if set(decoded) <= set(LEVELS) else None
+        levels = LEVEL_OF if set(decoded) <= set(LEVEL_OF) else None
         found = collapse.collapse(decoded, targets, stimulus, levels, seed=self.seed)
         self._table("cka", found.frame())
         self.facts["collapse"] = found.facts()

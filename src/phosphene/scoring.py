@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from phosphene.captions import NAMED, SLOTS
+from phosphene.captions import LEVEL_OF, NAMED, SLOTS
 from phosphene.ceiling import ceilings
 from phosphene.errors import PhospheneError
 from phosphene.evaluation import classification, scores
@@ -157,8 +157,7 @@ def _by_heads(
             similarity = cosine(decoded, text.texts(known).numpy())
             seen = np.array([classes.index(c) for c in table["concept"]])
             found.append(scores.caption_classes(similarity, shown, seen, clusters, slot.name, name))
-    levels = {slot.name: slot.level for slot in SLOTS}
-    return [*scores.by_level(found, levels), *found]
+    return [*scores.by_level(found, LEVEL_OF), *found]
 
 
 def _drawn(

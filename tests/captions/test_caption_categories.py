@@ -7,7 +7,7 @@ import pytest
 from phosphene.captions import Said, said
 from phosphene.evaluation.categories import TwoCategories, reached
 from phosphene.evaluation.classification import shuffle_within
-from phosphene.evaluation.scores import by_level, categories, head_ranked
+from phosphene.evaluation.scores import by_level, categories, ranked_captions
 from phosphene.experiment import slots_of, stand_for_categories
 from phosphene.recipe import Recipe
 
@@ -58,7 +58,7 @@ def test_heads_of_a_level_exchange_their_truths_together():
     rng = np.random.default_rng(0)
     truth, trials = rng.integers(0, 2, 60), np.arange(60)
     decided = np.where(rng.random(60) < 0.62, truth, 1 - truth)
-    heads = [head_ranked(np.eye(2)[decided], truth, trials, slot)[0] for slot in ("ObjectSnap", "KindName")]
+    heads = [ranked_captions(np.eye(2)[decided], truth, trials, slot)[0] for slot in ("ObjectSnap", "KindName")]
     (level,) = by_level(heads, {"ObjectSnap": "object", "KindName": "object"})
     one, both = heads[0].answer(n_boot=50, n_perm=300), level.answer(n_boot=50, n_perm=300)
     assert level.metric == "captions_object_top1"
@@ -66,8 +66,8 @@ def test_heads_of_a_level_exchange_their_truths_together():
 
 
 def test_heads_of_a_level_may_hold_different_samples():
-    first = head_ranked(np.eye(2)[[0, 1, 1]], np.array([0, 1, 0]), np.arange(3), "ObjectSnap", samples=np.arange(3))
-    other = head_ranked(np.eye(2)[[0, 0]], np.array([0, 1]), np.arange(1, 3), "KindName", samples=np.array([1, 2]))
+    first = ranked_captions(np.eye(2)[[0, 1, 1]], np.array([0, 1, 0]), np.arange(3), "ObjectSnap", samples=np.arange(3))
+    other = ranked_captions(np.eye(2)[[0, 0]], np.array([0, 1]), np.arange(1, 3), "KindName", samples=np.array([1, 2]))
     (level,) = by_level([*first, *other], {"ObjectSnap": "object", "KindName": "object"})
     assert level.samples.tolist() == [0, 1, 2]
     assert level.value == pytest.approx(np.mean([1, (1 + 1) / 2, 0]))

@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 
 from conftest import make_trials
-from phosphene.captions import SLOTS
+from phosphene.captions import LEVEL_OF, SLOTS
 from phosphene.errors import PhospheneError
 from phosphene.methods.base import Method
-from phosphene.methods.semantic_prompts import LEVELS, SemanticPrompts
+from phosphene.methods.semantic_prompts import SemanticPrompts
 from phosphene.training import Training, fit
 
 SHAPE = {"n_chans": 5, "n_times": 40, "sfreq": 100.0}
@@ -143,7 +143,7 @@ def test_subjects_have_their_own_token_and_unknown_ones_the_mean():
 
 
 def test_slots_are_named():
-    assert set(LEVELS.values()) == {"object", "spatial", "thematic"}
+    assert set(LEVEL_OF.values()) == {"object", "spatial", "thematic"}
     with pytest.raises(PhospheneError, match="ObjectSnap"):
         SemanticPrompts(**SHAPE, slots=["ObjectSnip"])
     with pytest.raises(PhospheneError, match="multiples of n_heads"):

@@ -24,6 +24,7 @@ from phosphene.files import whole
 from phosphene.generators.base import Conditioning
 from phosphene.pictures import open_picture
 from phosphene.scoring import drawn_questions
+from phosphene.trials import Trials
 
 PROMPT = "a photo of a {}"  # ours
 
@@ -107,7 +108,7 @@ class Drawings:
         if way.key in ("nearest", "same_label"):
             return [open_picture(path) for path in getattr(self, f"_{way.key}")()]
         folder = self.experiment.out / "audit" / "images" / way.key
-        paths = [folder / f"{f.subject}-{f.name.replace('/', '.')}-{i:05d}.png" for f, i in self.samples]
+        paths = [folder / f"{self.experiment.folder(f).name}-{i:05d}.png" for f, i in self.samples]
         missing = [k for k, path in enumerate(paths) if not path.is_file()]
         if missing:
             conditioning = made[way.key]()
@@ -160,10 +161,15 @@ class Drawings:
 
     def _conditioned(self, fold: Any, noisy: bool) -> Conditioning:
         """What the fold's model makes of EEG without a response, at the size of its own test samples."""
-        (_, _, test), _ = self.experiment.samples(fold)
+        test = self._tests[id(fold)]
         made = noise(test, self.seed) if noisy else test
         eeg = np.asarray(made.eeg[:]) if noisy else np.zeros(test.eeg.shape, np.float32)
         return self.experiment.method(fold).condition(replace(test, eeg=eeg))
+
+    @cached_property
+    def _tests(self) -> dict[int, Trials]:
+        """Each fold's test samples as its model reads them."""
+        return {id(fold): self.experiment.samples(fold)[0][2] for fold in self.experiment.folds}
 
     def _prompts(self, names: Sequence[str]) -> Conditioning:
         return Conditioning(prompt=[PROMPT.format(name) for name in names])

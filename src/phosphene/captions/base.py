@@ -2,6 +2,7 @@
 
 import inspect
 import unicodedata
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 LONGEST = 600  # characters of a caption
 
 
-class Captioner:
+class Captioner(ABC):
     """Says something of each stimulus for each slot.
 
     Arguments of the constructor are JSON-able, are kept under their names, and hold no secret.
@@ -29,9 +30,9 @@ class Captioner:
         """The constructor's arguments."""
         return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
 
+    @abstractmethod
     def identity(self) -> str:
         """What the column `model` says: another identity means other captions."""
-        raise NotImplementedError
 
     def check(self, stimuli: pd.DataFrame, slots: Sequence[Slot]) -> None:
         """Refuse at once what cannot be captioned; ``stimuli`` (n_stimuli, columns) is indexed by stimulus.
@@ -56,8 +57,14 @@ class Captioner:
         return self.say([open_picture(path) for path in stimuli["image"]], slots)
 
     def say(self, images: Sequence[Image.Image], slots: Sequence[Slot]) -> list[dict[str, str]]:
-        """The same of RGB pictures; what a captioner that looks at pictures alone defines."""
-        raise NotImplementedError
+        """The same of RGB pictures; what a captioner that looks at pictures alone defines.
+
+        Raises
+        ------
+        PhospheneError
+            If the captioner needs the stimuli's rows.
+        """
+        raise PhospheneError(f"{type(self).__name__} needs the stimulus table, not pictures alone: call caption")
 
     def total(self) -> str:
         """What it took in the end, in one line; empty where nothing was counted."""

@@ -116,3 +116,5 @@ _KEYS = tuple(_Row.model_fields)
 
 SLOTS = read_slots(Path(__file__).with_name("slots.yaml"))
 NAMED = tuple(slot for slot in SLOTS if not slot.ours)  # one of each level
+#: the level of each slot, by its name
+LEVEL_OF = {slot.name: slot.level for slot in SLOTS}

@@ -177,18 +177,6 @@ def caption_retrieval(
     return ranked_captions(retrieval.cosine(decoded, captions), truth, clusters, level, backbone)
 
 
-def ranked_captions(
-    similarity: np.ndarray, truth: np.ndarray, clusters: np.ndarray, level: str, backbone: str = ""
-) -> list[Question]:
-    """The questions of `caption_retrieval` about an order of the captions; ``similarity`` (n_queries, n_captions)."""
-    r = retrieval.ranks(similarity)
-    return [
-        Question(f"caption_{level}_top{k}", retrieval.top_k(r, k), truth, clusters, backbone=backbone)
-        for k in (1, 5)
-        if k < r.n
-    ]
-
-
 def head_captions(
     decoded: np.ndarray, captions: np.ndarray, truth: np.ndarray, clusters: np.ndarray, slot: str, backbone: str = ""
 ) -> list[Question]:
@@ -205,10 +193,10 @@ def head_captions(
     if held.sum() < 2 or len(captions) < 2:
         return []
     similarity = retrieval.cosine(decoded[held], captions)
-    return head_ranked(similarity, truth[held], clusters[held], slot, backbone, np.flatnonzero(held))
+    return ranked_captions(similarity, truth[held], clusters[held], slot, backbone, np.flatnonzero(held))
 
 
-def head_ranked(
+def ranked_captions(
     similarity: np.ndarray,
     truth: np.ndarray,
     clusters: np.ndarray,
@@ -216,7 +204,13 @@ def head_ranked(
     backbone: str = "",
     samples: np.ndarray | None = None,
 ) -> list[Question]:
-    """`head_captions` from similarities (n_queries, n_captions); ``samples`` (n_queries,), see `Question`."""
+    """`head_captions`, or `caption_retrieval` at the level ``slot``, about an order of the captions, whatever gave it.
+
+    Parameters
+    ----------
+    similarity : (n_queries, n_captions), higher is nearer.
+    samples : (n_queries,), see `Question`.
+    """
     r = retrieval.ranks(similarity)
     return [
         Question(f"caption_{slot}_top{k}", retrieval.top_k(r, k), truth, clusters, backbone=backbone, samples=samples)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from phosphene.captions import SLOTS
+from phosphene.captions import LEVEL_OF
 from phosphene.errors import PhospheneError, nearest
 from phosphene.generators.base import Conditioning
 from phosphene.losses import info_nce
@@ -19,8 +19,6 @@ from phosphene.registry import build, register
 from phosphene.targets.base import Target, TargetTable
 from phosphene.targets.clip import CLIPImage, CLIPText
 from phosphene.trials import Trials
-
-LEVELS = {slot.name: slot.level for slot in SLOTS}
 
 
 @register("method", "semantic_prompts")
@@ -80,11 +78,11 @@ class SemanticPrompts(Method):
         null: dict[str, list[float]] | None = None,
     ):
         super().__init__()
-        self.slots = list(LEVELS) if slots is None else list(slots)
-        unknown = [name for name in self.slots if name not in LEVELS]
+        self.slots = list(LEVEL_OF) if slots is None else list(slots)
+        unknown = [name for name in self.slots if name not in LEVEL_OF]
         if unknown or not self.slots:
             raise PhospheneError(
-                f"unknown caption slot '{(unknown or [''])[0]}': {nearest((unknown or [''])[0], LEVELS)}"
+                f"unknown caption slot '{(unknown or [''])[0]}': {nearest((unknown or [''])[0], LEVEL_OF)}"
             )
         self.config = {
             "n_chans": n_chans, "n_times": n_times, "sfreq": sfreq, "slots": slots, "encoder": encoder,
@@ -142,8 +140,7 @@ class SemanticPrompts(Method):
 
     def solve(self, stage: str, trials: Trials, tables: dict[str, TargetTable]) -> None:
         """The gallery, and each head's null: what training outputs find among captions when paired with others."""
-        shown = trials.stimuli.loc[list(dict.fromkeys(trials.table["stimulus"]))]
-        self.config["captions"] = {slot: sorted(set(shown[slot].astype(str))) for slot in self.slots}
+        self.config["captions"] = self._said(trials)
         decoded = self.encode(trials)
         self.config["null"] = {}
         for slot in self.slots:
@@ -181,11 +178,15 @@ class SemanticPrompts(Method):
     def captions(self, trials: Trials | None = None) -> dict[str, list[str]]:
         """Of each slot, the captions among which is sought."""
         if self.from_test and trials is not None:
-            shown = trials.stimuli.loc[list(dict.fromkeys(trials.table["stimulus"]))]
-            return {slot: sorted(set(shown[slot].astype(str))) for slot in self.slots}
+            return self._said(trials)
         if self.config["captions"] is None:
             raise PhospheneError("the method has no captions to choose among: train it first")
         return dict(self.config["captions"])
+
+    def _said(self, trials: Trials) -> dict[str, list[str]]:
+        """Of each slot, the distinct captions of the pictures shown in these trials."""
+        shown = trials.stimuli.loc[list(dict.fromkeys(trials.table["stimulus"]))]
+        return {slot: sorted(set(shown[slot].astype(str))) for slot in self.slots}
 
     def retrieved(self, trials: Trials) -> dict[str, tuple[list[str], Tensor]]:
         """Of each slot, the caption nearest to each trial's output (n_trials) and its similarity (n_trials,)."""
@@ -221,7 +222,7 @@ class SemanticPrompts(Method):
 
     def _concatenated(self, row: dict[str, str]) -> str:
         """Captions by level, object first, with commas; one that would not fit the text encoder is left out."""
-        order = sorted(self.slots, key=lambda slot: ("object", "spatial", "thematic").index(LEVELS[slot]))
+        order = sorted(self.slots, key=lambda slot: ("object", "spatial", "thematic").index(LEVEL_OF[slot]))
         prompt = ""
         for slot in order:
             longer = f"{prompt}, {row[slot]}" if prompt else row[slot]

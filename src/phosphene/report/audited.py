@@ -82,7 +82,7 @@ def _drawn(run: Run) -> list[Content]:
         return []
     places = {}
     for fold in run.folds:
-        name = f"{fold.subject}-{fold.name.replace('/', '.')}"
+        name = run.experiment.folder(fold).name
         for i, (_, seen) in enumerate(run.decoded(fold)[0].iterrows()):
             path = f"{name}-{i:05d}.png"
             if all((folder / key / path).is_file() for key in kinds):
