@@ -3,10 +3,12 @@
     python benchmarks/semantic_prompts.py --out FOLDER [--snr-db -13 -10 -7] [--seeds 0 1 2] [--part recall maps]
 
 **recall**: studies of `--n-subjects` subjects; each is read by a model of their own ("within") and by one of the other
-subjects alone ("unseen"). **maps**: studies of one subject whose brain has two regions, objects behind and themes in
-front ("two"), and the same with the two exchanged ("swapped"); the map of themes minus that of objects is compared with
-the sources that made the study, and with those of the exchanged brain. Finished runs in FOLDER are kept, so that a
-benchmark that was stopped goes on. Every cell is its own study, subject and training seed; intervals are over these.
+subjects alone, with other pictures ("unseen"). **maps**: studies of as many subjects whose brains have two regions,
+objects behind and themes in front ("two"), and the same with the two exchanged ("swapped"); the map of themes minus
+that of objects is compared with the sources that made the study, and with those of the exchanged brain. Models are
+those of the recipe `semantic-prompts`. Finished runs in FOLDER are kept, so that a benchmark that was stopped goes on;
+the two parts may run at once. Every row is a person of a study; what is printed is the mean over people, and their
+range.
 """
 
 import argparse
@@ -31,10 +33,9 @@ TWO = {"two": "swapped", "swapped": "two"}
 
 def experiment(out: Path, study: Path, seed: int, given: argparse.Namespace, **changes: Any) -> Experiment:
     """A finished, scored run of semantic prompts on a study."""
-    recipe = Recipe.read("demo", {
-        "dataset.root": str(study), "method": {"name": "semantic_prompts", "encoder": given.encoder}, "generator": None,
-        "training.epochs": given.epochs, "protocol.seed": seed, "evaluation.n_boot": 500, "evaluation.n_perm": 500,
-        **changes,
+    recipe = Recipe.read("semantic-prompts", {
+        "dataset.root": str(study), "method.encoder": given.encoder, "generator": None, "protocol.seed": seed,
+        "evaluation.n_boot": 500, "evaluation.n_perm": 500, **changes,
     })  # fmt: skip
     made = Experiment(recipe, out)
     if not (out / "scores.csv").is_file():
@@ -67,25 +68,32 @@ def maps(given: argparse.Namespace) -> pd.DataFrame:
         for seed in given.seeds:
             contrasts, truths = {}, {}
             for regions in TWO:
-                study = simulate(given.out / f"{regions}{snr:g}-{seed}", snr_db=snr, seed=seed, regions=regions)
+                study = simulate(
+                    given.out / f"{regions}{snr:g}-{seed}", n_subjects=given.n_subjects, snr_db=snr, seed=seed,
+                    regions=regions,
+                )  # fmt: skip
                 run = experiment(given.out / f"run-{regions}{snr:g}-{seed}", study, seed, given)
                 found = Diagnosis(run)
                 contrasts[regions] = {t: level_contrast(found.maps(twin=t).by_level(LEVEL_OF)) for t in (False, True)}
                 truths[regions] = found.truth()
             for regions, other in TWO.items():
-                own = contrasts[regions][False].check(truths[regions]).iloc[0]
-                rows.append({
-                    "snr_db": snr, "seed": seed, "regions": regions, "auc": own["auc"], "spearman": own["spearman"],
-                    "auc_of_exchanged_truth": contrasts[regions][False].check(truths[other])["auc"].iloc[0],
-                    "auc_of_twin": contrasts[regions][True].check(truths[regions])["auc"].iloc[0],
-                })  # fmt: skip
-                pd.DataFrame(rows).to_csv(given.out / "maps.csv", index=False)
+                own, exchanged, twin = (
+                    contrasts[regions][t].check(truths[which]).set_index("subject")
+                    for t, which in ((False, regions), (False, other), (True, regions))
+                )
+                for person in own.index:  # "mean" is the mean map of the study's people
+                    rows.append({
+                        "snr_db": snr, "seed": seed, "regions": regions, "map_of": person, "auc": own["auc"][person],
+                        "spearman": own["spearman"][person], "auc_of_exchanged_truth": exchanged["auc"][person],
+                        "auc_of_twin": twin["auc"][person],
+                    })  # fmt: skip
+            pd.DataFrame(rows).to_csv(given.out / "maps.csv", index=False)
     return pd.DataFrame(rows)
 
 
 def tell(table: pd.DataFrame, by: list[str], values: list[str]) -> None:
-    """Mean and range over studies, as a Markdown table."""
-    print(f"| {' | '.join([*by, *values, 'studies'])} |\n|{'---|' * (len(by) + len(values) + 1)}")
+    """Mean and range over the rows of each cell, as a Markdown table."""
+    print(f"| {' | '.join([*by, *values, 'n'])} |\n|{'---|' * (len(by) + len(values) + 1)}")
     for key, part in table.groupby(by, sort=False):
         cells = [str(k) for k in (key if isinstance(key, tuple) else (key,))]
         for value in values:
@@ -101,13 +109,15 @@ def main() -> None:
     parser.add_argument("--snr-db", type=float, nargs="+", default=[-13.0, -10.0, -7.0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--part", nargs="+", choices=["recall", "maps"], default=["recall", "maps"])
-    parser.add_argument("--n-subjects", type=int, default=2)
-    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--n-subjects", type=int, default=3)
     parser.add_argument("--encoder", default="spatiotemporal")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     if "maps" in given.part:
-        tell(maps(given), ["regions", "snr_db"], ["auc", "auc_of_exchanged_truth", "auc_of_twin", "spearman"])
+        found = maps(given)
+        found = found.assign(map_of=found["map_of"].where(found["map_of"] == "mean", "person"))
+        measures = ["auc", "auc_of_exchanged_truth", "auc_of_twin", "spearman"]
+        tell(found, ["map_of", "regions", "snr_db"], measures)
     if "recall" in given.part:
         table = recall(given)
         asked = table["metric"].str.fullmatch(r"image_top1|captions?_[a-zA-Z]+_top1")

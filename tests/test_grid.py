@@ -251,7 +251,7 @@ def test_another_grid_is_refused_in_the_same_folder_before_anything_is_run(plan,
     assert sorted(finished.rglob("*")) == before
 
 
-def test_heads_are_paired_where_each_sample_has_one_answer(study, tmp_path):
+def test_heads_are_paired_where_both_runs_have_them(study, tmp_path):
     plan = {
         "name": "heads",
         "recipe": "semantic-prompts",
@@ -266,9 +266,9 @@ def test_heads_are_paired_where_each_sample_has_one_answer(study, tmp_path):
     }  # fmt: skip
     out = run_grid(plan, out=tmp_path / "g")
     found = pd.read_csv(out / "differences.csv")
-    assert list(found["metric"]) == ["image_top5", "caption_KindName_top1"]
+    assert list(found["metric"]) == ["image_top5", "caption_KindName_top1", "captions_object_top1"]
     scores = pd.read_csv(out / "grid.csv", dtype={"subject": str})
     for metric, value in zip(found["metric"], found["difference"], strict=True):
         own = scores[(scores["metric"] == metric) & (scores["subject"] == "all")].set_index("variant")["value"]
         assert value == pytest.approx(own["one"] - own["two"])
-    assert "Not paired, for want of one score" in (out / "grid.md").read_text()
+    assert "Not paired: caption_PlaceView_top1. No other run has the score" in (out / "grid.md").read_text()

@@ -146,5 +146,5 @@ def test_slots_are_named():
     assert set(LEVEL_OF.values()) == {"object", "spatial", "thematic"}
     with pytest.raises(PhospheneError, match="ObjectSnap"):
         SemanticPrompts(**SHAPE, slots=["ObjectSnip"])
-    with pytest.raises(PhospheneError, match="multiples of n_heads"):
-        SemanticPrompts(**SHAPE, encoder_args={"dim": 10})
+    with pytest.raises(PhospheneError, match="must be a multiple of n_heads"):
+        SemanticPrompts(**SHAPE, encoder_args={"width": 30})

@@ -50,14 +50,13 @@ class SpatioTemporal(Encoder):
         n_subjects: int = 0,
     ):
         super().__init__(n_chans, n_times, n_outputs, sfreq, chs_info)
-        if dim % n_heads or width % n_heads:
-            raise PhospheneError(f"dim ({dim}) and width ({width}) must be multiples of n_heads ({n_heads})")
+        if width % n_heads:
+            raise PhospheneError(f"width ({width}) must be a multiple of n_heads ({n_heads})")
         length = min(n_times, max(1, round(patch * (sfreq or 100.0))))
         self.embed = nn.Conv2d(1, dim, (1, length), (1, length))
         n_patches = (n_times - length) // length + 1
         self.channel = nn.Parameter(0.5 * torch.randn(n_chans, dim))
-        self.query = nn.Parameter(torch.randn(n_sources, dim))
-        self.attend = nn.MultiheadAttention(dim, n_heads, dropout=dropout, batch_first=True)
+        self.query = nn.Parameter(torch.randn(n_sources, dim) / dim**0.5)
         self.mix = nn.Linear(n_chans, n_sources, bias=False)
         self.token = nn.Linear(n_sources * dim, width)
         self.place = nn.Parameter(0.02 * torch.randn(n_patches, width))
@@ -76,11 +75,9 @@ class SpatioTemporal(Encoder):
         self.check(eeg)
         kept = self.channels(eeg[:, :, :, None])[..., 0]
         patches = self.embed(kept[:, None]).permute(0, 3, 2, 1)  # batch, patches, channels, dim
-        n, p, c, d = patches.shape
-        flat = patches.reshape(n * p, c, d)
-        query = self.query.expand(n * p, -1, -1)
-        spatial, _ = self.attend(query, flat + self.channel, flat, need_weights=False)
-        spatial = spatial + (self.mix.weight @ flat)
+        n, p, _, _ = patches.shape
+        attention = ((patches + self.channel) @ self.query.T).softmax(dim=2)  # batch, patches, channels, sources
+        spatial = (attention + self.mix.weight.T).transpose(2, 3) @ patches
         tokens = self.dropout(self.token(spatial.reshape(n, p, -1)) + self.place)
         if self.subject is not None:
             tokens = torch.cat([tokens, self._who(subject, n)[:, None]], dim=1)

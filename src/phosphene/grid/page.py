@@ -70,7 +70,7 @@ def _against(grid: Grid, shown: Sequence[str], differences: pd.DataFrame) -> lis
         f"of the paired difference, and p corrected for the {n} differences of this table (Holm)."
     )
     left = ", ".join(m for m in shown if m not in paired)
-    more = [f"- Not paired, for want of one score for each test sample in both runs: {left}."] if left else []
+    more = [f"- Not paired: {left}. No other run has the score, or none of the same samples and captions."] if left else []
     return [*_markdown(["variant", *map(_title, paired)], rows), "", read, "", *more]
 
 
