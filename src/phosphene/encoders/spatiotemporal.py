@@ -41,7 +41,7 @@ class SpatioTemporal(Encoder):
         *,
         patch: float = 0.04,
         dim: int = 16,
-        n_sources: int = 16,
+        n_sources: int = 48,
         width: int = 128,
         depth: int = 2,
         n_heads: int = 4,
