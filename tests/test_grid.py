@@ -271,4 +271,4 @@ def test_heads_are_paired_where_both_runs_have_them(study, tmp_path):
     for metric, value in zip(found["metric"], found["difference"], strict=True):
         own = scores[(scores["metric"] == metric) & (scores["subject"] == "all")].set_index("variant")["value"]
         assert value == pytest.approx(own["one"] - own["two"])
-    assert "Not paired: caption_PlaceView_top1. No other run has the score" in (out / "grid.md").read_text()
+    assert "Not paired: caption_PlaceView_top1; no other run has the score" in (out / "grid.md").read_text()

@@ -75,7 +75,7 @@ def trained(folder=None, kill_at=None, seed=0, select_on="val", settings=SETTING
     return method, rows
 
 
-def same(a: Method, b: Method) -> bool:
+def same(a: nn.Module, b: nn.Module) -> bool:
     return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
 
 
@@ -116,6 +116,91 @@ def test_patience_stops_early():
     values = [r["val_loss"] for r in rows]
     assert len(rows) < 40
     assert values.index(min(values)) == len(values) - 3
+
+
+class TwoStages(Linear):
+    """A second stage that reads what the first one made of the EEG, and trains its own map alone."""
+
+    name = "two-stages-test"
+    stages = ("align", "prior")
+
+    def __init__(self, n_chans: int, n_times: int):
+        super().__init__(n_chans, n_times)
+        self.prior = nn.Linear(8, 8)
+        self.register_buffer("mean", torch.zeros(8))
+        self.read: list[torch.Size] = []
+
+    def begin(self, stage, trials, tables):
+        if stage == "prior":
+            self.mean.copy_(self.inputs(stage, trials).mean(dim=0))
+
+    def trained(self, stage):
+        return self.prior.parameters() if stage == "prior" else self.net.parameters()
+
+    def inputs(self, stage, trials):
+        return self.eval().encode(trials)["code"] if stage == "prior" else None
+
+    def training_step(self, batch, stage):
+        if stage == "align":
+            return super().training_step(batch, stage)
+        assert "eeg" not in batch
+        self.read.append(batch["inputs"].shape)
+        return {"loss": cosine_distance(self.prior(batch["inputs"] - self.mean), batch["code"])}
+
+
+def staged(folder=None, kill=None):
+    trials = make_trials()
+    train, val = trials.select(concept=["c0", "c1", "c2", "c3"]), trials.select(concept=["c4", "c5"])
+    torch.manual_seed(0)
+    method, rows = TwoStages(trials.n_chans, trials.n_times), []
+
+    def log(row):
+        rows.append(row)
+        if kill == (row["stage"], row["epoch"]):
+            raise Killed
+
+    settings = Training(epochs=3, batch_size=8, lr=3e-2, stages={"prior": {"epochs": 5, "batch_size": 4}})
+    fit(method, train, val, settings=settings, folder=folder, log=log)
+    return method, rows
+
+
+def test_a_stage_has_its_own_settings_parameters_and_inputs(tmp_path):
+    method, rows = staged()
+    assert [(r["stage"], r["epoch"]) for r in rows] == [("align", e + 1) for e in range(3)] + [
+        ("prior", e + 1) for e in range(5)
+    ]
+    assert method.read[0] == (4, 8)  # its own batch size, and no EEG
+    assert rows[-1]["loss"] < rows[3]["loss"]
+    torch.manual_seed(0)
+    trials = make_trials()
+    first = TwoStages(trials.n_chans, trials.n_times)
+    train, val = trials.select(concept=["c0", "c1", "c2", "c3"]), trials.select(concept=["c4", "c5"])
+    first.stages = ("align",)
+    fit(first, train, val, settings=Training(epochs=3, batch_size=8, lr=3e-2))
+    assert same(first.net, method.net)  # the second stage left the first one's map and its statistics alone
+    assert not torch.equal(first.prior.weight, method.prior.weight)
+
+
+@pytest.mark.parametrize("kill", [("align", 3), ("prior", 1), ("prior", 4)])
+def test_a_run_killed_in_any_stage_ends_as_an_uninterrupted_one(tmp_path, kill):
+    whole, _ = staged(tmp_path / "whole")
+    with pytest.raises(Killed):
+        staged(tmp_path / "killed", kill)
+    resumed, _ = staged(tmp_path / "killed")
+    assert same(whole, resumed)
+
+
+def test_settings_of_a_stage_are_checked_and_absent_ones_not_written():
+    assert "stages" not in Training().model_dump()
+    assert Training(lr=0.5, stages={"prior": {"epochs": 7}}).of("prior").model_dump()["lr"] == 0.5
+    trials = make_trials()
+    for stages, said in (
+        ({"priors": {}}, "'two-stages-test' trains no 'priors': did you mean 'prior'"),
+        ({"prior": {"epoch": 3}}, r"training\.stages\.prior\.epoch: did you mean 'epochs'"),
+        ({"prior": {"epochs": 0}}, r"training\.stages\.prior\.epochs: Input should be greater than 0"),
+    ):
+        with pytest.raises(PhospheneError, match=said):
+            fit(TwoStages(5, 40), trials, settings=Training(stages=stages))
 
 
 def test_errors_name_the_fix():

@@ -184,7 +184,7 @@ class Experiment:
                 overlap_table(self.protocol, self.trials).to_csv(part, index=False)
         todo = [(f, t) for f in self.folds for t in self.twins if not (self.folder(f, t) / "decoded").is_dir()]
         method: type[Method] = find("method", self.recipe.method["name"])
-        epochs = self.recipe.training.epochs * len(set(method.stages) - set(method.solved))
+        epochs = sum(self.recipe.training.of(s).epochs for s in method.stages if s not in method.solved)
         with self.display.bar("training", len(todo) * max(1, epochs)) as bar:
             for fold, twin in todo:
                 self._train(fold, twin, bar)

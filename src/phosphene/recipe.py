@@ -137,7 +137,9 @@ class Recipe(BaseModel):
             raise PhospheneError(
                 "protocol.gallery 'train' holds no test picture to find: use test, concept, within_concept or all"
             )
-        if self.method["name"] == "lda":
+        method: Any = find("method", self.method["name"])
+        self.training.check([stage for stage in method.stages if stage not in method.solved], method.name)
+        if method.name == "lda":
             self._single_trials()
         self.steps()
 

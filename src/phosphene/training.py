@@ -1,7 +1,7 @@
 """The one training loop, on accelerate: stages, selection, checkpoints, resume."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -9,19 +9,19 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DataLoaderConfiguration, send_to_device, set_seed
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from phosphene.errors import PhospheneError
+from phosphene.errors import PhospheneError, nearest
 from phosphene.files import read_json, whole, write_json
 from phosphene.methods.base import Method
 from phosphene.targets.base import TargetTable
 from phosphene.trials import Trials
 
 
-class Training(BaseModel):
+class Stage(BaseModel):
     """How a gradient stage is trained.
 
     Parameters
@@ -44,11 +44,48 @@ class Training(BaseModel):
     clip: float = Field(1.0, gt=0)
 
 
-class _Samples(torch.utils.data.Dataset):
-    """Trials with their target vectors, fetched by whole batches of indices."""
+class Training(Stage):
+    """How a method is trained.
 
-    def __init__(self, trials: Trials, tables: dict[str, TargetTable]):
-        self.eeg, self.tables = trials.eeg, tables
+    Parameters
+    ----------
+    epochs, batch_size, lr, weight_decay, warmup, patience, clip : of every gradient stage, see `Stage`.
+    stages : by the name of a stage, what is otherwise there.
+    """
+
+    stages: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+    @model_serializer(mode="wrap")
+    def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without `stages` where there are none, so that older run folders are continued and keep their hashes."""
+        values: dict[str, Any] = write(self)
+        if not self.stages:
+            values.pop("stages", None)
+        return values
+
+    def of(self, stage: str) -> Stage:
+        """The settings of one stage."""
+        try:
+            return Stage(**{**self.model_dump(exclude={"stages"}), **self.stages.get(stage, {})})
+        except ValidationError as error:
+            fault = error.errors()[0]
+            key = str(fault["loc"][0])
+            fix = nearest(key, Stage.model_fields) if fault["type"] == "extra_forbidden" else fault["msg"]
+            raise PhospheneError(f"training.stages.{stage}.{key}: {fix}") from None
+
+    def check(self, stages: Collection[str], method: str) -> None:
+        """Refuse settings of a stage that the method does not train."""
+        for stage in self.stages:
+            if stage not in stages:
+                raise PhospheneError(f"training.stages: '{method}' trains no '{stage}': {nearest(stage, stages)}")
+            self.of(stage)
+
+
+class _Samples(torch.utils.data.Dataset):
+    """Trials with their target vectors, fetched by whole batches of indices; ``inputs`` stand in place of the EEG."""
+
+    def __init__(self, trials: Trials, tables: dict[str, TargetTable], inputs: Tensor | None = None):
+        self.eeg, self.tables, self.inputs = trials.eeg, tables, inputs
         names = trials.table["stimulus"].to_list()
         self.subject = trials.table["subject"].to_list()
         order = {name: i for i, name in enumerate(dict.fromkeys(names))}
@@ -60,8 +97,11 @@ class _Samples(torch.utils.data.Dataset):
 
     def __getitems__(self, index: list[int]) -> dict[str, Any]:
         batch = {key: table.vectors[self.rows[key][index]] for key, table in self.tables.items()}
-        eeg = torch.from_numpy(np.asarray(self.eeg[index]))
-        return {"eeg": eeg, "stimulus": self.stimulus[index], "subject": [self.subject[i] for i in index], **batch}
+        if self.inputs is None:
+            batch["eeg"] = torch.from_numpy(np.asarray(self.eeg[index]))
+        else:
+            batch["inputs"] = self.inputs[index]
+        return {"stimulus": self.stimulus[index], "subject": [self.subject[i] for i in index], **batch}
 
 
 def fit(
@@ -99,6 +139,7 @@ def fit(
     if len(train) == 0:
         raise PhospheneError("there is no training trial: check protocol.split")
     settings = settings or Training()
+    settings.check([stage for stage in method.stages if stage not in method.solved], method.name)
     used = set(train.table["stimulus"]) | (set() if val is None else set(val.table["stimulus"]))
     stimuli = train.stimuli[train.stimuli.index.isin(used)]
     tables = {name: target.table(stimuli, cache) for name, target in method.targets().items()}
@@ -107,9 +148,15 @@ def fit(
             method.solve(stage, train, tables)
             log({"stage": stage, "epoch": 1})
             continue
+        method.begin(stage, train, tables)
+        samples, held = (
+            None if part is None or len(part) == 0 else _Samples(part, tables, method.inputs(stage, part))
+            for part in (train, val)
+        )
+        assert samples is not None
         _descend(
-            method, stage, _Samples(train, tables), None if val is None or len(val) == 0 else _Samples(val, tables),
-            settings, select_on, seed, None if folder is None else Path(folder) / stage, log, progress,
+            method, stage, samples, held, settings.of(stage), select_on, seed,
+            None if folder is None else Path(folder) / stage, log, progress,
         )  # fmt: skip
     return method.eval()
 
@@ -119,7 +166,7 @@ def _descend(
     stage: str,
     train: _Samples,
     val: _Samples | None,
-    settings: Training,
+    settings: Stage,
     select_on: str,
     seed: int,
     folder: Path | None,
@@ -132,7 +179,7 @@ def _descend(
         train, batch_size=min(settings.batch_size, len(train)), shuffle=True, drop_last=True, collate_fn=lambda b: b,
         generator=torch.Generator().manual_seed(seed),
     )  # fmt: skip
-    optimizer = torch.optim.AdamW(_groups(method, settings.weight_decay), lr=settings.lr)
+    optimizer = torch.optim.AdamW(_groups(method.trained(stage), settings.weight_decay), lr=settings.lr)
     model, optimizer, loader = accelerator.prepare(method, optimizer, loader)
     total = settings.epochs * len(loader)
     warmup = max(1, int(settings.warmup * total))
@@ -212,9 +259,9 @@ def _validate(method: Method, stage: str, val: _Samples, size: int, device: torc
     return sums / count
 
 
-def _groups(method: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+def _groups(trained: Iterable[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
     """Matrices decay; biases, norms and scales do not."""
-    parameters = [p for p in method.parameters() if p.requires_grad]
+    parameters = [p for p in trained if p.requires_grad]
     return [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},

@@ -70,7 +70,8 @@ def _against(grid: Grid, shown: Sequence[str], differences: pd.DataFrame) -> lis
         f"of the paired difference, and p corrected for the {n} differences of this table (Holm)."
     )
     left = ", ".join(m for m in shown if m not in paired)
-    more = [f"- Not paired: {left}. No other run has the score, or none of the same samples and captions."] if left else []
+    why = "no other run has the score, or none of the same samples and captions"
+    more = [f"- Not paired: {left}; {why}."] if left else []
     return [*_markdown(["variant", *map(_title, paired)], rows), "", read, "", *more]
 
 

@@ -24,7 +24,8 @@ class Method(nn.Module, ABC):
     """Base of every system.
 
     The constructor's arguments are the configuration: JSON-able, kept by `save`. A stage is either trained by gradient
-    descent (``training_step``, run by `phosphene.training`) or solved in closed form (``solve``).
+    descent (``training_step``, run by `phosphene.training`) or solved in closed form (``solve``). The class names every
+    stage that it may have; an instance, the stages of its configuration.
 
     Parameters
     ----------
@@ -33,8 +34,8 @@ class Method(nn.Module, ABC):
     concepts : the training concepts, sorted; only classifying methods need them.
     """
 
-    stages: ClassVar[tuple[str, ...]] = ()
-    solved: ClassVar[tuple[str, ...]] = ()
+    stages: tuple[str, ...] = ()
+    solved: tuple[str, ...] = ()
     name: ClassVar[str]
     citation: ClassVar[str]
 
@@ -72,8 +73,21 @@ class Method(nn.Module, ABC):
         trials; none by default."""
         return ()
 
+    def begin(self, stage: str, trials: Trials, tables: dict[str, TargetTable]) -> None:
+        """What a gradient stage has to know of its training trials before it starts; also called when it goes on."""
+        return
+
+    def trained(self, stage: str) -> Iterator[nn.Parameter]:
+        """The parameters that a gradient stage trains; all by default."""
+        return self.parameters()
+
+    def inputs(self, stage: str, trials: Trials) -> Tensor | None:
+        """(n_trials, ...) what a gradient stage reads of each trial in place of its EEG; None is the EEG."""
+        return None
+
     def training_step(self, batch: dict[str, Any], stage: str) -> dict[str, Tensor]:
-        """Losses of one batch: `eeg` (batch, n_chans, n_times), `stimulus`, `subject` (batch,), one entry a target."""
+        """Losses of one batch: `eeg` (batch, n_chans, n_times) or `inputs`, `stimulus`, `subject` (batch,), and an
+        entry for each target."""
         raise PhospheneError(f"method '{self.name}' has no gradient stage '{stage}'")
 
     def solve(self, stage: str, trials: Trials, tables: dict[str, TargetTable]) -> None:

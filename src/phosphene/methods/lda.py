@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -56,8 +56,8 @@ class LDA(Method):
     """
 
     name = "lda"
-    stages: ClassVar[tuple[str, ...]] = ("fit",)
-    solved: ClassVar[tuple[str, ...]] = ("fit",)
+    stages: tuple[str, ...] = ("fit",)
+    solved: tuple[str, ...] = ("fit",)
     citation = (
         "Blankertz, Lemm, Treder, Haufe & Mueller (2011). Single-trial analysis and classification of ERP components: "
         "a tutorial. NeuroImage 56, 814-825."

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -36,8 +36,8 @@ class NICE(Method):
     """
 
     name = "nice"
-    stages: ClassVar[tuple[str, ...]] = ("align", "prior")
-    solved: ClassVar[tuple[str, ...]] = ("prior",)
+    stages: tuple[str, ...] = ("align", "prior")
+    solved: tuple[str, ...] = ("prior",)
     citation = (
         "Song, Liu, Li, Shi, Wang & Gao (2024). Decoding natural images from EEG for object recognition. ICLR. "
         "arXiv:2308.13234"

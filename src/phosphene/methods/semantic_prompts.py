@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import pandas as pd
 import torch
@@ -51,8 +51,8 @@ class SemanticPrompts(Method):
     """
 
     name = "semantic_prompts"
-    stages: ClassVar[tuple[str, ...]] = ("align", "captions")
-    solved: ClassVar[tuple[str, ...]] = ("captions",)
+    stages: tuple[str, ...] = ("align", "captions")
+    solved: tuple[str, ...] = ("captions",)
     citation = (
         "Rezvani, Akbari, Sanjar Arani, Mirian, Arasteh & McKeown (2025). Interpretable EEG-to-Image Generation with "
         "Semantic Prompts. arXiv:2507.07157"
