@@ -3,6 +3,8 @@ import math
 import pytest
 import torch
 
+from conftest import golden
+from golden import fill
 from phosphene.losses import cosine_distance, info_nce
 
 
@@ -31,3 +33,29 @@ def test_cosine_distance_ends():
     x = torch.randn(3, 4)
     assert cosine_distance(x, 2 * x).item() == pytest.approx(0, abs=1e-6)
     assert cosine_distance(x, -x).item() == pytest.approx(2, abs=1e-6)
+
+
+def test_the_losses_of_atm_are_the_published_ones():
+    facts, expected = golden("atm_losses")
+    image, text, noise = (
+        torch.from_numpy(fill.inputs(facts["inputs"][key]["shape"], facts["inputs"][key]["seed"]))
+        for key in ("img", "text", "noise")
+    )
+    eeg, scale = 0.05 * image + noise, torch.tensor(2.6593)
+    raw = {"normalise": False}
+    clip, mse = info_nce(eeg, image, scale, **raw), torch.nn.functional.mse_loss(eeg, image)
+
+    def mixed(scale, **how):
+        return 0.99 * info_nce(eeg, image, scale, **how) + 0.01 * info_nce(eeg, text, scale, **how)
+
+    found = {
+        "clip_raw": clip,
+        "mse": mse,
+        "v2_retrieval": mixed(scale, **raw),
+        "v2_generation": 10 * (0.9 * mse + 0.1 * clip),
+        "v3_retrieval_normalised_exp": mixed(scale.exp()),
+        "v3_retrieval_normalised_linear": mixed(scale),
+        "v3_retrieval_unnormalised_exp": mixed(scale.exp(), **raw),
+    }
+    for name, value in found.items():
+        assert value.item() == pytest.approx(float(expected[name]), rel=2e-6), name

@@ -5,20 +5,25 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def info_nce(a: Tensor, b: Tensor, logit_scale: Tensor | float, groups: Tensor | None = None) -> Tensor:
+def info_nce(
+    a: Tensor, b: Tensor, logit_scale: Tensor | float, groups: Tensor | None = None, normalise: bool = True
+) -> Tensor:
     """Symmetric contrastive loss between matched rows (Radford et al. 2021, section 2.3).
 
     Parameters
     ----------
-    a, b : (batch, dim); row i of ``a`` belongs to row i of ``b``. Normalised inside.
+    a, b : (batch, dim); row i of ``a`` belongs to row i of ``b``.
     logit_scale : inverse temperature (already exponentiated).
     groups : (batch,) equal where rows share their target (repeats of one stimulus); such pairs are no negatives.
+    normalise : compare by cosine; False by the product of rows with their norms, as in released code of ATM.
 
     Returns
     -------
     Scalar: mean of both directions.
     """
-    logits = logit_scale * F.normalize(a, dim=-1) @ F.normalize(b, dim=-1).T
+    if normalise:
+        a, b = F.normalize(a, dim=-1), F.normalize(b, dim=-1)
+    logits = logit_scale * a @ b.T
     if groups is not None:
         same = groups[:, None] == groups[None, :]
         same.fill_diagonal_(False)

@@ -165,3 +165,11 @@ def batches(trials: Trials, size: int, device: torch.device | str) -> Iterator[T
     """EEG of successive trials as tensors (<= size, n_chans, n_times), read from disk one at a time."""
     for start in range(0, len(trials), size):
         yield torch.tensor(trials.eeg[start : start + size], device=device)
+
+
+def subject_rows(
+    known: Sequence[str], names: Sequence[str] | None, n: int, device: torch.device | str = "cpu"
+) -> Tensor:
+    """(n,) each subject's place among those ``known``; -1 for one who is not, and for all where there are no names."""
+    place = {name: i for i, name in enumerate(known)}
+    return torch.tensor([-1] * n if names is None else [place.get(name, -1) for name in names], device=device)

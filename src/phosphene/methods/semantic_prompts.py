@@ -14,7 +14,7 @@ from phosphene.captions import LEVEL_OF
 from phosphene.errors import PhospheneError, nearest
 from phosphene.generators.base import Conditioning
 from phosphene.losses import info_nce
-from phosphene.methods.base import Method, batches
+from phosphene.methods.base import Method, batches, subject_rows
 from phosphene.registry import build, register
 from phosphene.targets.base import Target, TargetTable
 from phosphene.targets.clip import CLIPImage, CLIPText
@@ -119,9 +119,7 @@ class SemanticPrompts(Method):
         subject : (batch,) names; one without an embedding gets the mean of those known.
         """
         if self.subjects:
-            known = {name: i for i, name in enumerate(self.subjects)}
-            rows = [known.get(name, -1) for name in (subject or [""] * len(eeg))]
-            features = self.encoder(eeg, torch.tensor(rows, device=eeg.device))
+            features = self.encoder(eeg, subject_rows(self.subjects, subject, len(eeg), eeg.device))
         else:
             features = self.encoder(eeg)
         return {slot: self.head[slot](features) for slot in self.slots}

@@ -110,18 +110,26 @@ class CLIPText(CLIP):
     Parameters
     ----------
     slot : the stimulus table's caption column, such as "ObjectSnap".
+    template : a sentence with {} for what the column holds, such as "This picture is {}".
     """
 
-    def __init__(self, slot: str = "ObjectSnap", backbone: str = "mini", batch_size: int = 128, device: str = "cpu"):
+    def __init__(
+        self,
+        slot: str = "ObjectSnap",
+        backbone: str = "mini",
+        batch_size: int = 128,
+        device: str = "cpu",
+        template: str = "{}",
+    ):
         super().__init__(backbone, batch_size, device)
-        self.slot = slot
+        self.slot, self.template = slot, template
 
     def content(self, stimuli: pd.DataFrame) -> list[str]:
         if self.slot not in stimuli:
             raise PhospheneError(
                 f"the stimuli have no caption column '{self.slot}': {nearest(self.slot, stimuli.columns)}"
             )
-        return [str(c) for c in stimuli[self.slot]]
+        return [self.template.format(c) for c in stimuli[self.slot]]
 
     def embed(self, stimuli: pd.DataFrame) -> Tensor:
         return self.texts(self.content(stimuli))

@@ -1,0 +1,116 @@
+"""What methods have in common that align EEG with CLIP's image space, and draw through an image-prompt adapter."""
+
+import inspect
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from phosphene.errors import PhospheneError
+from phosphene.generators.base import Conditioning
+from phosphene.methods.base import Method, batches, subject_rows
+from phosphene.priors.diffusion import DiffusionPrior
+from phosphene.registry import build, find
+from phosphene.targets.base import Target, TargetTable
+from phosphene.targets.clip import CLIPImage
+from phosphene.trials import Trials
+
+
+class Aligned(Method):
+    """An encoder into CLIP's image space, trained in stage "align", and a prior from its output to a full embedding.
+
+    A ridge prior is solved; a diffusion prior is trained in stage "prior", on what the encoder, by then frozen, makes
+    of the training trials. A subclass fills ``config`` and gives the losses of "align".
+
+    Parameters
+    ----------
+    n_chans, n_times, sfreq : the trials' shape and rate (Hz).
+    backbone : CLIP row of the backbone table, the target space.
+    encoder, encoder_args : a registered encoder and its further arguments.
+    subjects : who has a place of their own in the encoder; None for none.
+    prior, prior_args : a registered prior and its further arguments.
+    """
+
+    stages = ("align", "prior")
+
+    def __init__(
+        self,
+        n_chans: int,
+        n_times: int,
+        sfreq: float | None,
+        backbone: str,
+        encoder: str,
+        encoder_args: dict[str, Any] | None,
+        subjects: list[str] | None,
+        prior: str,
+        prior_args: dict[str, Any] | None,
+    ):
+        super().__init__()
+        self.space, self.subjects = CLIPImage(backbone), subjects
+        shape: dict[str, Any] = {
+            "n_chans": n_chans, "n_times": n_times, "n_outputs": self.space.dim, "sfreq": sfreq,
+        }  # fmt: skip
+        if subjects:
+            if "n_subjects" not in inspect.signature(find("encoder", encoder)).parameters:
+                raise PhospheneError(f"encoder '{encoder}' has no place for subjects: leave method.subjects out")
+            shape["n_subjects"] = len(subjects)
+        self.encoder = build("encoder", encoder, **shape, **(encoder_args or {}))
+        self.prior = build("prior", prior, n_inputs=self.space.dim, n_outputs=self.space.dim, **(prior_args or {}))
+        self.solved = () if isinstance(self.prior, DiffusionPrior) else ("prior",)
+
+    def targets(self) -> dict[str, Target]:
+        return {"image": self.space}
+
+    def embed(self, eeg: Tensor, subject: Sequence[str] | None = None) -> Tensor:
+        """(batch, dim) of (batch, n_chans, n_times); ``subject`` (batch,) names, one not known gets the shared place."""
+        if not self.subjects:
+            return self.encoder(eeg)
+        return self.encoder(eeg, subject_rows(self.subjects, subject, len(eeg), eeg.device))
+
+    def heads(self, eeg: Tensor, subject: Sequence[str] | None = None) -> dict[str, Tensor]:
+        """``{"image": (batch, dim)}`` of (batch, n_chans, n_times), differentiable."""
+        return {"image": self.embed(eeg, subject)}
+
+    # -- training --------------------------------------------------------------------------------
+
+    def trained(self, stage: str) -> Iterator[nn.Parameter]:
+        if stage == "prior":
+            return self.prior.parameters()
+        return (p for name, p in self.named_parameters() if not name.startswith("prior."))
+
+    def begin(self, stage: str, trials: Trials, tables: dict[str, TargetTable]) -> None:
+        if stage == "prior":
+            self.prior.observe(tables["image"][trials.table["stimulus"]], self.encode(trials)["image"])
+
+    def inputs(self, stage: str, trials: Trials) -> Tensor | None:
+        return self.encode(trials)["image"] if stage == "prior" else None
+
+    def training_step(self, batch: dict[str, Any], stage: str) -> dict[str, Tensor]:
+        if stage == "prior":
+            return {"loss": self.prior.loss(batch["inputs"], batch["image"])}
+        return self.align(self.embed(batch["eeg"], batch.get("subject")), batch)
+
+    def align(self, embedding: Tensor, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """Losses of what the encoder made, (batch, dim), and `loss`, their sum."""
+        raise NotImplementedError
+
+    def solve(self, stage: str, trials: Trials, tables: dict[str, TargetTable]) -> None:
+        self.prior.fit(self.encode(trials)["image"], tables["image"][trials.table["stimulus"]])
+
+    # -- decoding --------------------------------------------------------------------------------
+
+    @torch.inference_mode()
+    def encode(self, trials: Trials) -> dict[str, Tensor]:
+        """``{"image": (n_trials, dim)}``, in CLIP's image space, of arbitrary length."""
+        self.eval()
+        names, parts, start = trials.table["subject"].tolist(), [torch.empty(0, self.space.dim)], 0
+        for eeg in batches(trials, 256, next(self.parameters()).device):
+            parts.append(self.embed(eeg, names[start : start + len(eeg)]).cpu())
+            start += len(eeg)
+        return {"image": torch.cat(parts)}
+
+    @torch.inference_mode()
+    def condition(self, trials: Trials) -> Conditioning:
+        embedding = self.encode(trials)["image"].to(next(self.parameters()).device)
+        return Conditioning(image_embeds=self.prior(embedding).cpu())

@@ -1,0 +1,136 @@
+"""ATM: channels as tokens, EEG aligned with CLIP's image space, a diffusion prior, pictures through an image prompt."""
+
+import math
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from phosphene.errors import PhospheneError, nearest
+from phosphene.losses import info_nce
+from phosphene.methods.aligned import Aligned
+from phosphene.registry import register
+from phosphene.targets.base import Target
+from phosphene.targets.clip import CLIPText
+
+#: what of each preset is used where an argument is not given; faults that are part of the released code say so
+PRESETS: dict[str, dict[str, Any]] = {
+    "default": {
+        "similarity": "cosine", "negatives": "distinct", "unit_targets": False,
+        "contrastive": 1.0, "text": 0.0, "mse": 0.0, "encoder_args": {}, "prior_args": {},
+    },
+    # released 2024 for retrieval: the temperature multiplies products of embeddings without norm, by its raw value; the
+    # token slice keeps the subject's token and loses the last channel's
+    "atm2024": {
+        "similarity": "raw", "negatives": "all", "unit_targets": True,
+        "contrastive": 0.99, "text": 0.01, "mse": 0.0, "encoder_args": {"token_slice": "legacy"},
+        "prior_args": {
+            "standardise": False, "clip_sample": True, "drop_rule": "batch", "sampler": "ddpm", "steps": 50,
+            "guidance": 5.0,
+        },
+    },
+}  # fmt: skip
+# released 2024 for generation: 10 (0.9 MSE + 0.1 contrastive), on features with their norm
+PRESETS["atm2024-generation"] = PRESETS["atm2024"] | {
+    "unit_targets": False, "contrastive": 1.0, "text": 0.0, "mse": 9.0,
+}  # fmt: skip
+
+
+@register("method", "atm")
+class ATM(Aligned):
+    """Adaptive Thinking Mapper (Li et al., NeurIPS 2024, arXiv 2403.07721, sections 3.2 to 3.4).
+
+    An encoder whose tokens are channels maps each trial into CLIP's image space; a diffusion prior turns that into an
+    embedding of the scale that an image-prompt adapter reads. Paper, captions and released code differ among each other
+    (docs/atm.md): ``preset`` says which is meant, and every argument that is given takes precedence.
+
+    Parameters
+    ----------
+    n_chans, n_times, sfreq : the trials' shape and rate (Hz).
+    concepts : not used; every method is built from the same facts.
+    preset : "default" is ours; "atm2024" and "atm2024-generation" are the two trainings of the code released in 2024,
+        faults included.
+    encoder, encoder_args : a registered encoder and its further arguments, beside those of the preset.
+    backbone : CLIP row of the backbone table, the target space.
+    similarity : in the contrastive loss, "cosine" with a temperature learned from 0.07, or "raw": products of embeddings
+        with their norms, times the raw parameter.
+    negatives : "distinct" (repeats of one picture are no negatives of each other), or "all".
+    unit_targets : image and text embeddings lose their norm before the losses of the encoder.
+    contrastive, text, mse : weights of the contrastive loss with the picture, with the sentence "This picture is
+        <concept>", and of the mean squared error with the picture's embedding.
+    subjects : who has a token of their own in the encoder; others get the shared one.
+    prior, prior_args : a registered prior and its further arguments, beside those of the preset.
+    """
+
+    name = "atm"
+    citation = (
+        "Li, Wei, Li, Zou & Liu (2024). Visual Decoding and Reconstruction via EEG Embeddings with Guided Diffusion. "
+        "NeurIPS. arXiv:2403.07721"
+    )
+
+    def __init__(
+        self,
+        n_chans: int,
+        n_times: int,
+        sfreq: float | None = None,
+        concepts: list[str] | None = None,
+        *,
+        preset: Literal["default", "atm2024", "atm2024-generation"] = "default",
+        encoder: str = "atm",
+        encoder_args: dict[str, Any] | None = None,
+        backbone: str = "mini",
+        similarity: Literal["cosine", "raw"] | None = None,
+        negatives: Literal["distinct", "all"] | None = None,
+        unit_targets: bool | None = None,
+        contrastive: float | None = None,
+        text: float | None = None,
+        mse: float | None = None,
+        subjects: list[str] | None = None,
+        prior: Literal["diffusion", "ridge"] = "diffusion",
+        prior_args: dict[str, Any] | None = None,
+    ):
+        if preset not in PRESETS:
+            raise PhospheneError(f"unknown preset '{preset}' of atm: {nearest(preset, PRESETS)}")
+        base = PRESETS[preset]
+        given: dict[str, Any] = {"similarity": similarity, "negatives": negatives, "unit_targets": unit_targets,
+                 "contrastive": contrastive, "text": text, "mse": mse}  # fmt: skip
+        chosen = {key: base[key] if value is None else value for key, value in given.items()}
+        if not any(chosen[key] > 0 for key in ("contrastive", "text", "mse")):
+            raise PhospheneError("contrastive, text and mse are all 0: nothing would be learned; give one a weight")
+        own = base["encoder_args"] if encoder == "atm" else {}
+        super().__init__(
+            n_chans, n_times, sfreq, backbone, encoder, {**own, **(encoder_args or {})}, subjects, prior,
+            {**(base["prior_args"] if prior == "diffusion" else {}), **(prior_args or {})},
+        )  # fmt: skip
+        self.config = {
+            "n_chans": n_chans, "n_times": n_times, "sfreq": sfreq, "preset": preset, "encoder": encoder,
+            "encoder_args": encoder_args, "backbone": backbone, **given, "subjects": subjects, "prior": prior,
+            "prior_args": prior_args,
+        }  # fmt: skip
+        self.similarity, self.negatives = chosen["similarity"], chosen["negatives"]
+        self.unit_targets = chosen["unit_targets"]
+        self.weights = {key: float(chosen[key]) for key in ("contrastive", "text", "mse")}
+        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+
+    def targets(self) -> dict[str, Target]:
+        sentence = CLIPText("concept", self.space.backbone, template="This picture is {}")
+        return {"image": self.space} | ({"text": sentence} if self.weights["text"] else {})
+
+    def align(self, embedding: Tensor, batch: dict[str, Any]) -> dict[str, Tensor]:
+        raw = self.similarity == "raw"
+        scale = self.logit_scale if raw else self.logit_scale.exp().clamp(max=100)
+        groups = batch["stimulus"] if self.negatives == "distinct" else None
+        losses: dict[str, Tensor] = {}
+        for key, weight in self.weights.items():
+            if not weight:
+                continue
+            target = batch["text" if key == "text" else "image"]
+            target = F.normalize(target, dim=-1) if self.unit_targets else target
+            losses[key] = (
+                F.mse_loss(embedding, target)
+                if key == "mse"
+                else info_nce(embedding, target, scale, groups=groups, normalise=not raw)
+            )
+        total = torch.stack([self.weights[key] * loss for key, loss in losses.items()]).sum()
+        return {"loss": total, **losses}
