@@ -220,12 +220,10 @@ class Experiment:
             )
             method.save(folder / "model")
         tensors = {f"head.{k}": v.contiguous() for k, v in method.encode(test).items()}
-        words = {}
+        words: dict[str, Any] = {}
         if self.recipe.generator is not None:
-            conditioning = method.condition(test)
-            fields = {k: getattr(conditioning, k) for k in conditioning.given()}
-            tensors |= {f"condition.{k}": v.contiguous() for k, v in fields.items() if isinstance(v, torch.Tensor)}
-            words = {k: v for k, v in fields.items() if not isinstance(v, torch.Tensor)}
+            fields, words = method.condition(test).packed()
+            tensors |= {f"condition.{k}": v for k, v in fields.items()}
         with whole(folder / "decoded") as part:
             part.mkdir()
             save_file(tensors, part / "decoded.safetensors")
@@ -246,6 +244,8 @@ class Experiment:
 
     def _method(self, train: Trials) -> Method:
         arguments = {k: v for k, v in self.recipe.method.items() if k != "name"}
+        if arguments.get("subjects") is True:  # those of the training trials
+            arguments["subjects"] = sorted(train.table["subject"].unique())
         torch.manual_seed(self.protocol.seed)
         method: Method = build(
             "method", self.recipe.method["name"], n_chans=train.n_chans, n_times=train.n_times,
@@ -269,11 +269,9 @@ class Experiment:
     def conditioning(self, fold: Fold, twin: bool = False) -> Conditioning:
         """What the test samples are drawn from."""
         _, tensors = self.decoded(fold, twin)
-        fields: dict[str, Any] = {
-            k.removeprefix("condition."): v for k, v in tensors.items() if k.startswith("condition.")
-        }
+        fields = {k.removeprefix("condition."): v for k, v in tensors.items() if k.startswith("condition.")}
         path = self.folder(fold, twin) / "decoded" / "condition.json"
-        return Conditioning(**fields, **(read_json(path) if path.is_file() else {}))
+        return Conditioning.unpacked(fields, read_json(path) if path.is_file() else {})
 
     def method(self, fold: Fold | None = None, twin: bool = False) -> Method:
         """The trained method of a fold; of the first one by default."""

@@ -1,3 +1,4 @@
+import json
 from hashlib import sha256
 
 import numpy as np
@@ -259,3 +260,18 @@ def test_unknown_backbone_gives_the_nearest():
         Diffusion("minni")
     with pytest.raises(PhospheneError, match="unknown diffusion backbone 'clip-vit-l14'"):
         Diffusion("clip-vit-l14")
+
+
+def test_a_conditioning_is_kept_and_read_again():
+    pictures = [Image.fromarray(np.full((4, 6, 3), v, np.uint8)) for v in (10, 200)]
+    given = Conditioning(
+        prompt=["a dog", [("a cat", 1.0), ("a car", 2.0)]], image_embeds=torch.randn(2, 3), init=pictures, strength=0.5
+    )
+    tensors, words = given.packed()
+    assert tensors["init"].shape == (2, 4, 6, 3)
+    again = Conditioning.unpacked(tensors, json.loads(json.dumps(words)))
+    assert again.given() == given.given()
+    assert [list(p.getdata()) for p in again.init] == [list(p.getdata()) for p in pictures]
+    assert (again.strength, again.prompt[0]) == (0.5, "a dog")
+    assert [tuple(pair) for pair in again.prompt[1]] == given.prompt[1]
+    torch.testing.assert_close(again.image_embeds, given.image_embeds)

@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from numbers import Real
 from typing import Any, ClassVar
@@ -89,6 +89,25 @@ class Conditioning:
 
     def __len__(self) -> int:
         return next(len(getattr(self, n)) for n in ("prompt", "tokens", "image_embeds", "init") if n in self.given())
+
+    def packed(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """The fields to be kept: tensors (pictures as (n_trials, height, width, 3) uint8), and what JSON takes."""
+        tensors: dict[str, Tensor] = {}
+        words: dict[str, Any] = {}
+        for name in sorted(self.given()):
+            value = getattr(self, name)
+            if name == "init":
+                value = torch.from_numpy(np.stack([np.asarray(picture.convert("RGB")) for picture in value]))
+            (tensors if isinstance(value, Tensor) else words)[name] = value
+        return {name: value.contiguous() for name, value in tensors.items()}, words
+
+    @classmethod
+    def unpacked(cls, tensors: Mapping[str, Tensor], words: Mapping[str, Any]) -> "Conditioning":
+        """What `packed` gave, put together again."""
+        fields: dict[str, Any] = {**tensors, **words}
+        if "init" in fields:
+            fields["init"] = [Image.fromarray(picture.numpy()) for picture in fields["init"]]
+        return cls(**fields)
 
     def rows(self, index: Sequence[int]) -> "Conditioning":
         """The conditioning of these trials, in this order; repeats allowed."""

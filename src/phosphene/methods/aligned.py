@@ -2,14 +2,14 @@
 
 import inspect
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from phosphene.errors import PhospheneError
 from phosphene.generators.base import Conditioning
-from phosphene.methods.base import Method, batches, subject_rows
+from phosphene.methods.base import Method, batches, named, subject_rows
 from phosphene.priors.diffusion import DiffusionPrior
 from phosphene.registry import build, find
 from phosphene.targets.base import Target, TargetTable
@@ -42,19 +42,19 @@ class Aligned(Method):
         backbone: str,
         encoder: str,
         encoder_args: dict[str, Any] | None,
-        subjects: list[str] | None,
+        subjects: list[str] | Literal[True] | None,
         prior: str,
         prior_args: dict[str, Any] | None,
     ):
         super().__init__()
-        self.space, self.subjects = CLIPImage(backbone), subjects
+        self.space, self.subjects = CLIPImage(backbone), named(subjects)
         shape: dict[str, Any] = {
             "n_chans": n_chans, "n_times": n_times, "n_outputs": self.space.dim, "sfreq": sfreq,
         }  # fmt: skip
-        if subjects:
+        if self.subjects:
             if "n_subjects" not in inspect.signature(find("encoder", encoder)).parameters:
                 raise PhospheneError(f"encoder '{encoder}' has no place for subjects: leave method.subjects out")
-            shape["n_subjects"] = len(subjects)
+            shape["n_subjects"] = len(self.subjects)
         self.encoder = build("encoder", encoder, **shape, **(encoder_args or {}))
         self.prior = build("prior", prior, n_inputs=self.space.dim, n_outputs=self.space.dim, **(prior_args or {}))
         self.solved = () if isinstance(self.prior, DiffusionPrior) else ("prior",)
@@ -63,7 +63,7 @@ class Aligned(Method):
         return {"image": self.space}
 
     def embed(self, eeg: Tensor, subject: Sequence[str] | None = None) -> Tensor:
-        """(batch, dim) of (batch, n_chans, n_times); ``subject`` (batch,) names, one not known gets the shared place."""
+        """(batch, dim) of (batch, n_chans, n_times); ``subject`` (batch,) names, one not known has the shared place."""
         if not self.subjects:
             return self.encoder(eeg)
         return self.encoder(eeg, subject_rows(self.subjects, subject, len(eeg), eeg.device))

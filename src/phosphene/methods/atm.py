@@ -53,13 +53,14 @@ class ATM(Aligned):
         faults included.
     encoder, encoder_args : a registered encoder and its further arguments, beside those of the preset.
     backbone : CLIP row of the backbone table, the target space.
-    similarity : in the contrastive loss, "cosine" with a temperature learned from 0.07, or "raw": products of embeddings
-        with their norms, times the raw parameter.
+    similarity : in the contrastive loss, "cosine" with a temperature learned from 0.07, or "raw": products of
+        embeddings with their norms, times the raw parameter.
     negatives : "distinct" (repeats of one picture are no negatives of each other), or "all".
     unit_targets : image and text embeddings lose their norm before the losses of the encoder.
     contrastive, text, mse : weights of the contrastive loss with the picture, with the sentence "This picture is
         <concept>", and of the mean squared error with the picture's embedding.
-    subjects : who has a token of their own in the encoder; others get the shared one.
+    subjects : who has a token of their own in the encoder; others get the shared one. A run takes True for the
+        subjects of the training trials.
     prior, prior_args : a registered prior and its further arguments, beside those of the preset.
     """
 
@@ -86,7 +87,7 @@ class ATM(Aligned):
         contrastive: float | None = None,
         text: float | None = None,
         mse: float | None = None,
-        subjects: list[str] | None = None,
+        subjects: list[str] | Literal[True] | None = None,
         prior: Literal["diffusion", "ridge"] = "diffusion",
         prior_args: dict[str, Any] | None = None,
     ):

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import pandas as pd
 import torch
@@ -165,6 +165,13 @@ def batches(trials: Trials, size: int, device: torch.device | str) -> Iterator[T
     """EEG of successive trials as tensors (<= size, n_chans, n_times), read from disk one at a time."""
     for start in range(0, len(trials), size):
         yield torch.tensor(trials.eeg[start : start + size], device=device)
+
+
+def named(subjects: list[str] | Literal[True] | None) -> list[str]:
+    """Subjects with a place of their own; a run has put names in the place of True."""
+    if subjects is True:
+        raise PhospheneError("subjects: true is for a run, which knows them: name them here, such as ['01', '02']")
+    return list(subjects or [])
 
 
 def subject_rows(

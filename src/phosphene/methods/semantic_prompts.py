@@ -14,7 +14,7 @@ from phosphene.captions import LEVEL_OF
 from phosphene.errors import PhospheneError, nearest
 from phosphene.generators.base import Conditioning
 from phosphene.losses import info_nce
-from phosphene.methods.base import Method, batches, subject_rows
+from phosphene.methods.base import Method, batches, named, subject_rows
 from phosphene.registry import build, register
 from phosphene.targets.base import Target, TargetTable
 from phosphene.targets.clip import CLIPImage, CLIPText
@@ -44,7 +44,8 @@ class SemanticPrompts(Method):
         similarity is highest against its own null.
     gallery : "train", the captions of the training pictures; "test_captions", those of the trials that are decoded,
         which are the answers: a leak, for comparison with work that has it.
-    subjects : who has an embedding of their own in the encoder; None for none.
+    subjects : who has an embedding of their own in the encoder; None for none. A run takes True for the subjects of
+        the training trials.
     captions : of each slot, the gallery. Filled by training.
     null : of each slot, mean and SD of the highest similarity of outputs with captions that were not theirs. Filled by
         training.
@@ -73,7 +74,7 @@ class SemanticPrompts(Method):
         loss: Literal["contrastive", "mse"] = "contrastive",
         merge: Literal["concat", "mean", "weighted", "dominant"] = "concat",
         gallery: Literal["train", "test_captions"] = "train",
-        subjects: list[str] | None = None,
+        subjects: list[str] | Literal[True] | None = None,
         captions: dict[str, list[str]] | None = None,
         null: dict[str, list[float]] | None = None,
     ):
@@ -90,10 +91,10 @@ class SemanticPrompts(Method):
             "gallery": gallery, "subjects": subjects, "captions": captions, "null": null,
         }  # fmt: skip
         self.backbone, self.loss, self.merge, self.from_test = backbone, loss, merge, gallery == "test_captions"
-        self.subjects = subjects
+        self.subjects = named(subjects)
         dim = self._text.dim
         shape = {"n_chans": n_chans, "n_times": n_times, "n_outputs": width, "sfreq": sfreq}
-        whose = {"n_subjects": len(subjects)} if subjects else {}
+        whose = {"n_subjects": len(self.subjects)} if self.subjects else {}
         self.encoder = build("encoder", encoder, **shape, **whose, **(encoder_args or {}))
         self.head = nn.ModuleDict({
             slot: nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.GELU(), nn.Linear(width, dim))
