@@ -95,7 +95,7 @@ def assignment(similarity: np.ndarray, seed: int = 0) -> np.ndarray:
         raise PhospheneError("the similarities hold NaN: check the EEG for flat or missing channels")
     rng = np.random.default_rng([seed, 29])
     found = [_matched(s, rng) for _ in range(2)]
-    if not np.array_equal(*found):
+    if not np.array_equal(found[0], found[1]):
         found += [_matched(s, rng) for _ in range(_ORDERS - 2)]
     return np.asarray(np.mean(found, axis=0))
 
