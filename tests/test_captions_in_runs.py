@@ -129,7 +129,6 @@ def test_a_changed_table_is_refused_like_changed_data(study, stimuli, tmp_path):
     experiment._same_data()  # the trials hold what was said
 
 
-def test_recipes_without_captions_are_written_as_before(study):
-    assert "captions" not in Recipe.read(study).model_dump(mode="json")
+def test_a_recipe_with_captions_is_written_and_read_again(study):
     written = Recipe.read(study, {"captions": "c"}).model_dump(mode="json")
     assert Recipe.read(written).captions == "c"

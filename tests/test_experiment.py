@@ -139,6 +139,17 @@ def test_another_recipe_is_refused_in_the_same_folder(finished, recipe):
         Experiment(other, finished.out)
 
 
+def test_a_folder_written_before_a_key_existed_goes_on(finished, tmp_path):
+    written = yaml.safe_load((finished.out / "config.yaml").read_text())
+    for part, key in ((written, "captions"), (written["training"], "stages"), (written["evaluation"], "twin")):
+        part.pop(key)
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(written))
+    Experiment(finished.recipe, tmp_path)
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({**written, "nonsense": 1}))
+    with pytest.raises(PhospheneError, match="holds a run of another recipe"):
+        Experiment(finished.recipe, tmp_path)
+
+
 def test_a_bad_source_leaves_no_run_folder(recipe, tmp_path):
     other = Recipe.read(recipe.model_dump(mode="json"), {"dataset.root": str(tmp_path / "nowhere")})
     with pytest.raises(PhospheneError, match="does not exist"):

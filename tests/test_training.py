@@ -190,8 +190,7 @@ def test_a_run_killed_in_any_stage_ends_as_an_uninterrupted_one(tmp_path, kill):
     assert same(whole, resumed)
 
 
-def test_settings_of_a_stage_are_checked_and_absent_ones_not_written():
-    assert "stages" not in Training().model_dump()
+def test_settings_of_a_stage_are_checked():
     assert Training(lr=0.5, stages={"prior": {"epochs": 7}}).of("prior").model_dump()["lr"] == 0.5
     trials = make_trials()
     for stages, said in (

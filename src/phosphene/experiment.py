@@ -80,7 +80,7 @@ class Experiment:
             before = parse_yaml(path.read_text(encoding="utf-8")) if path.is_file() else None
         except ValueError:
             raise PhospheneError(f"{path} is not readable: remove {self.out} or choose another --out") from None
-        if path.is_file() and before != self._config():
+        if path.is_file() and Recipe.filled(before) != self._config():
             raise PhospheneError(f"{self.out} holds a run of another recipe: choose another --out or remove it")
 
     def _config(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from phosphene.errors import PhospheneError, nearest
 from phosphene.evaluation.protocols import Protocol
@@ -73,13 +73,13 @@ class Recipe(BaseModel):
     generator: dict[str, Any] | None = None
     evaluation: Evaluation = Field(default_factory=Evaluation)
 
-    @model_serializer(mode="wrap")
-    def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without `captions` where there are none, so that older run folders are continued and keep their hashes."""
-        values: dict[str, Any] = write(self)
-        if self.captions is None:
-            values.pop("captions", None)
-        return values
+    @classmethod
+    def filled(cls, written: Any) -> Any:
+        """A recipe that was written before some key existed, with the defaults of today; what is none, as it is."""
+        try:
+            return cls(**written).model_dump(mode="json")
+        except (TypeError, ValidationError):
+            return written
 
     @classmethod
     def read(cls, source: str | Path | Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> Self:

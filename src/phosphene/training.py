@@ -3,13 +3,13 @@
 import math
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DataLoaderConfiguration, send_to_device, set_seed
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -28,7 +28,8 @@ class Stage(BaseModel):
     ----------
     epochs : passes over the training trials.
     batch_size : trials at a time.
-    lr, weight_decay : AdamW; the rate falls along a cosine after ``warmup`` of all steps.
+    lr, weight_decay : AdamW.
+    schedule : of the rate after ``warmup``, the share of all steps in which it rises: a "cosine" to 0, or "constant".
     patience : stop after so many epochs without a better validation loss; None never stops early.
     clip : largest gradient norm.
     """
@@ -39,6 +40,7 @@ class Stage(BaseModel):
     batch_size: int = Field(128, gt=1)
     lr: float = Field(1e-3, gt=0)
     weight_decay: float = Field(1e-2, ge=0)
+    schedule: Literal["cosine", "constant"] = "cosine"
     warmup: float = Field(0.05, ge=0, lt=1)
     patience: int | None = Field(None, gt=0)
     clip: float = Field(1.0, gt=0)
@@ -54,14 +56,6 @@ class Training(Stage):
     """
 
     stages: dict[str, dict[str, Any]] = Field(default_factory=dict)
-
-    @model_serializer(mode="wrap")
-    def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without `stages` where there are none, so that older run folders are continued and keep their hashes."""
-        values: dict[str, Any] = write(self)
-        if not self.stages:
-            values.pop("stages", None)
-        return values
 
     def of(self, stage: str) -> Stage:
         """The settings of one stage."""
@@ -182,10 +176,11 @@ def _descend(
     optimizer = torch.optim.AdamW(_groups(method.trained(stage), settings.weight_decay), lr=settings.lr)
     model, optimizer, loader = accelerator.prepare(method, optimizer, loader)
     total = settings.epochs * len(loader)
-    warmup = max(1, int(settings.warmup * total))
+    warmup, falls = max(1, int(settings.warmup * total)), settings.schedule == "cosine"
 
     def rate(step: int) -> float:
-        return min(1.0, (step + 1) / warmup) * 0.5 * (1 + math.cos(math.pi * min(1.0, step / total)))
+        later = 0.5 * (1 + math.cos(math.pi * min(1.0, step / total))) if falls else 1.0
+        return min(1.0, (step + 1) / warmup) * later
 
     state: dict[str, Any] = {"epoch": 0, "best": math.inf, "best_epoch": 0}
     best: dict[str, Tensor] = {}
