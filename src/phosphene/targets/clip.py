@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from phosphene.backbones import backbone, load_clip
+from phosphene.backbones import backbone, load_clip, n_tokens
 from phosphene.errors import PhospheneError, nearest
 from phosphene.files import digest
 from phosphene.pictures import LARGEST, open_picture
@@ -75,7 +75,7 @@ class CLIP(Target):
     def fits(self, text: str) -> bool:
         """Whether the model reads all of a caption."""
         model, _, tokenizer = self._clip
-        return len(tokenizer(text)["input_ids"]) <= int(model.config.text_config.max_position_embeddings)
+        return n_tokens(text, tokenizer) <= int(model.config.text_config.max_position_embeddings)
 
 
 @register("target", "clip_image")
