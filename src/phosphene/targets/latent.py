@@ -1,0 +1,129 @@
+"""The latent space of a diffusion model's autoencoder: what a picture looks like, place by place."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+from torch import Tensor
+
+from phosphene.backbones import backbone, quiet, verify
+from phosphene.errors import PhospheneError
+from phosphene.files import digest
+from phosphene.pictures import open_picture
+from phosphene.registry import register
+from phosphene.targets.base import Target
+
+
+@register("target", "latent")
+class Latent(Target):
+    """Mean of the autoencoder's posterior of the picture shown (Li et al. 2024, arXiv 2403.07721, low-level pipeline).
+
+    (n_stimuli, channels, height, width), as the autoencoder gives and takes it: not multiplied by its scaling factor.
+    The picture is resized (bicubic) until its shorter side is ``size``, cut to its middle square, scaled to -1 ... 1.
+
+    Parameters
+    ----------
+    backbone : a diffusion row of the backbone table; only its autoencoder is loaded, always in float32.
+    size : picture side, pixels; None takes the backbone's.
+    batch_size : pictures at a time.
+    device : torch device.
+    """
+
+    def __init__(self, backbone: str = "mini", size: int | None = None, batch_size: int = 16, device: str = "cpu"):
+        row = _row(backbone)
+        self.backbone, self.batch_size, self.device = backbone, batch_size, device
+        self.size = row.size if size is None else size
+
+    def config(self) -> dict[str, Any]:
+        return {"backbone": _row(self.backbone).identity(), "size": self.size}
+
+    @cached_property
+    def vae(self) -> Any:
+        """The stock autoencoder, frozen."""
+        row = _row(self.backbone)
+        if row.local:
+            verify(row.name)
+        try:
+            with quiet():
+                from diffusers import AutoModel
+
+                where = {"subfolder": "vae", "revision": row.revision or "main", "local_files_only": row.local}
+                vae = AutoModel.from_pretrained(row.source, torch_dtype=torch.float32, **where)
+        except OSError as error:
+            raise PhospheneError(
+                f"the autoencoder of backbone '{row.name}' ({row.source}) cannot be loaded: "
+                f"download it once with `hf download {row.repo}`, or use backbone 'mini'"
+            ) from error
+        return vae.to(self.device).eval().requires_grad_(False)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of a latent."""
+        fold = 2 ** (len(self.vae.config.block_out_channels) - 1)
+        if self.size % fold:
+            raise PhospheneError(f"size is {self.size}: give a multiple of {fold}, by which the autoencoder shrinks")
+        return (int(self.vae.config.latent_channels), self.size // fold, self.size // fold)
+
+    def content(self, stimuli: pd.DataFrame) -> list[str]:
+        if "image" not in stimuli:
+            raise PhospheneError("the stimuli have no column 'image': add the picture's path to the stimulus table")
+        missing = [p for p in stimuli["image"] if not Path(p).is_file()]
+        if missing:
+            raise PhospheneError(f"picture {missing[0]} is missing: restore it or drop its trials")
+        return [digest(Path(p)) for p in stimuli["image"]]
+
+    def embed(self, stimuli: pd.DataFrame) -> Tensor:
+        images = list(stimuli["image"])
+        parts = [torch.empty(0, *self.shape)]
+        for i in range(0, len(images), self.batch_size):
+            parts.append(self.encode([open_picture(path) for path in images[i : i + self.batch_size]]))
+        return torch.cat(parts)
+
+    @torch.inference_mode()
+    def encode(self, pictures: Sequence[Image.Image]) -> Tensor:
+        """(n, channels, height, width) latent means of pictures of any size."""
+        parts = [torch.empty(0, *self.shape)]
+        for i in range(0, len(pictures), self.batch_size):
+            pixels = torch.stack([self._pixels(p) for p in pictures[i : i + self.batch_size]])
+            coded = self.vae.encode(pixels.to(self.device))
+            # AutoencoderTiny has no posterior: its latent is the mean
+            parts.append((coded.latents if hasattr(coded, "latents") else coded.latent_dist.mode()).cpu())
+        return torch.cat(parts)
+
+    @torch.inference_mode()
+    def decode(self, latents: Tensor) -> list[Image.Image]:
+        """The pictures of (n, channels, height, width) latents, RGB of `size` pixels.
+
+        Raises
+        ------
+        PhospheneError : latents of another shape.
+        """
+        if tuple(latents.shape[1:]) != self.shape:
+            raise PhospheneError(
+                f"latents have shape {tuple(latents.shape)} and the autoencoder of backbone '{self.backbone}' reads "
+                f"(n, {', '.join(map(str, self.shape))}): decode into its own shape"
+            )
+        pictures = []
+        for part in latents.split(self.batch_size):
+            pixels = (self.vae.decode(part.float().to(self.device)).sample / 2 + 0.5).clamp(0, 1)
+            arrays = (255 * pixels).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+            pictures += [Image.fromarray(array) for array in arrays]
+        return pictures
+
+    def _pixels(self, picture: Image.Image) -> Tensor:
+        """(3, size, size) from -1 to 1."""
+        scale = self.size / min(picture.size)
+        width, height = (max(self.size, round(scale * side)) for side in picture.size)
+        resized = picture.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
+        left, top = (width - self.size) // 2, (height - self.size) // 2
+        square = np.asarray(resized.crop((left, top, left + self.size, top + self.size)), np.float32)
+        return torch.from_numpy(square).permute(2, 0, 1) / 127.5 - 1
+
+
+def _row(name: str) -> Any:
+    return backbone(name, "diffusion")
