@@ -258,3 +258,13 @@ def test_the_table_of_metrics_is_whole():
     assert of_networks >= {*networks.NETWORKS, "clip_2way", "lpips_alex", "ga_50way_top1", "fid", "kid", "is"}
     assert not of_networks & {"pixcorr", "ssim", "bleu4", "rouge_l", "meteor", "cider", "cider_d", "exact_match"}
     assert METRICS["pixcorr"].library.startswith("phosphene ")
+
+
+@given(concepts=st.lists(st.integers(0, 6), min_size=2, max_size=40), block=st.integers(1, 12), seed=st.integers(0, 99))
+def test_every_picture_is_in_one_block_and_no_block_is_of_one_concept(concepts, block, seed):
+    truth = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(concepts)), 2))
+    clusters = np.array(concepts)[truth]
+    blocks = paired._blocks(truth, clusters, block)
+    np.testing.assert_array_equal(np.sort(np.concatenate(blocks)), np.arange(len(concepts)))
+    if len(set(concepts)) > 1:
+        assert all(len({concepts[i] for i in pictures}) > 1 for pictures in blocks)

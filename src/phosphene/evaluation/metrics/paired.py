@@ -106,7 +106,8 @@ def _blocks(truth: np.ndarray, clusters: np.ndarray, block: int) -> list[np.ndar
             blocks.append([])
         blocks[-1].append(np.unique(truth[clusters == name]))
     if len(blocks) > 1 and len(blocks[-1]) < 2:
-        blocks[-2] += blocks.pop()
+        last = blocks.pop()
+        blocks[-1] += last
     return [np.unique(np.concatenate(parts)) for parts in blocks]
 
 
