@@ -1,0 +1,106 @@
+"""ATM: what the presets stand for, which parameters each stage trains, and who has a token."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from conftest import make_trials
+from phosphene.errors import PhospheneError
+from phosphene.losses import info_nce
+from phosphene.methods.atm import ATM, PRESETS
+from phosphene.methods.base import Method
+from phosphene.training import Training, fit
+
+SMALL = {"kernel": 5, "pool": 9, "stride": 3}
+SHAPE = {"n_chans": 5, "n_times": 40, "sfreq": 100.0, "encoder_args": SMALL}
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory):
+    return make_trials(tmp_path_factory.mktemp("seen"), subjects=("01", "02"))
+
+
+def batch(dim):
+    torch.manual_seed(5)
+    return {
+        "eeg": torch.randn(6, 5, 40), "image": 20 * torch.randn(6, dim), "text": 10 * torch.randn(6, dim),
+        "stimulus": torch.tensor([0, 0, 1, 2, 3, 4]), "subject": ["01"] * 6,
+    }  # fmt: skip
+
+
+def test_each_preset_is_the_loss_that_it_names():
+    for preset in PRESETS:
+        torch.manual_seed(0)
+        method = ATM(**SHAPE, preset=preset).eval()
+        given = batch(method.space.dim)
+        eeg, scale = method.embed(given["eeg"]), method.logit_scale
+        image, text = given["image"], given["text"]
+        raw = {"normalise": False}
+        expected = {
+            "default": lambda: info_nce(eeg, image, scale.exp(), groups=given["stimulus"]),
+            "atm2024": lambda: (
+                0.99 * info_nce(eeg, F.normalize(image, dim=1), scale, **raw)
+                + 0.01 * info_nce(eeg, F.normalize(text, dim=1), scale, **raw)
+            ),
+            "atm2024-generation": lambda: (
+                10 * (0.9 * F.mse_loss(eeg, image) + 0.1 * info_nce(eeg, image, scale, **raw))
+            ),
+        }[preset]()
+        assert method.training_step(given, "align")["loss"].item() == pytest.approx(expected.item(), rel=1e-5), preset
+        assert ("text" in method.targets()) == (preset == "atm2024")
+
+
+def test_the_released_presets_are_faulty_where_they_say_so_and_an_argument_takes_precedence():
+    ours, released = ATM(**SHAPE), ATM(**SHAPE, preset="atm2024")
+    assert (released.prior.clip_sample, released.prior.standardise, released.prior.guidance) == (True, False, 5.0)
+    assert (ours.prior.clip_sample, ours.prior.standardise) == (False, True)
+    assert (released.encoder.encoder.first, ours.encoder.encoder.first) == (0, 1)  # the first token that is read
+    repaired = ATM(**SHAPE | {"encoder_args": {"token_slice": "fixed", **SMALL}}, preset="atm2024", similarity="cosine")
+    assert (repaired.similarity, repaired.encoder.encoder.first) == ("cosine", 1)
+    assert ATM(**SHAPE, preset="atm2024", prior="ridge").solved == ("prior",)
+
+
+def test_the_sentence_of_the_released_code_is_the_text(seen):
+    target = ATM(**SHAPE, preset="atm2024").targets()["text"]
+    assert target.content(seen.stimuli)[0] == f"This picture is {seen.stimuli['concept'].iloc[0]}"
+
+
+@pytest.mark.parametrize("prior", ["diffusion", "ridge"])
+def test_the_prior_is_trained_on_what_the_finished_encoder_makes(seen, prior, tmp_path):
+    known = seen.select(concept=["c0", "c1", "c2", "c3"])
+    settings = Training(epochs=2, batch_size=16, stages={} if prior == "ridge" else {"prior": {"epochs": 3}})
+    torch.manual_seed(0)
+    method, rows = ATM(**SHAPE, prior=prior), []
+    fit(method, known, settings=settings, select_on="last", log=rows.append)
+    assert [r["stage"] for r in rows] == ["align"] * 2 + ["prior"] * (3 if prior == "diffusion" else 1)
+    torch.manual_seed(0)
+    first = ATM(**SHAPE, prior=prior)
+    first.stages = ("align",)
+    fit(first, known, settings=Training(epochs=2, batch_size=16), select_on="last")
+    for (name, own), other in zip(method.state_dict().items(), first.state_dict().values(), strict=True):
+        assert torch.equal(own, other) or name.startswith("prior."), name
+    embeds = method.condition(known).image_embeds
+    assert embeds.shape == (len(known), method.space.dim)
+    torch.testing.assert_close(method.condition(known).image_embeds, embeds)
+    again = Method.from_pretrained(method.save(tmp_path / "m"))
+    torch.testing.assert_close(again.condition(known).image_embeds, embeds)
+
+
+def test_subjects_have_tokens_and_a_stranger_the_shared_one(seen):
+    torch.manual_seed(0)
+    method = ATM(**SHAPE, subjects=["01", "02"]).eval()
+    eeg = torch.randn(1, 5, 40)
+    one, two, nobody, stranger = (method.embed(eeg, who) for who in (["01"], ["02"], None, ["09"]))
+    assert not torch.allclose(one, two, atol=1e-5)
+    torch.testing.assert_close(nobody, stranger)
+    with pytest.raises(PhospheneError, match="encoder 'nice' has no place for subjects"):
+        ATM(**SHAPE, encoder="nice", subjects=["01"])
+    with pytest.raises(PhospheneError, match="subjects: true is for a run"):
+        ATM(**SHAPE, subjects=True)
+
+
+def test_bad_settings_name_the_fix():
+    with pytest.raises(PhospheneError, match="unknown preset 'atm2025' of atm: did you mean 'atm2024'"):
+        ATM(**SHAPE, preset="atm2025")
+    with pytest.raises(PhospheneError, match="nothing would be learned"):
+        ATM(**SHAPE, contrastive=0.0)
