@@ -7,8 +7,7 @@ subjects alone, with other pictures ("unseen"). **maps**: studies of as many sub
 objects behind and themes in front ("two"), and the same with the two exchanged ("swapped"); the map of themes minus
 that of objects is compared with the sources that made the study, and with those of the exchanged brain. Models are
 those of the recipe `semantic-prompts`. Finished runs in FOLDER are kept, so that a benchmark that was stopped goes on;
-the two parts may run at once. Every row is a person of a study; what is printed is the mean over people, and their
-range.
+the two parts may run at once. Printed are mean and range over studies; of maps, over their people too.
 """
 
 import argparse
@@ -120,8 +119,8 @@ def main() -> None:
         tell(found, ["map_of", "regions", "snr_db"], measures)
     if "recall" in given.part:
         table = recall(given)
-        asked = table["metric"].str.fullmatch(r"image_top1|captions?_[a-zA-Z]+_top1")
-        one = table[asked & ~table["subject"].astype(str).eq("all")]
+        asked = table["metric"].str.fullmatch(r"image_top1|captions?_[a-zA-Z]+(\.of_test_captions)?_top1")
+        one = table[asked & table["subject"].astype(str).eq("all")]  # all people of a study
         tell(one, ["metric", "who", "snr_db"], ["value", "chance", "shuffled", "ceiling"])
 
 
