@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from phosphene.encoders.base import Encoder, Residual
+from phosphene.encoders.base import Encoder, projector
 from phosphene.registry import register
 
 
@@ -40,11 +40,7 @@ class ProjectionEncoder(Encoder):
     ):
         super().__init__(n_chans, n_times, n_outputs, sfreq, chs_info)
         self.input_dropout = nn.Dropout(input_dropout)
-        self.model = nn.Sequential(
-            nn.Linear(n_chans * n_times, n_outputs),
-            Residual(nn.Sequential(nn.GELU(), nn.Linear(n_outputs, n_outputs), nn.Dropout(dropout)), name="f"),
-            nn.LayerNorm(n_outputs),
-        )
+        self.model = projector(n_chans * n_times, n_outputs, dropout, name="f")
 
     def forward(self, eeg: Tensor) -> Tensor:
         self.check(eeg)
