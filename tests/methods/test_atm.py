@@ -1,5 +1,7 @@
 """ATM: what the presets stand for, which parameters each stage trains, and who has a token."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -105,3 +107,20 @@ def test_bad_settings_name_the_fix():
         ATM(**SHAPE, preset="atm2025")
     with pytest.raises(PhospheneError, match="nothing would be learned"):
         ATM(**SHAPE, contrastive=0.0)
+
+
+def test_the_low_level_path_learns_latents_and_starts_the_drawing(seen):
+    known = replace(seen, eeg=1e6 * seen.eeg).select(concept=["c0", "c1", "c2", "c3"])
+    torch.manual_seed(0)
+    method, rows = ATM(**SHAPE, prior="ridge", low_level="small", strength=0.25), []
+    fit(method, known, settings=Training(epochs=1, batch_size=16, stages={"low_level": {"epochs": 25, "lr": 0.01}}),
+        select_on="last", log=rows.append)  # fmt: skip
+    losses = [r["loss"] for r in rows if r["stage"] == "low_level"]
+    assert losses[-1] < 0.9 * losses[0]
+    conditioning = method.condition(known)
+    assert conditioning.given() == {"image_embeds", "init", "strength"}
+    assert (len(conditioning.init), conditioning.strength) == (len(known), 0.25)
+    latents = method.latents(known)
+    assert latents.shape[1:] == method.latent.shape
+    with pytest.raises(PhospheneError, match="'atm' trains no 'low_level'"):
+        fit(ATM(**SHAPE), known, settings=Training(epochs=1, stages={"low_level": {}}))

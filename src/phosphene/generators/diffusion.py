@@ -112,6 +112,12 @@ class Diffusion(Generator):
         if conditioning.init is not None:
             from diffusers import AutoPipelineForImage2Image
 
+            if conditioning.strength is not None and int(self.steps * conditioning.strength) < 1:
+                raise PhospheneError(
+                    f"strength {conditioning.strength} of {self.steps} steps leaves none to draw: give "
+                    f"{1 / self.steps:g} or more, or more steps"
+                )
+
             pipe = AutoPipelineForImage2Image.from_pipe(pipe)
             pipe.set_progress_bar_config(disable=True)
         if conditioning.image_embeds is not None:

@@ -32,7 +32,7 @@ class Aligned(Method):
     prior, prior_args : a registered prior and its further arguments.
     """
 
-    stages = ("align", "prior")
+    stages: tuple[str, ...] = ("align", "prior")
 
     def __init__(
         self,

@@ -1,18 +1,26 @@
-"""ATM: channels as tokens, EEG aligned with CLIP's image space, a diffusion prior, pictures through an image prompt."""
+"""ATM: channels as tokens, EEG aligned with CLIP's image space, a diffusion prior, a low-level path, pictures."""
 
 import math
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from phosphene.encoders.low_level import LATENT_LOSSES
+from phosphene.encoders.low_level import low_level as build_low_level
 from phosphene.errors import PhospheneError, nearest
+from phosphene.generators.base import Conditioning
 from phosphene.losses import info_nce
 from phosphene.methods.aligned import Aligned
+from phosphene.methods.base import batches
 from phosphene.registry import register
-from phosphene.targets.base import Target
+from phosphene.targets.base import Target, TargetTable
 from phosphene.targets.clip import CLIPText
+from phosphene.targets.latent import Latent
+from phosphene.trials import Trials
 
 #: what of each preset is used where an argument is not given; faults that are part of the released code say so
 PRESETS: dict[str, dict[str, Any]] = {
@@ -42,8 +50,9 @@ class ATM(Aligned):
     """Adaptive Thinking Mapper (Li et al., NeurIPS 2024, arXiv 2403.07721, sections 3.2 to 3.4).
 
     An encoder whose tokens are channels maps each trial into CLIP's image space; a diffusion prior turns that into an
-    embedding of the scale that an image-prompt adapter reads. Paper, captions and released code differ among each other
-    (docs/atm.md): ``preset`` says which is meant, and every argument that is given takes precedence.
+    embedding of the scale that an image-prompt adapter reads. A second decoder may tell how the picture looked, as an
+    autoencoder's latent from which the drawing starts. Paper and releases of the code differ (docs/atm.md): ``preset``
+    says which is meant, and every argument that is given takes precedence.
 
     Parameters
     ----------
@@ -62,9 +71,14 @@ class ATM(Aligned):
     subjects : who has a token of their own in the encoder; others get the shared one. A run takes True for the
         subjects of the training trials.
     prior, prior_args : a registered prior and its further arguments, beside those of the preset.
+    low_level, low_level_args : a decoder of latents ("small", "published") and its further arguments; None for none.
+    low_level_loss : "l1", as in the released code, or "mse", as in the paper.
+    autoencoder : diffusion row of the backbone table whose latents are decoded; best that of the generator.
+    strength : share of the noise laid over what the latent shows; 0.5 as published.
     """
 
     name = "atm"
+    stages: tuple[str, ...] = ("align", "prior", "low_level")
     citation = (
         "Li, Wei, Li, Zou & Liu (2024). Visual Decoding and Reconstruction via EEG Embeddings with Guided Diffusion. "
         "NeurIPS. arXiv:2403.07721"
@@ -90,6 +104,11 @@ class ATM(Aligned):
         subjects: list[str] | Literal[True] | None = None,
         prior: Literal["diffusion", "ridge"] = "diffusion",
         prior_args: dict[str, Any] | None = None,
+        low_level: Literal["small", "published"] | None = None,
+        low_level_args: dict[str, Any] | None = None,
+        low_level_loss: Literal["l1", "mse"] = "l1",
+        autoencoder: str = "mini",
+        strength: float = 0.5,
     ):
         if preset not in PRESETS:
             raise PhospheneError(f"unknown preset '{preset}' of atm: {nearest(preset, PRESETS)}")
@@ -107,16 +126,62 @@ class ATM(Aligned):
         self.config = {
             "n_chans": n_chans, "n_times": n_times, "sfreq": sfreq, "preset": preset, "encoder": encoder,
             "encoder_args": encoder_args, "backbone": backbone, **given, "subjects": subjects, "prior": prior,
-            "prior_args": prior_args,
+            "prior_args": prior_args, "low_level": low_level, "low_level_args": low_level_args,
+            "low_level_loss": low_level_loss, "autoencoder": autoencoder, "strength": strength,
         }  # fmt: skip
         self.similarity, self.negatives = chosen["similarity"], chosen["negatives"]
         self.unit_targets = chosen["unit_targets"]
         self.weights = {key: float(chosen[key]) for key in ("contrastive", "text", "mse")}
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+        if low_level is None:
+            self.stages = ("align", "prior")
+        else:
+            self.latent, self.low_level_loss, self.strength = Latent(autoencoder), low_level_loss, strength
+            self.low_level = build_low_level(
+                low_level, n_chans=n_chans, n_times=n_times, shape=self.latent.shape, **(low_level_args or {})
+            )
 
     def targets(self) -> dict[str, Target]:
         sentence = CLIPText("concept", self.space.backbone, template="This picture is {}")
-        return {"image": self.space} | ({"text": sentence} if self.weights["text"] else {})
+        found: dict[str, Target] = {"image": self.space}
+        if self.weights["text"]:
+            found["text"] = sentence
+        if "low_level" in self.stages:
+            found["latent"] = self.latent
+        return found
+
+    # -- the low-level path ----------------------------------------------------------------------
+
+    def trained(self, stage: str) -> Iterator[nn.Parameter]:
+        if stage == "low_level":
+            return self.low_level.parameters()
+        return (p for name, p in self.named_parameters() if name.startswith("prior.") == (stage == "prior")
+                and not name.startswith("low_level."))  # fmt: skip
+
+    def begin(self, stage: str, trials: Trials, tables: dict[str, TargetTable]) -> None:
+        if stage == "low_level":
+            self.low_level.observe(tables["latent"][dict.fromkeys(trials.table["stimulus"])])
+        super().begin(stage, trials, tables)
+
+    def training_step(self, batch: dict[str, Any], stage: str) -> dict[str, Tensor]:
+        if stage == "low_level":
+            return {"loss": LATENT_LOSSES[self.low_level_loss](self.low_level(batch["eeg"]), batch["latent"])}
+        return super().training_step(batch, stage)
+
+    @torch.inference_mode()
+    def latents(self, trials: Trials) -> Tensor:
+        """(n_trials, channels, height, width) of the autoencoder, as the low-level decoder reads them."""
+        self.eval()
+        parts = [self.low_level(eeg).cpu() for eeg in batches(trials, 256, self.logit_scale.device)]
+        return torch.cat([torch.empty(0, *self.latent.shape), *parts])
+
+    def condition(self, trials: Trials) -> Conditioning:
+        found = super().condition(trials)
+        if "low_level" not in self.stages:
+            return found
+        return replace(found, init=self.latent.decode(self.latents(trials)), strength=self.strength)
+
+    # -- alignment -------------------------------------------------------------------------------
 
     def align(self, embedding: Tensor, batch: dict[str, Any]) -> dict[str, Tensor]:
         raw = self.similarity == "raw"

@@ -34,8 +34,8 @@ class Ridge(Method):
     """
 
     name = "ridge"
-    stages = ("align",)
-    solved = ("align",)
+    stages: tuple[str, ...] = ("align",)
+    solved: tuple[str, ...] = ("align",)
     citation = (
         "Hoerl & Kennard (1970). Ridge regression: biased estimation for nonorthogonal problems. Technometrics 12, "
         "55-67."
