@@ -52,7 +52,8 @@ def embeddings(folder: Path) -> tuple[Tensor, Tensor]:
 class World:
     """Embeddings with noisy conditions at one ratio and seed."""
 
-    def __init__(self, train: Tensor, test: Tensor, snr_db: float, seed: int):
+    def __init__(self, train: Tensor, test: Tensor, snr_db: float, seed: int, folder: Path):
+        self.folder, self.name = folder, f"prior_{snr_db:g}dB_seed{seed}"
         draws = torch.Generator().manual_seed(1000 + seed)
         self.targets, self.test, self.pictures = train.repeat(REPEATS, 1), test, train
         mean, spread, gain = train.mean(0), (train - train.mean(0)).std(), 10 ** (-snr_db / 20)
@@ -63,9 +64,15 @@ class World:
         self.conditions, self.asked = noisy(self.targets), noisy(test)
 
     def prior(self, seed: int, epochs: int, **config: Any) -> DiffusionPrior:
+        """A prior trained here; that of the default configuration is kept for the other parts."""
         torch.manual_seed(seed)
         dim = self.targets.shape[1]
-        prior = DiffusionPrior(dim, dim, **config).observe(self.targets, self.conditions).train()
+        prior = DiffusionPrior(dim, dim, **config)
+        kept = self.folder / f"{self.name}_epochs{epochs}.safetensors"
+        if not config and kept.is_file():
+            prior.load_state_dict(load_file(kept))
+            return prior.eval()
+        prior.observe(self.targets, self.conditions).train()
         optimizer = torch.optim.Adam(prior.parameters(), 1e-3)
         steps = epochs * (len(self.targets) // 256)
         rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, total_steps=steps, pct_start=0.05)
@@ -78,6 +85,8 @@ class World:
             torch.nn.utils.clip_grad_norm_(prior.parameters(), 1.0)
             optimizer.step()
             rate.step()
+        if not config:
+            save_file(prior.state_dict(), kept)
         return prior.eval()
 
     def ridge(self, **config: Any) -> RidgePrior:
@@ -128,10 +137,13 @@ def cell(values: Iterable[float]) -> str:
     return f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else f"{values[0]:.3f}"
 
 
-def table(rows: dict[str, list[dict[str, float]]], first: str) -> None:
-    names = list(next(iter(rows.values()))[0])
-    print(f"| {first} | {' | '.join(names)} |\n|{'---|' * (len(names) + 1)}")
-    for name, runs in rows.items():
+def table(rows: Iterable[tuple[str, list[dict[str, float]]]], first: str) -> None:
+    """Print a row as soon as it is there."""
+    names: list[str] = []
+    for name, runs in rows:
+        if not names:
+            names = list(runs[0])
+            print(f"| {first} | {' | '.join(names)} |\n|{'---|' * (len(names) + 1)}")
         print(f"| {name} | {' | '.join(cell(run[n] for run in runs) for n in names)} |", flush=True)
     print(flush=True)
 
@@ -139,7 +151,7 @@ def table(rows: dict[str, list[dict[str, float]]], first: str) -> None:
 def worlds(given: argparse.Namespace) -> Iterable[tuple[float, list[tuple[int, World]]]]:
     train, test = embeddings(given.cache)
     for snr_db in given.snr_db:
-        yield snr_db, [(seed, World(train, test, snr_db, seed)) for seed in given.seeds]
+        yield snr_db, [(seed, World(train, test, snr_db, seed, given.cache)) for seed in given.seeds]
 
 
 @torch.no_grad()
@@ -165,13 +177,15 @@ def speed(given: argparse.Namespace) -> None:
     condition = torch.randn(200, 1024)
     fast = DiffusionPrior(1024, 1024, standardise=False).eval()
     fast.network.load_state_dict(prior.network.state_dict())
+    few = condition[: given.alone]
 
     def alone() -> Tensor:
-        return torch.cat([prior(c, numbers=[i]) for i, c in enumerate(condition.split(1))])
+        return torch.cat([prior(c, numbers=[i]) for i, c in enumerate(few.split(1))])
 
+    batched, released = "batched, ddpm 50, guidance 5", "one at a time, two passes a step (as released)"
     ways: dict[str, Callable[[], Tensor]] = {
-        "batched, ddpm 50, guidance 5": lambda: prior(condition),
-        "one at a time, two passes a step (as released)": lambda: one_at_a_time(prior, condition),
+        batched: lambda: prior(condition),
+        released: lambda: one_at_a_time(prior, few),
         "one at a time, `DiffusionPrior`": alone,
         f"batched, the default ({fast.sampler} {fast.steps}, guidance {fast.guidance:g})": lambda: fast(condition),
     }
@@ -180,70 +194,73 @@ def speed(given: argparse.Namespace) -> None:
     found: dict[str, Tensor] = {}
     for _ in range(given.rounds):
         for name, way in ways.items():
-            start = time.perf_counter()
+            start = time.process_time() if given.cpu_time else time.perf_counter()
             found[name] = way()
-            took[name].append(time.perf_counter() - start)
-    released = list(ways)[1]
+            stop = time.process_time() if given.cpu_time else time.perf_counter()
+            took[name].append((stop - start) * len(condition) / len(found[name]))
     rms = found[released].square().mean().sqrt()
-    print(f"200 embeddings of 1024, {torch.get_num_threads()} thread(s), {given.rounds} rounds in turn, medians\n")
-    print("| way | s | times faster than as released (of each round) | largest difference, of rms |\n|---|---|---|---|")
+    kind = "CPU seconds" if given.cpu_time else "seconds"
+    print(
+        f"200 embeddings of 1024, {torch.get_num_threads()} thread(s), {kind}, medians of {given.rounds} rounds in turn"
+    )
+    print(f"one at a time: {len(few)} of them, times {200 / len(few):g}\n")
+    print("| way | s | times faster than as released (each round) | largest difference, of rms |\n|---|---|---|---|")
     for name, times in took.items():
         ratios = [b / a for a, b in zip(times, took[released], strict=True)]
-        odd = (
-            "another sampler"
-            if "default" in name
-            else f"{float((found[name] - found[released]).abs().max() / rms):.0e}"
-        )
+        odd = f"{float((found[name][: len(few)] - found[released]).abs().max() / rms):.0e}"
         ends = f"{np.median(ratios):.1f} ({min(ratios):.1f} to {max(ratios):.1f})"
-        print(f"| {name} | {np.median(times):.2f} | {ends} | {odd} |")
+        print(f"| {name} | {np.median(times):.2f} | {ends} | {'another sampler' if 'default' in name else odd} |")
 
 
 def kinds(given: argparse.Namespace) -> None:
     """What is trained: prediction, standardising, network, widths; 50 DDPM steps, guidance 1."""
-    wide = (512, 256, 128, 64)
     settings: dict[str, dict[str, Any]] = {
         "default": {},
         "epsilon": {"predicts": "epsilon"},
-        "epsilon, raw targets": {"predicts": "epsilon", "standardise": False},
-        "epsilon, raw targets, clipped (published)": {"predicts": "epsilon", "standardise": False, "clip_sample": True},
-        "v_prediction, raw targets": {"standardise": False},
+        "epsilon, raw": {"predicts": "epsilon", "standardise": False},
+        "epsilon, raw, clipped (published)": {"predicts": "epsilon", "standardise": False, "clip_sample": True},
+        "v_prediction, raw": {"predicts": "v_prediction", "standardise": False},
         "drop by whole batch": {"drop_rule": "batch"},
-        "widths 512, 256, 128, 64": {"widths": wide},
-        "widths 512, 256, 128, 64, epsilon": {"widths": wide, "predicts": "epsilon"},
-        "mlp": {"network": "mlp"},
-        "mlp of 512": {"network": "mlp", "widths": (512,) * 4},
+        "widths 256 to 32": {"widths": (256, 128, 64, 32)},
+        "widths 256 to 32, epsilon": {"widths": (256, 128, 64, 32), "predicts": "epsilon"},
+        "mlp of 128": {"network": "mlp", "widths": (128,) * 4},
+        "mlp of 256": {"network": "mlp", "widths": (256,) * 4},
     }
     for snr_db, made in worlds(given):
         print(f"\n{snr_db:g} dB: 50 DDPM steps, guidance 1, mean ± SD of {len(made)} seeds\n")
-        rows: dict[str, list[dict[str, float]]] = {}
-        for name, config in settings.items():
-            if given.only and name not in given.only:
-                continue
-            rows[name] = []
+
+        def runs(config: dict[str, Any], made: list[tuple[int, World]] = made) -> list[dict[str, float]]:
+            found = []
             for seed, world in made:
                 start = time.process_time()
                 prior = world.prior(seed, given.epochs, **config)
                 took = time.process_time() - start
                 drawn = sampled(prior, world.asked, seed, sampler="ddpm", steps=50, guidance=1.0)
-                rows[name].append({**world.scores(drawn), "training, CPU s": took})
-        table(rows, "prior")
+                found.append({**world.scores(drawn), "training, CPU s": took})
+            return found
+
+        wanted = {k: v for k, v in settings.items() if not given.only or k in given.only}
+        table(((name, runs(config)) for name, config in wanted.items()), "prior")
 
 
 def samplers(given: argparse.Namespace) -> None:
-    wanted = [("ddpm", 50), ("ddpm", 1000)]
+    wanted = [("ddpm", 50), ("ddpm", 200)]
     wanted += [
         (name, steps) for name in SAMPLERS for steps in (50, 25, 15, 10, 8, 6, 4) if (name, steps) != ("ddpm", 50)
     ]
     for snr_db, made in worlds(given):
-        rows: dict[str, list[dict[str, float]]] = {f"{name} {steps}": [] for name, steps in wanted}
+        rows: dict[str, list[dict[str, float]]] = {
+            f"{name} {steps}": []
+            for name, steps in wanted
+            if not given.only or f"{name} {steps}" in ["ddpm 50", *given.only]
+        }
         for seed, world in made:
             prior = world.prior(seed, given.epochs)
             for again in range(given.draws):
-                for name, steps in wanted:
-                    drawn = sampled(
-                        prior, world.asked, 100 * seed + again, sampler=name, steps=steps, guidance=given.guidance
-                    )
-                    rows[f"{name} {steps}"].append(world.scores(drawn))
+                for row, runs in rows.items():
+                    name, steps = row.split()
+                    settings = {"sampler": name, "steps": int(steps), "guidance": given.guidance}
+                    runs.append(world.scores(sampled(prior, world.asked, 100 * seed + again, **settings)))
         print(f"\n{snr_db:g} dB, guidance {given.guidance:g}: mean ± SD of {len(made)} seeds x {given.draws} draws\n")
         base = rows["ddpm 50"]
         for runs in rows.values():
@@ -251,7 +268,7 @@ def samplers(given: argparse.Namespace) -> None:
                 run["cosine less ddpm 50's"], run["top-1 less ddpm 50's"] = (
                     run[key] - own[key] for key in ("cosine", "top-1")
                 )
-        table(rows, "sampler, steps")
+        table(rows.items(), "sampler, steps")
 
 
 def guidance(given: argparse.Namespace) -> None:
@@ -260,9 +277,11 @@ def guidance(given: argparse.Namespace) -> None:
         for seed, world in made:
             prior = world.prior(seed, given.epochs)
             for g in (0.0, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0):
-                rows.setdefault(f"{g:g}", []).append(world.scores(sampled(prior, world.asked, seed, guidance=g)))
+                free = world.scores(sampled(prior, world.asked, seed, guidance=g, keep_norm=False))
+                kept = world.scores(sampled(prior, world.asked, seed, guidance=g))
+                rows.setdefault(f"{g:g}", []).append({**free, "norm, kept": kept["norm"], "SD, kept": kept["SD"]})
         print(f"\n{snr_db:g} dB, default sampler: mean ± SD of {len(made)} seeds\n")
-        table(rows, "guidance")
+        table(rows.items(), "guidance")
 
 
 def ways_of(world: World, seed: int, epochs: int) -> dict[str, Tensor]:
@@ -272,6 +291,7 @@ def ways_of(world: World, seed: int, epochs: int) -> dict[str, Tensor]:
     found = {
         "diffusion, guidance 1": draws[0],
         "diffusion, guidance 2": sampled(prior, world.asked, seed, guidance=2.0),
+        "diffusion, guidance 5": sampled(prior, world.asked, seed, guidance=5.0),
         "diffusion, mean of 8 draws": torch.stack(draws).mean(0),
         "ridge": world.ridge()(world.asked),
         "ridge, no stretch": world.ridge(stretch=1.0)(world.asked),
@@ -288,19 +308,19 @@ def ridge(given: argparse.Namespace) -> None:
             for name, drawn in ways_of(world, seed, given.epochs).items():
                 rows.setdefault(name, []).append(world.scores(drawn))
         print(f"\n{snr_db:g} dB: mean ± SD of {len(made)} seeds\n")
-        table(rows, "embedding")
+        table(rows.items(), "embedding")
 
 
 def drawn(given: argparse.Namespace) -> None:
-    """Pictures drawn by `mini` from the embeddings of 200 scenes, embedded again by its CLIP."""
-    generator, space, half = Diffusion("mini"), CLIPImage("mini"), slice(0, 200)
+    """Pictures drawn by `mini` from the embeddings of scenes, embedded again by its CLIP."""
+    generator, space, half = Diffusion("mini"), CLIPImage("mini"), slice(0, given.pictures)
     for snr_db, made in worlds(given):
         rows: dict[str, list[dict[str, float]]] = {}
         for seed, world in made:
             world.asked, world.test = world.asked[half], world.test[half]
             centre = world.pictures.mean(0)
             for name, embeds in {"true embedding": world.test, **ways_of(world, seed, given.epochs)}.items():
-                if name in ("diffusion, mean of 8 draws", "ridge, no stretch"):
+                if name in ("diffusion, guidance 2", "diffusion, mean of 8 draws", "ridge, no stretch"):
                     continue
                 pictures = generator(Conditioning(image_embeds=embeds), seed=seed)
                 again = space.images([p for (p,) in pictures])
@@ -311,8 +331,8 @@ def drawn(given: argparse.Namespace) -> None:
                         "embedding top-1": top_1(embeds - centre, world.test - centre),
                     }
                 )
-        print(f"\n{snr_db:g} dB, 200 drawings each: mean ± SD of {len(made)} seeds\n")
-        table(rows, "drawn from")
+        print(f"\n{snr_db:g} dB, {given.pictures} drawings each: mean ± SD of {len(made)} seeds\n")
+        table(rows.items(), "drawn from")
 
 
 def main() -> None:
@@ -323,9 +343,12 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--draws", type=int, default=2)
     parser.add_argument("--snr-db", type=float, nargs="+", default=list(SNRS))
-    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--guidance", type=float, default=1.0)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--alone", type=int, default=200, help="how many of the 200 are drawn one at a time")
+    parser.add_argument("--cpu-time", action="store_true", help="count the process's CPU time: for a busy machine")
+    parser.add_argument("--pictures", type=int, default=200, help="drawings of each row of `drawn`")
     parser.add_argument("--only", nargs="+", default=[])
     given = parser.parse_args()
     parts[given.part](given)

@@ -64,7 +64,7 @@ def test_the_posterior_is_learned(learned, sampler, steps):
 
 
 def test_guidance_zero_forgets_the_condition_and_more_of_it_follows_it(learned):
-    learned.sampler, learned.steps = "ddim", 30
+    learned.sampler, learned.steps, learned.keep_norm = "ddim", 30, False
     condition = torch.tensor([[1.0, 0.0]]).repeat(500, 1)
     means = {}
     for guidance in (0.0, 1.0, 3.0):
@@ -263,6 +263,21 @@ def test_the_published_clip_cannot_reach_the_published_targets():
 def test_what_cannot_be_built_is_refused(arguments, message):
     with pytest.raises(PhospheneError, match=message):
         DiffusionPrior(6, 8, **arguments)
+
+
+def test_guidance_keeps_the_length_of_real_embeddings():
+    prior = made(guidance=8.0, steps=4)
+    condition = torch.randn(30, 6, generator=generator())
+    kept = (prior(condition) - prior.mean_out) / prior.scale_out
+    prior.keep_norm = False
+    free = (prior(condition) - prior.mean_out) / prior.scale_out
+    assert (free.norm(dim=1) > 8**0.5).any()
+    wanted = free * (8**0.5 / free.norm(dim=1, keepdim=True)).clamp(max=1)
+    torch.testing.assert_close(kept, wanted, rtol=1e-4, atol=1e-4)
+    prior.guidance, prior.keep_norm = 1.0, True  # what was learned is left as it is
+    drawn = prior(condition)
+    prior.keep_norm = False
+    torch.testing.assert_close(prior(condition), drawn)
 
 
 def test_what_does_not_fit_is_refused():

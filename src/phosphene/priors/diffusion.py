@@ -40,7 +40,9 @@ class DiffusionPrior(nn.Module):
     condition_drop : probability that training hides a condition; 0.1 as published.
     drop_rule : "sample" draws for each sample, "batch" for the batch as a whole (published).
     sampler, steps : see `phosphene.priors.sampling.SAMPLERS`; "ddpm" and 50 as published.
-    guidance : of `phosphene.priors.sampling.guided`; 5 as published.
+    guidance : of `phosphene.priors.sampling.guided`; 5 as published, 1 draws from what was learned.
+    keep_norm : with guidance above 1, which lengthens embeddings, bring those that are longer than real ones are in the
+        mean back to that length, in standardised units (ours); False as published.
     batch_size : embeddings sampled at a time.
     """
 
@@ -63,9 +65,10 @@ class DiffusionPrior(nn.Module):
         clip_sample: bool = False,
         condition_drop: float = 0.1,
         drop_rule: str = "sample",
-        sampler: str = "ddpm",
-        steps: int = 50,
-        guidance: float = 1.0,
+        sampler: str = "sde-dpmsolver++",
+        steps: int = 8,
+        guidance: float = 5.0,
+        keep_norm: bool = True,
         batch_size: int = 1024,
     ):
         super().__init__()
@@ -82,7 +85,8 @@ class DiffusionPrior(nn.Module):
         self.n_inputs, self.n_outputs = n_inputs, n_outputs
         self.predicts, self.standardise, self.clip_sample = predicts, standardise, clip_sample
         self.condition_drop, self.drop_rule = condition_drop, drop_rule
-        self.sampler, self.steps, self.guidance, self.batch_size = sampler, steps, guidance, batch_size
+        self.sampler, self.steps, self.guidance, self.keep_norm = sampler, steps, guidance, keep_norm
+        self.batch_size = batch_size
         self.network = NETWORKS[network](
             n_inputs, n_outputs,
             default_widths(network, n_outputs) if widths is None else tuple(widths),
@@ -101,8 +105,8 @@ class DiffusionPrior(nn.Module):
     def published(cls, n_inputs: int = 1024, n_outputs: int = 1024, **changes: Any) -> "DiffusionPrior":
         """The released configuration: raw targets, clipped samples, whole-batch drop, 50 DDPM steps, guidance 5."""
         config: dict[str, Any] = {
-            "predicts": "epsilon", "standardise": False, "clip_sample": True, "drop_rule": "batch", "sampler": "ddpm", "steps": 50,
-            "guidance": 5.0,
+            "predicts": "epsilon", "standardise": False, "clip_sample": True, "drop_rule": "batch",
+            "sampler": "ddpm", "steps": 50, "guidance": 5.0, "keep_norm": False,
         }  # fmt: skip
         return cls(n_inputs, n_outputs, **(config | changes))
 
@@ -222,6 +226,9 @@ class DiffusionPrior(nn.Module):
         finally:
             self.train(training)
         standard = torch.cat(parts) if parts else given.new_empty(0, self.n_outputs)
+        if self.keep_norm and self.standardise and self.guidance > 1:
+            norm = standard.norm(dim=1, keepdim=True)
+            standard = standard * (self.n_outputs**0.5 / norm.clamp_min(1e-9)).clamp(max=1)
         return standard * self.scale_out + self.mean_out
 
     def _sample(self, given: Tensor, generators: list[torch.Generator]) -> Tensor:
