@@ -15,6 +15,8 @@ from phosphene.generators.wording import POOLED, TOKENS, Wording
 from phosphene.registry import register
 
 log = logging.getLogger(__name__)
+#: of a pipeline's configuration, what is no component of it
+_OPTIONS = ("requires_safety_checker", "force_zeros_for_empty_prompt", "requires_aesthetics_score")
 
 
 @register("generator", "diffusion")
@@ -121,7 +123,7 @@ class Diffusion(Generator):
             pipe = AutoPipelineForImage2Image.from_pipe(pipe)
             pipe.set_progress_bar_config(disable=True)
         if conditioning.image_embeds is not None:
-            options = {k: v for k, v in pipe.config.items() if k == "requires_safety_checker"}
+            options = {key: pipe.config[key] for key in _OPTIONS if key in pipe.config}
             stock: type = type(pipe)
             pipe = _own_embeddings(stock)(**pipe.components, **options)
             pipe.set_progress_bar_config(disable=True)
@@ -132,7 +134,7 @@ class Diffusion(Generator):
             batch = jobs[start : start + self.batch_size]
             arguments = self._arguments(conditioning.rows([trial for trial, _ in batch]), wording)
             arguments["generator"] = [noise_generator(seed, numbers[trial], sample) for trial, sample in batch]
-            with torch.inference_mode():
+            with torch.inference_mode(), quiet():
                 drawn = pipe(**arguments).images
             for (trial, _), picture in zip(batch, drawn, strict=True):
                 pictures[trial].append(picture)
