@@ -12,7 +12,7 @@ from conftest import make_trials
 PHOSPHENE = Path(sys.executable).parent / "phosphene"
 VERBS = (
     "list", "simulate", "prepare", "run", "decode", "evaluate", "report", "demo", "fetch", "caption", "audit",
-    "explain", "grid", "compare",
+    "explain", "grid", "compare", "analyse",
 )  # fmt: skip
 
 

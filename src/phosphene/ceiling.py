@@ -120,6 +120,8 @@ class Ceiling:
         experiment = self.experiment
         gallery, truth = experiment.gallery(fold)
         test = experiment.protocol.samples(experiment.trials.select(fold.test), "test")
+        if experiment.recipe.silenced_outside is not None:
+            test = test.crop(*experiment.recipe.silenced_outside)
         pictures = choose_stimuli(
             self.parameters["n_train_pictures"], self.parameters["n_test_pictures"], seed=self.parameters["seed"]
         )
@@ -150,8 +152,9 @@ class Ceiling:
             from phosphene.simulate.ideal import Ideal
 
             recipe = self.experiment.recipe
-            steps = dataset_of(recipe).steps(recipe.preprocessing)
-            window = recipe.window or (None, None)
+            picks = {} if recipe.channels is None else {"picks": recipe.channels}
+            steps = dataset_of(recipe).steps({**recipe.preprocessing, **picks})
+            window = recipe.silenced_outside or recipe.window or (None, None)
             self._observers = {subject: Ideal.of_study(self.parameters or {}, subject, steps, window)}  # one is large
         return self._observers[subject]
 

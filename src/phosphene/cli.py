@@ -271,6 +271,33 @@ def grid(
     _say(f"grid: {folder / 'grid.csv'}")
 
 
+@_verb("phosphene analyse sliding-windows demo --set dataset.root=studies/one --with width=0.2 --out runs/windows")
+def analyse(
+    what: Annotated[
+        str,
+        typer.Argument(help="growing-windows, sliding-windows, regions, encoders (of a recipe); repeats, similarity."),
+    ],
+    source: Annotated[str, typer.Argument(help="A recipe, or a folder that `phosphene run` wrote.")],
+    changes: Set = None,
+    options: Annotated[
+        list[str] | None,
+        typer.Option("--with", metavar="KEY=VALUE", help="An argument of the analysis, such as encoders=[nice,atm]."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the runs; those finished in it are kept.")] = None,
+) -> None:
+    """Windows, regions, encoders, repeats, representational similarity: a table and a figure."""
+    from phosphene import analyses
+    from phosphene.recipe import parse_overrides
+
+    arguments = {**parse_overrides(options or []), "display": _display()}
+    if what in ("repeats", "similarity"):
+        if changes or out is not None:
+            raise PhospheneError(f"{what} is of a finished run: leave out --set and --out")
+    else:
+        arguments |= {"overrides": parse_overrides(changes or []), **({} if out is None else {"out": out})}
+    _say(f"table and figure: {analyses.call(what, source, arguments) / what}.csv, .png")
+
+
 @_verb("phosphene decode runs/demo trials/new --out decoded/new")
 def decode(
     run: RunFolder,

@@ -27,6 +27,7 @@ from phosphene.evaluation.protocols import Fold, overlap_table, overlaps
 from phosphene.evaluation.retrieval import cosine
 from phosphene.files import parse_yaml, read_json, whole, write_json
 from phosphene.generators.base import Conditioning, Generator
+from phosphene.lazy import lazy, read
 from phosphene.methods.base import Method
 from phosphene.preprocessing import Preprocessing
 from phosphene.recipe import Recipe
@@ -144,19 +145,23 @@ class Experiment:
 
     @cached_property
     def trials(self) -> Trials:
-        """All trials, in the method's window."""
+        """All trials, in the method's window and of its channels."""
         return self._windowed(Trials.load(self.prepare()))
 
     def _windowed(self, trials: Trials) -> Trials:
-        first, last = self.recipe.window or (None, None)
-        times, step = trials.times, 1 / trials.signal.sfreq
-        for edge in (first, last):
-            if edge is not None and not times[0] - step < edge < times[-1] + 2 * step:
-                raise PhospheneError(
-                    f"window edge {edge:g} s lies outside the trials ({times[0]:g} to {times[-1] + step:g} s): "
-                    "give seconds from onset"
-                )
-        return trials.crop(first, last)
+        if self.recipe.channels is not None:
+            trials = trials.pick(self.recipe.channels)
+        return _cut(trials, self.recipe.window or (None, None), "window")
+
+    def _silenced(self, trials: Trials) -> Trials:
+        """The trials, 0 outside of the recipe's `silenced_outside`; large ones stay on disk."""
+        if self.recipe.silenced_outside is None:
+            return trials
+        heard = _cut(trials, self.recipe.silenced_outside, "silenced_outside")
+        first = round((heard.signal.tmin - trials.signal.tmin) * trials.signal.sfreq)
+        kept = np.zeros(trials.n_times, np.float32)
+        kept[first : first + heard.n_times] = 1
+        return replace(trials, eeg=read(lazy(trials.eeg).map(lambda x, _: x * kept)))
 
     @cached_property
     def folds(self) -> list[Fold]:
@@ -238,6 +243,7 @@ class Experiment:
         whiteners: dict[tuple[str, str], Whitener] = {}
         if self.recipe.whitening is not None:
             trials, whiteners = whiten(trials, fold.train, self.recipe.whitening)
+        trials = self._silenced(trials)
         train = self.protocol.samples(trials.select(fold.train), "train")
         val = self.protocol.samples(trials.select(fold.val), "train") if fold.val.any() else None
         return (train, val, self.protocol.samples(trials.select(fold.test), "test")), whiteners
@@ -394,7 +400,7 @@ class Experiment:
             matrices = np.stack([operators.get(key, mean).numpy() for key in known]).astype(np.float32)
             place = np.array([known.index(key) for key in keys], int)
             trials = replace(trials, eeg=applied(matrices, place, trials.eeg))
-        samples = self.protocol.samples(trials, "test")
+        samples = self.protocol.samples(self._silenced(trials), "test")
         method = self.method(fold)
         heads = method.encode(samples)
         with whole(out) as part:
@@ -448,6 +454,18 @@ def _captioned(trials: Trials, told: Said, needed: Sequence[str]) -> Trials:
     if lost := len(trials.stimuli) - len(stimuli):
         notes.append(f"{lost} stimuli that no trial shows have no captions and are left out")
     return replace(trials, stimuli=stimuli, notes=notes)
+
+
+def _cut(trials: Trials, edges: tuple[float | None, float | None], key: str) -> Trials:
+    """The trials between two edges, s, of the recipe's ``key``."""
+    times, step = trials.times, 1 / trials.signal.sfreq
+    for edge in edges:
+        if edge is not None and not times[0] - step < edge < times[-1] + 2 * step:
+            raise PhospheneError(
+                f"{key} edge {edge:g} s lies outside the trials ({times[0]:g} to {times[-1] + step:g} s): "
+                "give seconds from onset"
+            )
+    return trials.crop(*edges)
 
 
 def load(name: str, preprocessing: Preprocessing | None = None, **arguments: Any) -> Trials:

@@ -31,6 +31,7 @@ class Evaluation(BaseModel):
     n_boot, n_perm : bootstrap draws and permutations.
     draws : pictures drawn for each test trial; all are scored, none is chosen.
     twin : also train the shuffled twin (EEG and stimuli of the training trials paired at random).
+    transductive : also ask scores of the whole test set at once, under their own names (`evaluation.transductive`).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -39,6 +40,7 @@ class Evaluation(BaseModel):
     n_perm: int = Field(2000, gt=0)
     draws: int = Field(1, gt=0)
     twin: bool = True
+    transductive: bool = False
 
 
 class Recipe(BaseModel):
@@ -52,6 +54,9 @@ class Recipe(BaseModel):
         wrote, a table that people wrote, or the name of one of the package; None for what the dataset says itself.
     preprocessing : arguments of `Preprocessing`.
     window : (tmin, tmax) s of the trials that the method sees; None is all.
+    channels : those of the prepared trials that the method sees, in this order; None is all. Whitening sees no other.
+    silenced_outside : (tmin, tmax) s within the window; of every whitened trial the other samples are 0, so that an
+        encoder of a fixed length can be trained on a short window. None silences nothing.
     whitening : "epochs", "time" or None, see `Whitener`; fitted on training trials of each session.
     protocol, training, evaluation : see there.
     method : `name` of a registered method and its arguments.
@@ -66,6 +71,8 @@ class Recipe(BaseModel):
     captions: str | None = None
     preprocessing: dict[str, Any] = Field(default_factory=dict)
     window: tuple[float | None, float | None] | None = None
+    channels: list[str] | None = Field(None, min_length=1)
+    silenced_outside: tuple[float, float] | None = None
     whitening: Literal["epochs", "time"] | None = None
     protocol: Protocol = Field(default_factory=Protocol)
     method: dict[str, Any]

@@ -10,7 +10,7 @@ from PIL import Image
 from phosphene.captions import LEVEL_OF, NAMED, SLOTS
 from phosphene.ceiling import ceilings
 from phosphene.errors import PhospheneError
-from phosphene.evaluation import classification, scores
+from phosphene.evaluation import classification, scores, transductive
 from phosphene.evaluation.categories import TwoCategories
 from phosphene.evaluation.metrics.inception import mini_features
 from phosphene.evaluation.metrics.paired import pixel_questions
@@ -122,6 +122,8 @@ def questions(experiment: Experiment, fold: Fold, twin: bool) -> list[Asked]:
         asked = {"concept": "concept_", "within_concept": "within_concept_"}.get(experiment.protocol.gallery, "")
         found = scores.picture_retrieval(decoded, vectors, truth, concepts, name)
         questions = [one for one in found if one.metric.startswith(asked)]
+        if experiment.recipe.evaluation.transductive and not asked:
+            questions += transductive.questions(decoded, vectors, truth, concepts, name)
     heads = {slot.name for slot in SLOTS} & {key.removeprefix("head.") for key in tensors}
     if heads:
         questions += _by_heads(experiment, fold, tensors, table, clusters, name)

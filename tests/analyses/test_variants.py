@@ -11,9 +11,6 @@ from phosphene.evaluation.corrections import corrected
 from phosphene.experiment import Experiment
 from phosphene.recipe import Recipe
 
-needs_keys = pytest.mark.skipif(
-    not {"channels", "silenced_outside"} <= set(Recipe.model_fields), reason="the recipe has no such keys"
-)
 ONE = {"dataset.subject": "01"}
 
 
@@ -101,7 +98,6 @@ def test_an_analysis_is_called_by_its_name(grown, cheap):
     assert all(name.replace("-", "_") == analysis.__name__ for name, analysis in ANALYSES.items())
 
 
-@needs_keys
 def test_sliding_windows_hear_their_own_samples_alone(cheap, tmp_path):
     out = sliding_windows(
         "demo", width=0.2, start=0.3, stop=0.5, overrides={**cheap, **ONE, "training.epochs": 1}, out=tmp_path / "g"
@@ -121,7 +117,6 @@ def test_sliding_windows_hear_their_own_samples_alone(cheap, tmp_path):
     assert is_a_figure(out / "sliding-windows.png")
 
 
-@needs_keys
 @pytest.mark.slow
 def test_nothing_is_read_before_a_picture_and_most_when_the_response_is_there(cheap, tmp_path):
     overrides = {**cheap, **ONE, "training.epochs": 15, "window": None, "preprocessing.phase": "minimum"}
@@ -133,7 +128,6 @@ def test_nothing_is_read_before_a_picture_and_most_when_the_response_is_there(ch
     assert top["value"].max() > before["value"] + 0.1
 
 
-@needs_keys
 @pytest.mark.slow
 def test_the_ideal_observer_is_told_windows_and_channels(cheap, tmp_path):
     from phosphene.ceiling import Ceiling
@@ -158,7 +152,6 @@ def test_the_ideal_observer_is_told_windows_and_channels(cheap, tmp_path):
     assert hits["all"] >= max(hits["back"], hits["late"]) > 0.2
 
 
-@needs_keys
 def test_regions_are_runs_on_their_channels(cheap, tmp_path):
     chosen = {"back": ["O1", "Oz", "O2", "POz"]}
     out = regions("demo", chosen, overrides={**cheap, **ONE, "training.epochs": 1}, out=tmp_path / "g")
@@ -172,7 +165,6 @@ def test_regions_are_runs_on_their_channels(cheap, tmp_path):
     assert is_a_figure(out / "regions.png")
 
 
-@needs_keys
 @pytest.mark.slow
 def test_five_regions_of_a_finished_run(cheap, tmp_path):
     run = Experiment(Recipe.read("demo", {**cheap, **ONE, "training.epochs": 1}), tmp_path / "run").run()

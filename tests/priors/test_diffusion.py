@@ -219,7 +219,9 @@ def test_the_loss_is_of_what_is_predicted(predicts):
 def test_default_widths_are_the_published_ones_scaled():
     assert default_widths("unet", 1024) == (1024, 512, 256, 128, 64)
     assert default_widths("mlp", 1024) == (1024, 1024, 1024, 1024)
-    assert default_widths("unet", 128)[0] == 128
+    assert default_widths("unet", 768) == (768, 384, 192, 96, 64)
+    assert default_widths("unet", 128) == (256, 128, 64, 64, 64)  # a level of 8 would hold no embedding
+    assert default_widths("mlp", 128) == (256, 256, 256, 256)
     prior = build("prior", "diffusion", n_inputs=12, n_outputs=128)
     assert prior.network.time_dim == 64
     json.dumps({"widths": default_widths("unet", 128)})

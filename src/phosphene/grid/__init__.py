@@ -23,7 +23,10 @@ from phosphene.trials import Trials
 __all__ = ["COLUMNS", "DIFFERENCES", "SHIPPED", "Cell", "Grid", "run_grid"]
 
 #: keys of a recipe that trials on disk do not depend on; any other is part of the data
-_AFTER_TRIALS = {"name", "description", "window", "protocol", "method", "training", "generator", "evaluation"}
+_AFTER_TRIALS = {
+    "name", "description", "window", "channels", "silenced_outside", "protocol", "method", "training", "generator",
+    "evaluation",
+}  # fmt: skip
 
 
 def run_grid(

@@ -219,7 +219,7 @@ NETWORKS: dict[str, type[PriorUNet] | type[PriorMLP]] = {"unet": PriorUNet, "mlp
 
 
 def default_widths(network: str, n_outputs: int) -> tuple[int, ...]:
-    """The published widths scaled to the length of the embedding."""
+    """The published widths scaled to the length of the embedding; those of short ones stay wide enough (ours)."""
     if network == "mlp":
-        return (n_outputs,) * 4
-    return tuple(max(n_outputs >> i, 1) for i in range(5))
+        return (max(n_outputs, 256),) * 4
+    return tuple(max(max(n_outputs, 256) >> i, 64) for i in range(5))

@@ -22,13 +22,14 @@ class Words(NamedTuple):
     kind: str = "share"
 
 
-_PICTURES, _CAPTIONS, _DRAWN, _CLASSES = (
+_PICTURES, _CAPTIONS, _DRAWN, _CLASSES, _SET = (
     "Pictures retrieved",
     "Captions retrieved",
     "Pictures drawn",
     "Categories told apart",
+    "Pictures sorted with the whole test set at once (transductive): no scores of single trials",
 )
-GROUPS = (_PICTURES, _CAPTIONS, _DRAWN, _CLASSES, "Other scores")
+GROUPS = (_PICTURES, _CAPTIONS, _DRAWN, _CLASSES, _SET, "Other scores")
 
 _PATTERNS: tuple[tuple[str, Words], ...] = (
     (
@@ -50,6 +51,18 @@ _PATTERNS: tuple[tuple[str, Words], ...] = (
     (
         r"image_top1_of_(\d+)",
         Words(_PICTURES, "1 of {0}", "how often the picture seen comes first among itself and {1} others, at random"),
+    ),
+    (
+        r"transductive_centred_top(\d+)",
+        Words(_SET, "Mean-centred, top-{0}", "the same after the means of all test samples and pictures are taken off"),
+    ),
+    (
+        r"transductive_csls_top(\d+)",
+        Words(_SET, "CSLS, top-{0}", "the same where what is near to everything in the test set counts less"),
+    ),
+    (
+        r"transductive_assignment_top1",
+        Words(_SET, "Matched one to one", "pictures found if it is known that each was shown to one sample"),
     ),
     (
         r"concept_top1",
