@@ -35,7 +35,8 @@ def page(
     lines += [*_values(grid, kept, shown), "", _READ, ""]
     if grid.metrics:
         known = sorted(set(table["metric"]))
-        lines += [f"- No run has a score '{m}': {nearest(m, known)}." for m in metrics if m not in shown]
+        lines += [f"- No run has a score '{m}': {nearest(m, known)}" for m in metrics if m not in shown]
+    lines += [] if lines[-1] == "" else [""]
     if len(grid.variants) > 1:
         lines += [f"## Differences from {grid.reference}", "", *_against(grid, shown, differences), ""]
         lines += [f"- {folder} is not paired: {reason}." for folder, reason in apart.items()]
