@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from phosphene.encoders.base import Dropout, Encoder, projector
+from phosphene.encoders.base import Dropout, Encoder, projector, trials_at_once
 from phosphene.encoders.tsconv import TSConv
 from phosphene.errors import PhospheneError
 from phosphene.registry import register
@@ -209,12 +209,13 @@ class _ChannelTokens(nn.Module):
         self.encoder = nn.ModuleDict({"attn_layers": layers, "norm": nn.LayerNorm(dim)})
 
     def forward(self, eeg: Tensor, subject: Tensor | None) -> Tensor:
-        x = self.enc_embedding(eeg, subject)
         layers: Any = self.encoder["attn_layers"]
-        for layer in layers:
-            x = layer(x)
-        tokens: Tensor = self.encoder["norm"](x[:, self.first : self.first + eeg.shape[1]])
-        return tokens
+        done = []
+        for x in self.enc_embedding(eeg, subject).split(trials_at_once(eeg)):
+            for layer in layers:
+                x = layer(x)
+            done.append(self.encoder["norm"](x[:, self.first : self.first + eeg.shape[1]]))
+        return torch.cat(done)
 
 
 class _Layer(nn.Module):

@@ -6,10 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from phosphene.encoders.base import Dropout
+from phosphene.encoders.base import Dropout, trials_at_once
 from phosphene.errors import PhospheneError
-
-_TRIALS = 16  # multiplied at a time, so that what lies between two products stays in the cache
 
 
 class TSConv(nn.Module):
@@ -66,7 +64,7 @@ class TSConv(nn.Module):
         rows, weight, bias = self._temporal(eeg)
         across = spatial.weight.permute(0, 2, 1, 3).reshape(self.width, -1)  # filters, channels x filters
         parts = []
-        for part in rows.split(_TRIALS * n_chans):
+        for part in rows.split(trials_at_once(eeg) * n_chans):
             windows = _Windows.apply(part, self.kernel, self.stride, self.steps)
             filtered = F.elu_(torch.baddbmm(bias.expand(self.steps, 1, -1), windows, weight.expand(self.steps, -1, -1)))
             parts.append(F.linear(filtered.view(self.steps, -1, n_chans * self.width), across, spatial.bias))
@@ -79,15 +77,12 @@ class TSConv(nn.Module):
         """Pooled rows (batch x n_chans, samples), and the convolution's weight (kernel, width) and bias, normalised."""
         layers: Any = self.tsconv
         conv, norm = layers[0], layers[2]
-        # running sums and variances lose digits: they take twice as many where the device has them
-        wide = torch.float32 if eeg.device.type == "mps" else torch.float64
-        total = F.pad(eeg.flatten(0, 1).to(wide).cumsum(dim=1), (1, 0))
-        pooled = (total[:, self.pool :] - total[:, : -self.pool]) / self.pool
-        filters = conv.weight.flatten(1).to(wide)
+        rows = _Pooled.apply(eeg.flatten(0, 1), self.pool)
+        filters = conv.weight.flatten(1)
         if norm.training:
-            mean, var = self._moments(pooled, filters, conv.bias.to(wide))
+            mean, var = self._moments(rows, filters.to(_wide(eeg)), conv.bias)
             with torch.no_grad():
-                count = len(pooled) * self.steps
+                count = len(rows) * self.steps
                 norm.num_batches_tracked += 1
                 norm.running_mean.lerp_(mean.to(norm.running_mean.dtype), norm.momentum)
                 norm.running_var.lerp_((var * count / max(count - 1, 1)).to(norm.running_var.dtype), norm.momentum)
@@ -95,13 +90,12 @@ class TSConv(nn.Module):
             mean, var = norm.running_mean, norm.running_var
         scale = norm.weight * torch.rsqrt(var + norm.eps)
         weight, bias = filters.T * scale, norm.bias + (conv.bias - mean) * scale
-        return pooled.to(eeg.dtype), weight.to(eeg.dtype), bias.to(eeg.dtype)
+        return rows, weight.to(eeg.dtype), bias.to(eeg.dtype)
 
-    def _moments(self, pooled: Tensor, filters: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    def _moments(self, rows: Tensor, filters: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and variance (width,) of the convolution's output over batch, channels and steps."""
-        offset = pooled.mean().detach()
-        rows = pooled - offset
-        products, sums = rows.T @ rows, rows.sum(dim=0)
+        offset = rows.mean().detach()
+        products, sums = _Products.apply(rows, offset)
         starts = range(0, self.steps * self.stride, self.stride)
         count = len(rows) * self.steps
         mean = torch.stack([sums[i : i + self.kernel] for i in starts]).sum(dim=0) / count
@@ -110,8 +104,51 @@ class TSConv(nn.Module):
         return filters @ (mean + offset) + bias, var
 
 
+def _wide(x: Tensor) -> torch.dtype:
+    """What running sums and variances, which lose digits, are computed in."""
+    return torch.float32 if x.device.type == "mps" else torch.float64
+
+
+def _running_mean(x: Tensor, n: int, dtype: torch.dtype) -> Tensor:
+    total = F.pad(x.to(dtype).cumsum(dim=1), (1, 0))
+    return ((total[:, n:] - total[:, :-n]) / n).to(x.dtype)
+
+
+# The gradients of these three are written out: what automatic differentiation makes of them takes twice the time of the
+# rest of the block.
+
+
+class _Pooled(torch.autograd.Function):
+    """Mean of every ``n`` successive samples: (rows, samples) -> (rows, samples - n + 1)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, n: int) -> Tensor:
+        ctx.n = n
+        return _running_mean(x, n, _wide(x))
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return _running_mean(F.pad(grads[0], (ctx.n - 1, ctx.n - 1)), ctx.n, grads[0].dtype), None
+
+
+class _Products(torch.autograd.Function):
+    """Products (samples, samples) and sums (samples,) over the rows of ``x`` less the constant ``offset``."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(x, offset)
+        rows = x.to(_wide(x)) - offset
+        return rows.T @ rows, rows.sum(dim=0)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        x, offset = ctx.saved_tensors
+        products, sums = grads[0].to(x.dtype), grads[1].to(x.dtype)
+        return torch.addmm(sums, x - offset, products + products.T), None
+
+
 class _Windows(torch.autograd.Function):
-    """(rows, samples) -> (steps, rows, kernel), a view; its gradient is added window by window, which costs less."""
+    """(rows, samples) -> (steps, rows, kernel), a view of windows that start ``stride`` samples apart."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, kernel: int, stride: int, steps: int) -> Tensor:
