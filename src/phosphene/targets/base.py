@@ -77,3 +77,19 @@ class Target(ABC):
         with whole(path) as part:
             save_file({"vectors": vectors}, part)
         return TargetTable(names, vectors)
+
+
+def picture_digests(stimuli: pd.DataFrame) -> list[str]:
+    """(n_stimuli,) a digest of each picture's bytes, for targets that are made of pictures.
+
+    Raises
+    ------
+    PhospheneError
+        If the table has no pictures, or one is missing.
+    """
+    if "image" not in stimuli:
+        raise PhospheneError("the stimuli have no column 'image': add the picture's path to the stimulus table")
+    missing = [p for p in stimuli["image"] if not Path(p).is_file()]
+    if missing:
+        raise PhospheneError(f"picture {missing[0]} is missing: restore it or drop its trials")
+    return [digest(Path(p)) for p in stimuli["image"]]

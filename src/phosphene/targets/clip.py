@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -12,10 +11,9 @@ from torch import Tensor
 
 from phosphene.backbones import backbone, load_clip, n_tokens
 from phosphene.errors import PhospheneError, nearest
-from phosphene.files import digest
 from phosphene.pictures import LARGEST, open_picture
 from phosphene.registry import register
-from phosphene.targets.base import Target
+from phosphene.targets.base import Target, picture_digests
 
 
 class CLIP(Target):
@@ -83,12 +81,7 @@ class CLIPImage(CLIP):
     """CLIP's embedding of the picture shown: (n_stimuli, dim), not normalised (Radford et al. 2021, section 2.3)."""
 
     def content(self, stimuli: pd.DataFrame) -> list[str]:
-        if "image" not in stimuli:
-            raise PhospheneError("the stimuli have no column 'image': add the picture's path to the stimulus table")
-        missing = [p for p in stimuli["image"] if not Path(p).is_file()]
-        if missing:
-            raise PhospheneError(f"picture {missing[0]} is missing: restore it or drop its trials")
-        return [digest(Path(p)) for p in stimuli["image"]]
+        return picture_digests(stimuli)
 
     def embed(self, stimuli: pd.DataFrame) -> Tensor:
         parts, held, pixels = [], [], 0

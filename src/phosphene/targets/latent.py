@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,10 +12,9 @@ from torch import Tensor
 
 from phosphene.backbones import backbone, quiet, verify
 from phosphene.errors import PhospheneError
-from phosphene.files import digest
 from phosphene.pictures import open_picture
 from phosphene.registry import register
-from phosphene.targets.base import Target
+from phosphene.targets.base import Target, picture_digests
 
 
 @register("target", "latent")
@@ -70,12 +68,7 @@ class Latent(Target):
         return (int(self.vae.config.latent_channels), self.size // fold, self.size // fold)
 
     def content(self, stimuli: pd.DataFrame) -> list[str]:
-        if "image" not in stimuli:
-            raise PhospheneError("the stimuli have no column 'image': add the picture's path to the stimulus table")
-        missing = [p for p in stimuli["image"] if not Path(p).is_file()]
-        if missing:
-            raise PhospheneError(f"picture {missing[0]} is missing: restore it or drop its trials")
-        return [digest(Path(p)) for p in stimuli["image"]]
+        return picture_digests(stimuli)
 
     def embed(self, stimuli: pd.DataFrame) -> Tensor:
         images = list(stimuli["image"])
