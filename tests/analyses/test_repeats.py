@@ -11,6 +11,7 @@ from phosphene.analyses.similarity import COLUMNS
 from phosphene.errors import PhospheneError
 from phosphene.experiment import Experiment
 from phosphene.recipe import Recipe
+from phosphene.report.words import words
 from phosphene.scoring import score
 
 
@@ -20,6 +21,7 @@ def run(cheap, tmp_path_factory):
     overrides = {
         **cheap,
         "evaluation.twin": True,
+        "evaluation.transductive": True,
         "training.epochs": 3,
         "evaluation.n_boot": 20,
         "evaluation.n_perm": 39,
@@ -52,6 +54,18 @@ def test_all_repeats_are_the_run_itself_and_fewer_are_all_used(run):
     assert matplotlib.image.imread(out / "repeats.png").shape[0] > 100
     assert (run.out / "scores.csv").read_bytes() == own
     assert {p: p.stat().st_mtime_ns for p in (run.out / "folds").rglob("*") if p.is_file()} == kept
+
+
+def test_a_recipe_asks_for_scores_of_the_whole_set_and_they_stand_apart(run):
+    table = read(run.out / "scores.csv")
+    joint = table[(table["subject"] == "all") & table["metric"].str.startswith("transductive_")].set_index("metric")
+    assert len(joint) == 5
+    assert (joint["n"] == 80).all()
+    assert joint.loc["transductive_assignment_top1", "chance"] == pytest.approx(1 / 40)
+    assert {words(metric).group for metric in joint.index} == {words("transductive_csls_top1").group}
+    assert words("transductive_csls_top1").group != words("image_top1").group
+    own = Recipe.model_validate({**run.recipe.model_dump(), "evaluation": {}})
+    assert not own.evaluation.transductive
 
 
 def test_a_mean_is_of_successive_repeats_and_of_the_methods_own_output(run, tmp_path):
