@@ -135,3 +135,10 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path):
         with open("/dev/full", "wb", buffering=0) as device:
             device.write(np.asarray(make_trials().eeg).tobytes())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_analyses_are_asked_by_name_and_their_arguments_checked(tmp_path):
+    fails(phosphene("analyse", "windows", "demo"), "unknown analysis 'windows'", "sliding-windows")
+    fails(phosphene("analyse", "sliding-windows", "demo", "--with", "widht=0.2"), "unknown argument 'widht'", "width")
+    fails(phosphene("analyse", "repeats", tmp_path, "--set", "protocol.seed=1"), "leave out --set and --out")
+    fails(phosphene("analyse", "similarity", tmp_path), "is not a run folder")
