@@ -1,5 +1,6 @@
 """A whole run on a small simulated study: it finishes, repeats itself, resumes, and its controls are controls."""
 
+import json
 import shutil
 from dataclasses import replace
 
@@ -204,3 +205,22 @@ def test_the_twin_keeps_the_eeg_and_breaks_the_pairs():
     assert (twin.table["stimulus"] == trials.table["stimulus"]).mean() < 0.3
     assert (twin.table["subject"] == trials.table["subject"]).all()
     assert (twin.table["concept"] == "c" + twin.table["stimulus"].str[1]).all()
+
+
+def test_a_run_of_atm_draws_from_prior_and_low_level_path(finished, study, tmp_path):
+    recipe = Recipe.read("atm", {
+        "dataset.root": str(study), **SETTINGS, "training.epochs": 1, "evaluation.twin": False,
+        "training.stages": {"prior": {"epochs": 2}, "low_level": {"epochs": 3}}, "method.low_level": "small",
+        "method.strength": 0.75, "protocol.val_fraction": 0.1, "generator.steps": 4,
+    })  # fmt: skip
+    experiment = Experiment(recipe, tmp_path / "atm")
+    experiment.adopt(finished.trials, {})
+    experiment.train()
+    fold = experiment.folds[0]
+    conditioning = experiment.conditioning(fold)
+    assert conditioning.given() == {"image_embeds", "init", "strength"}
+    assert conditioning.strength == 0.75
+    pictures = experiment.generator()(conditioning.rows([0, 1]), seed=0)
+    assert [len(p) for p in pictures] == [1, 1]
+    stages = [json.loads(line)["stage"] for line in (experiment.out / "log.jsonl").read_text().splitlines()]
+    assert stages == ["align", "prior", "prior", "low_level", "low_level", "low_level"]
