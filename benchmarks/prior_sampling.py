@@ -221,10 +221,9 @@ def kinds(given: argparse.Namespace) -> None:
         "epsilon, raw, clipped (published)": {"predicts": "epsilon", "standardise": False, "clip_sample": True},
         "v_prediction, raw": {"predicts": "v_prediction", "standardise": False},
         "drop by whole batch": {"drop_rule": "batch"},
-        "widths 256 to 32": {"widths": (256, 128, 64, 32)},
-        "widths 256 to 32, epsilon": {"widths": (256, 128, 64, 32), "predicts": "epsilon"},
-        "mlp of 128": {"network": "mlp", "widths": (128,) * 4},
-        "mlp of 256": {"network": "mlp", "widths": (256,) * 4},
+        "no dropout": {"dropout": 0.0},
+        "widths 128 to 8": {"widths": (128, 64, 32, 16, 8)},
+        "mlp": {"network": "mlp"},
     }
     for snr_db, made in worlds(given):
         print(f"\n{snr_db:g} dB: 50 DDPM steps, guidance 1, mean ± SD of {len(made)} seeds\n")

@@ -30,7 +30,7 @@ class DiffusionPrior(nn.Module):
     ----------
     n_inputs, n_outputs : lengths of the condition and of the embedding.
     network : "unet" or "mlp", both published.
-    widths : of its levels or blocks; by default the published ones scaled to the embedding (1024 to 64 at 1024), none below 64.
+    widths : of its levels or blocks; by default the published 1024 to 64, scaled to the embedding but none below 64.
     time_dim : length of the time features; by default half an embedding (512 at 1024).
     dropout : of the network; 0.1 as published.
     predicts : what the network learns: "epsilon", the noise (published), or "v_prediction" (Salimans & Ho 2022, arXiv
