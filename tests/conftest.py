@@ -10,6 +10,7 @@ from hypothesis import settings
 from PIL import Image
 
 from phosphene.captions import SLOTS
+from phosphene.simulate.study import simulate
 from phosphene.trials import Signal, Trials
 
 settings.register_profile("untimed", deadline=None)  # a busy machine is no fault of the code
@@ -70,3 +71,29 @@ def make_trials(
 @pytest.fixture
 def trials() -> Trials:
     return make_trials()
+
+
+@pytest.fixture(scope="session")
+def cheap(tmp_path_factory):
+    """Overrides of the demo recipe that make training on a small simulated study cheap."""
+    study = simulate(
+        tmp_path_factory.mktemp("cheap") / "s", n_subjects=2, n_train_pictures=40, n_test_pictures=40, train_repeats=1,
+        test_repeats=4, snr_db=10.0,
+    )  # fmt: skip
+    return {
+        "dataset.root": str(study), "generator": None, "training.epochs": 2, "evaluation.n_boot": 100,
+        "evaluation.n_perm": 99, "evaluation.twin": False,
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def scores_alone():
+    """No ideal observer, no page: they take longer than all the rest, and are asked elsewhere."""
+
+    def page(folder):
+        (folder / "report.html").write_text("")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("phosphene.scoring.ceilings", lambda experiment: {})
+        patch.setattr("phosphene.grid.write_report", page)
+        yield

@@ -14,9 +14,11 @@ from phosphene.recipe import Recipe
 from phosphene.report.words import words
 from phosphene.scoring import score
 
+pytestmark = pytest.mark.usefixtures("scores_alone")
+
 
 @pytest.fixture(scope="module")
-def run(cheap, tmp_path_factory):
+def run(cheap, scores_alone, tmp_path_factory):
     """Two people; every test picture has four repeats."""
     overrides = {
         **cheap,

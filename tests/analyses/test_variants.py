@@ -11,6 +11,8 @@ from phosphene.evaluation.corrections import corrected
 from phosphene.experiment import Experiment
 from phosphene.recipe import Recipe
 
+pytestmark = pytest.mark.usefixtures("scores_alone")
+
 ONE = {"dataset.subject": "01"}
 
 
@@ -24,7 +26,7 @@ def is_a_figure(path):
 
 
 @pytest.fixture(scope="module")
-def grown(cheap, tmp_path_factory):
+def grown(cheap, scores_alone, tmp_path_factory):
     out = tmp_path_factory.mktemp("grown") / "g"
     return growing_windows(
         "demo", [0.1, 0.3], shape="cut", overrides={**cheap, **ONE, "evaluation.twin": True}, out=out
