@@ -65,7 +65,7 @@ class DiffusionPrior(nn.Module):
         clip_sample: bool = False,
         condition_drop: float = 0.1,
         drop_rule: str = "sample",
-        sampler: str = "sde-dpmsolver++",
+        sampler: str = "dpmsolver++",
         steps: int = 8,
         guidance: float = 5.0,
         keep_norm: bool = True,
