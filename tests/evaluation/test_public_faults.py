@@ -18,6 +18,7 @@ from phosphene.datasets.eegcvpr40_names import CLASSES
 from phosphene.errors import PhospheneError
 from phosphene.evaluation.protocols import LEAKY, SETTINGS, Protocol, overlap_table
 from phosphene.evaluation.scores import picture_retrieval
+from phosphene.recipe import Evaluation
 from phosphene.targets.clip import CLIPImage
 from phosphene.whitening import whiten
 
@@ -106,7 +107,7 @@ def test_captions_are_sought_among_all_captions_not_those_of_the_test(monkeypatc
     class Run:
         def __init__(self):
             self.trials, self.protocol = trials, protocol
-            self.recipe = type("Recipe", (), {"generator": None})
+            self.recipe = type("Recipe", (), {"generator": None, "evaluation": Evaluation()})
 
         def decoded(self, fold, twin=False):
             return test, {"head.image": torch.randn(len(test), 16, generator=torch.Generator().manual_seed(0))}
