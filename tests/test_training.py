@@ -130,9 +130,9 @@ class TwoStages(Linear):
         self.register_buffer("mean", torch.zeros(8))
         self.read: list[torch.Size] = []
 
-    def begin(self, stage, trials, tables):
+    def begin(self, stage, trials, tables, inputs):
         if stage == "prior":
-            self.mean.copy_(self.inputs(stage, trials).mean(dim=0))
+            self.mean.copy_(inputs.mean(dim=0))
 
     def trained(self, stage):
         return self.prior.parameters() if stage == "prior" else self.net.parameters()

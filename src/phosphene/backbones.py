@@ -186,6 +186,19 @@ def load_pipeline(name: str, device: str = "cpu") -> "DiffusionPipeline":
     return pipe
 
 
+def load_autoencoder(name: str) -> Any:
+    """The autoencoder alone of a diffusion backbone, frozen and in float32."""
+    import torch
+
+    row = backbone(name, "diffusion")
+    where: dict[str, Any] = {"revision": row.revision or "main", "local_files_only": row.local}
+    with _readable(row):
+        from diffusers import AutoModel
+
+        autoencoder = AutoModel.from_pretrained(row.source, subfolder="vae", torch_dtype=torch.float32, **where)
+    return autoencoder.eval().requires_grad_(False)
+
+
 def freeze(pipe: Any) -> None:
     """No weight of any part of a pipeline takes a gradient, and none is in training mode."""
     import torch

@@ -192,15 +192,21 @@ class Experiment:
         epochs = sum(self.recipe.training.of(s).epochs for s in method.stages if s not in method.solved)
         with self.display.bar("training", len(todo) * max(1, epochs)) as bar:
             for fold, twin in todo:
-                self._train(fold, twin, bar)
-                if epochs == 0:
-                    bar(1)
+                bar(max(1, epochs) - self._train(fold, twin, bar))  # it may stop early, and have fewer stages
 
     def overlaps(self) -> dict[str, dict[str, int]]:
         """For each fold, how many test trials share a stimulus, concept, run, ... with training."""
         return {f"{f.subject}-{f.name}": overlaps(self.trials, f) for f in self.folds}
 
-    def _train(self, fold: Fold, twin: bool, bar: Bar) -> None:
+    def _train(self, fold: Fold, twin: bool, bar: Bar) -> int:
+        """Train and decode one fold; how many epochs the bar was told of."""
+        told = 0
+
+        def progress(stage: str, done: int, total: int) -> None:
+            nonlocal told
+            told += 1
+            bar(1)
+
         folder = self.folder(fold, twin)
         (train, val, test), whiteners = self.samples(fold)
         if whiteners and not (folder / "whitening.safetensors").is_file():
@@ -221,20 +227,12 @@ class Experiment:
                 seed=self.protocol.seed,
                 folder=folder / "checkpoints",
                 log=lambda row: self._log({"fold": folder.name, **row}),
-                progress=lambda stage, done, total: bar(1),
+                progress=progress,
             )
             method.save(folder / "model")
-        tensors = {f"head.{k}": v.contiguous() for k, v in method.encode(test).items()}
-        words: dict[str, Any] = {}
-        if self.recipe.generator is not None:
-            fields, words = method.condition(test).packed()
-            tensors |= {f"condition.{k}": v for k, v in fields.items()}
-        with whole(folder / "decoded") as part:
-            part.mkdir()
-            save_file(tensors, part / "decoded.safetensors")
-            if words:
-                write_json(part / "condition.json", words)
-            test.table.to_csv(part / "table.csv", index=False)
+        drawn = None if self.recipe.generator is None else method.condition(test)
+        keep_decoded(folder / "decoded", test.table, method.encode(test), drawn)
+        return told
 
     def samples(self, fold: Fold) -> tuple[tuple[Trials, Trials | None, Trials], dict[tuple[str, str], Whitener]]:
         """What a method is given of a fold (training, validation if any, test; whitened, repeats averaged), and the
@@ -466,6 +464,22 @@ def _cut(trials: Trials, edges: tuple[float | None, float | None], key: str) -> 
                 "give seconds from onset"
             )
     return trials.crop(*edges)
+
+
+def keep_decoded(
+    folder: Path, table: pd.DataFrame, heads: Mapping[str, torch.Tensor], drawn: Conditioning | None = None
+) -> None:
+    """Write what `Experiment.decoded` and `conditioning` read: the samples' table, their heads, what they are drawn
+    from; whole or not at all."""
+    fields, words = ({}, {}) if drawn is None else drawn.packed()
+    tensors = {f"head.{name}": vectors for name, vectors in heads.items()}
+    tensors |= {f"condition.{name}": value for name, value in fields.items()}
+    with whole(folder) as part:
+        part.mkdir()
+        save_file({name: value.contiguous() for name, value in tensors.items()}, part / "decoded.safetensors")
+        if words:
+            write_json(part / "condition.json", words)
+        table.to_csv(part / "table.csv", index=False)
 
 
 def load(name: str, preprocessing: Preprocessing | None = None, **arguments: Any) -> Trials:

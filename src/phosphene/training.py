@@ -142,12 +142,9 @@ def fit(
             method.solve(stage, train, tables)
             log({"stage": stage, "epoch": 1})
             continue
-        method.begin(stage, train, tables)
-        samples, held = (
-            None if part is None or len(part) == 0 else _Samples(part, tables, method.inputs(stage, part))
-            for part in (train, val)
-        )
-        assert samples is not None
+        samples = _Samples(train, tables, method.inputs(stage, train))
+        held = None if val is None or len(val) == 0 else _Samples(val, tables, method.inputs(stage, val))
+        method.begin(stage, train, tables, samples.inputs)
         _descend(
             method, stage, samples, held, settings.of(stage), select_on, seed,
             None if folder is None else Path(folder) / stage, log, progress,

@@ -10,12 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from safetensors.torch import save_file
 
 from phosphene.analyses import figures
 from phosphene.errors import PhospheneError
 from phosphene.evaluation.protocols import Fold
-from phosphene.experiment import Display, Experiment, Silent
+from phosphene.experiment import Display, Experiment, Silent, keep_decoded
 from phosphene.files import whole
 from phosphene.methods.base import Method
 from phosphene.scoring import score
@@ -79,11 +78,7 @@ class Reaveraged(Experiment):
             if folder.is_dir():
                 continue
             heads = self.method(fold, twin).encode(samples)
-            with whole(folder) as part:
-                part.mkdir()
-                tensors = {f"head.{key}": value.contiguous() for key, value in heads.items()}
-                save_file(tensors, part / "decoded.safetensors")
-                samples.table.to_csv(part / "table.csv", index=False)
+            keep_decoded(folder, samples.table, heads)
 
 
 def reaveraged(source: Experiment, counts: Sequence[int], out: Path) -> dict[int, Reaveraged]:

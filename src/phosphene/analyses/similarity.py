@@ -12,9 +12,9 @@ from phosphene.analyses.repeats import n_repeats, reaveraged
 from phosphene.errors import PhospheneError, nearest
 from phosphene.experiment import Display, Experiment, Silent
 from phosphene.files import whole
+from phosphene.targets.clip import THIS_PICTURE
 
 MOST = 400  # stimuli, drawn at random where there are more
-PROMPT = "This picture is {}"  # of a concept, as published
 COLUMNS = (
     "subject", "against", "rho", "ci_low", "ci_high", "p", "n", "chance", "shuffled", "ceiling_low", "ceiling_high",
     "ceiling_of", "seed", "protocol", "backbone",
@@ -95,7 +95,7 @@ def _models(source: Experiment, stimuli: pd.DataFrame) -> dict[str, np.ndarray]:
     found = {"pictures": rsa.rsm(np.asarray(method.pictures(stimuli)))}
     if method.image_space is not None and stimuli["concept"].nunique() > 1:
         texts, row = np.unique(stimuli["concept"].to_numpy(str), return_inverse=True)
-        said = [PROMPT.format(text.replace("_", " ")) for text in texts]
+        said = [THIS_PICTURE.format(text.replace("_", " ")) for text in texts]
         found["concepts"] = rsa.rsm(method.image_space.texts(said).numpy()[row])
     return found
 

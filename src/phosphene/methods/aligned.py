@@ -1,6 +1,7 @@
 """What methods have in common that align EEG with CLIP's image space, and draw through an image-prompt adapter."""
 
 import inspect
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
@@ -75,13 +76,15 @@ class Aligned(Method):
     # -- training --------------------------------------------------------------------------------
 
     def trained(self, stage: str) -> Iterator[nn.Parameter]:
-        if stage == "prior":
-            return self.prior.parameters()
-        return (p for name, p in self.named_parameters() if not name.startswith("prior."))
+        """A stage that is called as a module of the method trains that module, "align" all that is no such module."""
+        if isinstance(own := getattr(self, stage), nn.Module):
+            return own.parameters()
+        others = tuple(f"{other}." for other in self.stages if other != stage)
+        return (p for name, p in self.named_parameters() if not name.startswith(others))
 
-    def begin(self, stage: str, trials: Trials, tables: dict[str, TargetTable]) -> None:
+    def begin(self, stage: str, trials: Trials, tables: dict[str, TargetTable], inputs: Tensor | None) -> None:
         if stage == "prior":
-            self.prior.observe(tables["image"][trials.table["stimulus"]], self.encode(trials)["image"])
+            self.prior.observe(tables["image"][trials.table["stimulus"]], inputs)
 
     def inputs(self, stage: str, trials: Trials) -> Tensor | None:
         return self.encode(trials)["image"] if stage == "prior" else None
@@ -91,9 +94,9 @@ class Aligned(Method):
             return {"loss": self.prior.loss(batch["inputs"], batch["image"])}
         return self.align(self.embed(batch["eeg"], batch.get("subject")), batch)
 
+    @abstractmethod
     def align(self, embedding: Tensor, batch: dict[str, Any]) -> dict[str, Tensor]:
         """Losses of what the encoder made, (batch, dim), and `loss`, their sum."""
-        raise NotImplementedError
 
     def solve(self, stage: str, trials: Trials, tables: dict[str, TargetTable]) -> None:
         self.prior.fit(self.encode(trials)["image"], tables["image"][trials.table["stimulus"]])

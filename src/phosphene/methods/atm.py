@@ -1,7 +1,6 @@
 """ATM: channels as tokens, EEG aligned with CLIP's image space, a diffusion prior, a low-level path, pictures."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -18,7 +17,7 @@ from phosphene.methods.aligned import Aligned
 from phosphene.methods.base import batches
 from phosphene.registry import register
 from phosphene.targets.base import Target, TargetTable
-from phosphene.targets.clip import CLIPText
+from phosphene.targets.clip import THIS_PICTURE, CLIPText
 from phosphene.targets.latent import Latent
 from phosphene.trials import Trials
 
@@ -142,7 +141,7 @@ class ATM(Aligned):
             )
 
     def targets(self) -> dict[str, Target]:
-        sentence = CLIPText("concept", self.space.backbone, template="This picture is {}")
+        sentence = CLIPText("concept", self.space.backbone, template=THIS_PICTURE)
         found: dict[str, Target] = {"image": self.space}
         if self.weights["text"]:
             found["text"] = sentence
@@ -152,16 +151,10 @@ class ATM(Aligned):
 
     # -- the low-level path ----------------------------------------------------------------------
 
-    def trained(self, stage: str) -> Iterator[nn.Parameter]:
-        if stage == "low_level":
-            return self.low_level.parameters()
-        return (p for name, p in self.named_parameters() if name.startswith("prior.") == (stage == "prior")
-                and not name.startswith("low_level."))  # fmt: skip
-
-    def begin(self, stage: str, trials: Trials, tables: dict[str, TargetTable]) -> None:
+    def begin(self, stage: str, trials: Trials, tables: dict[str, TargetTable], inputs: Tensor | None) -> None:
         if stage == "low_level":
             self.low_level.observe(tables["latent"][dict.fromkeys(trials.table["stimulus"])])
-        super().begin(stage, trials, tables)
+        super().begin(stage, trials, tables, inputs)
 
     def training_step(self, batch: dict[str, Any], stage: str) -> dict[str, Tensor]:
         if stage == "low_level":

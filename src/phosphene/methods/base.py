@@ -73,8 +73,9 @@ class Method(nn.Module, ABC):
         trials; none by default."""
         return ()
 
-    def begin(self, stage: str, trials: Trials, tables: dict[str, TargetTable]) -> None:
-        """What a gradient stage has to know of its training trials before it starts; also called when it goes on."""
+    def begin(self, stage: str, trials: Trials, tables: dict[str, TargetTable], inputs: Tensor | None) -> None:
+        """What a gradient stage has to know of its training trials, and of its `inputs` of them, before it starts; also
+        called when it goes on."""
         return
 
     def trained(self, stage: str) -> Iterator[nn.Parameter]:

@@ -96,6 +96,9 @@ class CLIPImage(CLIP):
         return torch.cat(parts) if parts else torch.empty(0, self.dim)
 
 
+THIS_PICTURE = "This picture is {}"  # the sentence of a concept that ATM was published with
+
+
 @register("target", "clip_text")
 class CLIPText(CLIP):
     """CLIP's embedding of one caption of each stimulus: (n_stimuli, dim), not normalised.
@@ -103,7 +106,7 @@ class CLIPText(CLIP):
     Parameters
     ----------
     slot : the stimulus table's caption column, such as "ObjectSnap".
-    template : a sentence with {} for what the column holds, such as "This picture is {}".
+    template : a sentence with {} for what the column holds, such as `THIS_PICTURE`.
     """
 
     def __init__(

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from phosphene.backbones import backbone, quiet, verify
+from phosphene.backbones import backbone, load_autoencoder
 from phosphene.errors import PhospheneError
 from phosphene.pictures import open_picture
 from phosphene.registry import register
@@ -43,21 +43,7 @@ class Latent(Target):
     @cached_property
     def vae(self) -> Any:
         """The stock autoencoder, frozen."""
-        row = _row(self.backbone)
-        if row.local:
-            verify(row.name)
-        try:
-            with quiet():
-                from diffusers import AutoModel
-
-                where = {"subfolder": "vae", "revision": row.revision or "main", "local_files_only": row.local}
-                vae = AutoModel.from_pretrained(row.source, torch_dtype=torch.float32, **where)
-        except OSError as error:
-            raise PhospheneError(
-                f"the autoencoder of backbone '{row.name}' ({row.source}) cannot be loaded: "
-                f"download it once with `hf download {row.repo}`, or use backbone 'mini'"
-            ) from error
-        return vae.to(self.device).eval().requires_grad_(False)
+        return load_autoencoder(self.backbone).to(self.device)
 
     @property
     def shape(self) -> tuple[int, int, int]:
