@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from phosphene.captions import Said
 from phosphene.datasets.eegcvpr40 import EEGCVPR40
 from phosphene.datasets.eegcvpr40_made import simulate
 from phosphene.datasets.eegcvpr40_names import ANIMALS, CHANNELS
@@ -13,7 +14,7 @@ from phosphene.errors import PhospheneError
 from phosphene.evaluation.protocols import Protocol
 from phosphene.lazy import stays
 from phosphene.simulate.designs import DESIGNS
-from phosphene.simulate.eegcvpr40 import show, visit
+from phosphene.simulate.eegcvpr40 import LIKENESS, show, visit
 
 SMALL = {"n_subjects": 2, "n_classes": 4, "n_per_class": 6}
 
@@ -30,8 +31,8 @@ def load(root, **arguments):
 
 def test_the_files_are_those_of_the_published_study(root):
     assert sorted(p.name for p in root.iterdir()) == [
-        "block_splits_by_image_all.pth", "block_splits_by_image_single.pth", "dataset.json", "eeg_5_95_std.pth",
-        "image_order.txt", "images",
+        "block_splits_by_image_all.pth", "block_splits_by_image_single.pth", "captions.csv", "dataset.json",
+        "eeg_5_95_std.pth", "image_order.txt", "images",
     ]  # fmt: skip
     held = torch.load(root / "eeg_5_95_std.pth", weights_only=True)
     assert list(held) == ["dataset", "labels", "images"]
@@ -45,6 +46,18 @@ def test_the_files_are_those_of_the_published_study(root):
     assert [sorted(i for part in split.values() for i in part) for split in splits] == [list(range(48))] * 6
     (single,) = torch.load(root / "block_splits_by_image_single.pth", weights_only=True)["splits"]
     assert sorted(i for part in single.values() for i in part) == list(range(12))
+
+
+def test_captions_say_what_is_drawn(root):
+    said = Said.read(root / "captions.csv")
+    trials = load(root, splits="all", images="images")
+    stimuli = said.join(trials.stimuli, set(trials.table["stimulus"]), ["ObjectSnap", "PlaceView"])
+    shown = show(DESIGNS["block"], n_classes=4, n_per_class=6)
+    for wnid, name, caption in zip(
+        shown.pictures["wnid"], shown.pictures.index, shown.captions["ObjectSnap"], strict=True
+    ):
+        assert stimuli.loc[name, "ObjectSnap"] == caption
+        assert LIKENESS[wnid] in caption
 
 
 def test_every_record_bears_its_own_picture_and_person(root):

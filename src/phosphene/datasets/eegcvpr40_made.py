@@ -6,6 +6,7 @@ out/
   block_splits_by_image_all.pth       six splits of the whole list; a picture is in one part
   block_splits_by_image_single.pth    one split of the first half of any subject's list
   image_order.txt                     the order that everybody saw
+  captions.csv                        what is exactly to be seen in each drawing, a column for each slot
   images/<wnid>/<name>.png            the drawings that stand for the classes
   dataset.json                        says that all of it is simulated, and how
 ```
@@ -114,6 +115,7 @@ def _write_pictures(root: Path, shown: Shown) -> None:
     for name, wnid, (picture, _) in zip(shown.pictures.index, shown.pictures["wnid"], shown.drawn, strict=True):
         (root / "images" / wnid).mkdir(parents=True, exist_ok=True)
         picture.save(root / "images" / wnid / f"{name}.png")
+    shown.captions.to_csv(root / "captions.csv")
     lines = "".join(f"{name}.png\n" for name in shown.events["stimulus"])
     (root / "image_order.txt").write_text(lines, encoding="utf-8")
 

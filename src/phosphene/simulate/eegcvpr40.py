@@ -54,12 +54,14 @@ class Shown:
     Parameters
     ----------
     pictures : (n_pictures) rows indexed by name, `<wnid>_<number>`, with `wnid`.
+    captions : (n_pictures, n_slots) the exact caption of each slot, indexed alike.
     drawn : picture and mask of each.
     content : what is in each.
     events : (n_pictures) rows in order of time: `onset` (s from the start of its run), `stimulus`, `block`, `run`.
     """
 
     pictures: pd.DataFrame
+    captions: pd.DataFrame
     drawn: Drawn
     content: Content
     events: pd.DataFrame
@@ -82,7 +84,8 @@ def show(design: Design, *, n_classes: int = 40, n_per_class: int = 50, seed: in
     if design.order == "rapid":
         events["stimulus"] = rng.permutation(events["stimulus"].to_numpy())
     drawn = [draw_with_mask(scene, size) for scene in scenes]
-    return Shown(pictures, drawn, describe(scenes, drawn), events)
+    captions = pd.DataFrame([scene.captions for scene in scenes], pictures.index)
+    return Shown(pictures, captions, drawn, describe(scenes, drawn), events)
 
 
 def visit(
