@@ -122,6 +122,13 @@ BACKBONES = {
             adapter_clip="clip-vit-h14", predicts="epsilon", steps=4, guidance=0.0, note="adapter takes clip-vit-h14",
         ),
         Backbone(
+            "sdxl-base", "diffusion", "stabilityai/stable-diffusion-xl-base-1.0", "CreativeML Open RAIL++-M",
+            Shapes(tokens=(77, 2048), image=1024, pooled=1280, latent=(4, 128, 128)),
+            adapter=("h94/IP-Adapter", "sdxl_models", "ip-adapter_sdxl_vit-h.safetensors"),
+            adapter_clip="clip-vit-h14", predicts="epsilon", guidance=5.0, size=1024,
+            note="adapter takes clip-vit-h14",
+        ),
+        Backbone(
             "git-large-coco", "caption", "microsoft/git-large-coco", "MIT", Shapes(patches=(257, 1024)), size=224,
             note="writes a caption from the states of its own vision tower, or from states in their place",
         ),

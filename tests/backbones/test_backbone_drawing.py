@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 from published import attach, published, rows, small
 
+from phosphene.backbones import BACKBONES
 from phosphene.generators.base import Conditioning
 from phosphene.generators.diffusion import Diffusion
 
@@ -61,7 +62,7 @@ def test_the_unet_reads_the_weighted_mean(drawer, monkeypatch):
         torch.testing.assert_close(blend[name][0], dog[name][0])
         torch.testing.assert_close(blend[name][1], 0.75 * dog[name][1] + 0.25 * cat[name][1])
         assert float((dog[name][1] - cat[name][1]).abs().max()) > 0.1
-    assert ("text_embeds" in dog) == (drawer.backbone == "sdxl-turbo")
+    assert ("text_embeds" in dog) == (BACKBONES[drawer.backbone].shapes.pooled is not None)
 
 
 def test_tokens_of_the_empty_caption_are_no_prompt(drawer):
@@ -103,4 +104,5 @@ def test_the_schedulers_are_the_published_ones():
         "sd15": "PNDMScheduler",
         "sd21": "DDIMScheduler",
         "sdxl-turbo": "EulerAncestralDiscreteScheduler",
+        "sdxl-base": "EulerDiscreteScheduler",
     }
