@@ -206,6 +206,18 @@ def load_autoencoder(name: str) -> Any:
     return autoencoder.eval().requires_grad_(False)
 
 
+def load_text_encoder(name: str) -> tuple[Any, Any]:
+    """The text encoder whose states a diffusion backbone's U-Net reads, frozen and in float32, and its tokenizer."""
+    row = backbone(name, "diffusion")
+    where: dict[str, Any] = {"revision": row.revision or "main", "local_files_only": row.local}
+    with _readable(row):
+        from transformers import AutoTokenizer, CLIPTextModel
+
+        encoder = CLIPTextModel.from_pretrained(row.source, subfolder="text_encoder", dtype="float32", **where)
+        tokenizer = AutoTokenizer.from_pretrained(row.source, subfolder="tokenizer", **where)
+    return encoder.eval().requires_grad_(False), tokenizer
+
+
 def freeze(pipe: Any) -> None:
     """No weight of any part of a pipeline takes a gradient, and none is in training mode."""
     import torch

@@ -119,3 +119,12 @@ def test_what_does_not_fit_is_refused(mini, monkeypatch, tmp_path):
         _ = Latent("sd15").vae
     assert mini.decode(torch.zeros(0, *mini.shape)) == []
     assert mini.encode([]).shape == (0, *mini.shape)
+
+
+def test_a_shift_is_that_of_every_pixel_and_names_another_table(tmp_path):
+    grey = Image.new("RGB", (128, 128), (128, 128, 128))
+    darker = Image.new("RGB", (128, 128), (64, 64, 64))
+    shifted, plain = Latent(shift=-128 / 255), Latent()
+    torch.testing.assert_close(shifted.encode([grey]), plain.encode([darker]))
+    assert plain.config() != shifted.config()
+    assert "shift" not in plain.config()

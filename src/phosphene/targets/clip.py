@@ -43,6 +43,8 @@ class CLIP(Target):
         """Length of a vector."""
         return int(self._clip[0].config.projection_dim)
 
+    shift: float = 0.0
+
     @torch.inference_mode()
     def images(self, images: Sequence[Image.Image]) -> Tensor:
         """(n, dim) un-normalised image embeddings."""
@@ -50,7 +52,7 @@ class CLIP(Target):
         parts = []
         for i in range(0, len(images), self.batch_size):
             pixels = processor(list(images[i : i + self.batch_size]), return_tensors="pt")["pixel_values"]
-            pooled = model.vision_model(pixel_values=pixels.to(self.device)).pooler_output
+            pooled = model.vision_model(pixel_values=pixels.to(self.device) + self.shift).pooler_output
             parts.append(model.visual_projection(pooled).cpu())
         return torch.cat(parts) if parts else torch.empty(0, self.dim)
 
@@ -78,7 +80,20 @@ class CLIP(Target):
 
 @register("target", "clip_image")
 class CLIPImage(CLIP):
-    """CLIP's embedding of the picture shown: (n_stimuli, dim), not normalised (Radford et al. 2021, section 2.3)."""
+    """CLIP's embedding of the picture shown: (n_stimuli, dim), not normalised (Radford et al. 2021, section 2.3).
+
+    Parameters
+    ----------
+    backbone, batch_size, device : see `CLIP`.
+    shift : added to every normalised pixel; only a published fault (-0.5, see `phosphene.methods.synapse`) needs it.
+    """
+
+    def __init__(self, backbone: str = "mini", batch_size: int = 128, device: str = "cpu", shift: float = 0.0):
+        super().__init__(backbone, batch_size, device)
+        self.shift = shift
+
+    def config(self) -> dict[str, Any]:
+        return super().config() | ({"shift": self.shift} if self.shift else {})
 
     def content(self, stimuli: pd.DataFrame) -> list[str]:
         return picture_digests(stimuli)

@@ -30,15 +30,26 @@ class Latent(Target):
     size : picture side, pixels; None takes the backbone's.
     batch_size : pictures at a time.
     device : torch device.
+    shift : added to every scaled pixel; only a published fault (-0.5, see `phosphene.methods.synapse`) needs it.
     """
 
-    def __init__(self, backbone: str = "mini", size: int | None = None, batch_size: int = 16, device: str = "cpu"):
+    def __init__(
+        self,
+        backbone: str = "mini",
+        size: int | None = None,
+        batch_size: int = 16,
+        device: str = "cpu",
+        shift: float = 0.0,
+    ):
         row = _row(backbone)
+        self.shift = shift
         self.backbone, self.batch_size, self.device = backbone, batch_size, device
         self.size = row.size if size is None else size
 
     def config(self) -> dict[str, Any]:
-        return {"backbone": _row(self.backbone).identity(), "size": self.size}
+        return {"backbone": _row(self.backbone).identity(), "size": self.size} | (
+            {"shift": self.shift} if self.shift else {}
+        )
 
     @cached_property
     def vae(self) -> Any:
@@ -101,7 +112,7 @@ class Latent(Target):
         resized = picture.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
         left, top = (width - self.size) // 2, (height - self.size) // 2
         square = np.asarray(resized.crop((left, top, left + self.size, top + self.size)), np.float32)
-        return torch.from_numpy(square).permute(2, 0, 1) / 127.5 - 1
+        return torch.from_numpy(square).permute(2, 0, 1) / 127.5 - 1 + self.shift
 
 
 def _row(name: str) -> Any:

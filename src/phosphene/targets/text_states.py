@@ -1,0 +1,104 @@
+"""Text states: what a caption is to a diffusion model's cross-attention, token by token."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, Literal
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from phosphene.backbones import backbone, load_clip, load_text_encoder
+from phosphene.errors import PhospheneError, nearest
+from phosphene.registry import register
+from phosphene.targets.base import Target
+
+WHICH = ("conditioning", "unmasked")
+
+
+@register("target", "text_states")
+class TextStates(Target):
+    """States of one caption of each stimulus: (n_stimuli, n_tokens, dim), not normalised.
+
+    Parameters
+    ----------
+    slot : the stimulus table's caption column, such as "ObjectSnap"; "concept" with a ``template`` says the class.
+    template : a sentence with {} for what the column holds.
+    backbone : a row of the backbone table: of a diffusion model for "conditioning", of a CLIP for "unmasked".
+    which : "conditioning" are the states that the U-Net was trained to read, by the diffusion model's own text encoder.
+        "unmasked" are those of CLIP's last layer with the causal mask left out, to which SYNAPSE (arXiv 2511.17547)
+        aligns EEG in its released code.
+    batch_size : captions at a time.
+    device : torch device.
+    """
+
+    def __init__(
+        self,
+        slot: str = "ObjectSnap",
+        template: str = "{}",
+        backbone: str = "mini",
+        which: Literal["conditioning", "unmasked"] = "conditioning",
+        batch_size: int = 64,
+        device: str = "cpu",
+    ):
+        if which not in WHICH:
+            raise PhospheneError(f"unknown states '{which}': {nearest(which, WHICH)}")
+        self.slot, self.template, self.backbone, self.which = slot, template, backbone, which
+        self.batch_size, self.device = batch_size, device
+        self.row  # noqa: B018  an unknown row is refused at once
+
+    @property
+    def row(self) -> Any:
+        return backbone(self.backbone, "diffusion" if self.which == "conditioning" else "clip")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n_tokens, dim) of a caption's states."""
+        shape = self.row.shapes.tokens
+        if shape is None:
+            raise PhospheneError(f"backbone '{self.backbone}' reads no captions: choose another")
+        return int(shape[0]), int(shape[1])
+
+    def config(self) -> dict[str, Any]:
+        return {"backbone": self.row.identity(), "which": self.which}
+
+    def content(self, stimuli: pd.DataFrame) -> list[str]:
+        if self.slot not in stimuli:
+            raise PhospheneError(
+                f"the stimuli have no caption column '{self.slot}': {nearest(self.slot, stimuli.columns)}"
+            )
+        return [self.template.format(caption) for caption in stimuli[self.slot]]
+
+    def embed(self, stimuli: pd.DataFrame) -> Tensor:
+        captions = self.content(stimuli)
+        distinct = sorted(set(captions))
+        place = {caption: i for i, caption in enumerate(distinct)}
+        return self.states(distinct)[[place[caption] for caption in captions]]
+
+    @cached_property
+    def _text(self) -> tuple[Any, Any]:
+        if self.which == "conditioning":
+            model, tokenizer = load_text_encoder(self.backbone)
+        else:
+            clip, _, tokenizer = load_clip(self.backbone)
+            model = clip.text_model
+        return model.to(self.device), tokenizer
+
+    @torch.inference_mode()
+    def states(self, captions: Sequence[str]) -> Tensor:
+        """(n, n_tokens, dim) of captions; one that is longer than the model reads is cut."""
+        model, tokenizer = self._text
+        parts = [torch.empty(0, *self.shape)]
+        for i in range(0, len(captions), self.batch_size):
+            ids = tokenizer(
+                list(captions[i : i + self.batch_size]), padding="max_length", truncation=True,
+                max_length=self.shape[0], return_tensors="pt",
+            )["input_ids"].to(self.device)  # fmt: skip
+            if self.which == "conditioning":
+                found = model(input_ids=ids).last_hidden_state
+            else:
+                embedded = model.embeddings(input_ids=ids)
+                whole = model.encoder(inputs_embeds=embedded, attention_mask=None, is_causal=False).last_hidden_state
+                found = model.final_layer_norm(whole)
+            parts.append(found.cpu())
+        return torch.cat(parts)
