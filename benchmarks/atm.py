@@ -34,18 +34,19 @@ def main() -> None:
     parser.add_argument("--snr-db", type=float, nargs="+", default=[-13.0, -10.0, -7.0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--n-subjects", type=int, default=2)
+    parser.add_argument("--without", nargs="+", default=[], metavar="VARIANT", help="of the grids, not run")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     for name in given.grid:
-        parts = []
+        grid, parts = Grid.read(name), []
+        grid = grid.model_copy(update={"variants": {k: v for k, v in grid.variants.items() if k not in given.without}})
         for seed in given.seeds:
             for snr in given.snr_db:
                 study = simulate(
                     given.out / f"study{snr:g}-{seed}", n_subjects=given.n_subjects, snr_db=snr, seed=seed
                 )
-                out = run_grid(
-                    name, {"dataset.root": str(study.resolve()), "protocol.seed": seed}, given.out / f"{name}{snr:g}-{seed}"
-                )
+                changes = {"dataset.root": str(study.resolve()), "protocol.seed": seed}
+                out = run_grid(grid.model_dump(), changes, given.out / f"{name}{snr:g}-{seed}")
                 parts.append(overall(pd.read_csv(out / "grid.csv")).assign(snr_db=snr, study_seed=seed))
                 print(f"{out} is done", flush=True)
                 pd.concat(parts).to_csv(given.out / f"{name}.csv", index=False)
@@ -53,7 +54,7 @@ def main() -> None:
         table["fraction"] = table["value"] / table["ceiling"]
         columns = ["value", "shuffled", "ceiling", "fraction"]
         print(f"\n| metric | variant | dB | {' | '.join(columns)} | studies |\n|{'---|' * 8}")
-        for metric in Grid.read(name).metrics or []:
+        for metric in grid.metrics or []:
             for (variant, snr), part in table[table["metric"] == metric].groupby(["variant", "snr_db"], sort=False):
                 shown = " | ".join(cells(part[column]) for column in columns)
                 print(f"| {metric} | {variant} | {snr:g} | {shown} | {len(part)} |")
