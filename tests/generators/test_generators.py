@@ -51,6 +51,9 @@ def pixels(pictures):
         ({}, "nothing to draw from"),
         ({"prompt": ["a"], "image_embeds": torch.zeros(2, 3)}, "different numbers of trials"),
         ({"prompt": ["a"], "tokens": torch.zeros(1, 2, 3)}, "give one"),
+        ({"prompt": ["a"], "negative_tokens": torch.zeros(1, 2, 3)}, "negative_tokens belong to tokens"),
+        ({"tokens": torch.zeros(1, 2, 3), "negative_tokens": torch.zeros(1, 4, 3)}, "same n_tokens and dim"),
+        ({"tokens": torch.zeros(1, 2, 3), "negative_tokens": torch.zeros(2, 2, 3)}, "different numbers of trials"),
         ({"prompt": ["a"], "strength": 0.5}, "belong together"),
         ({"init": [Image.new("RGB", (8, 8))], "strength": 1.5}, "above 0 and up to 1"),
         ({"prompt": "a dog"}, r"give one for each trial, such as \['a dog'\]"),
@@ -77,6 +80,37 @@ def test_rows_keep_fields_together():
     assert part.prompt == ["c", "a", "c"]
     assert part.image_embeds[:, 0].tolist() == [4.0, 0.0, 4.0]
     assert len(part) == 3
+
+
+def test_negative_tokens_are_of_all_trials_or_of_each():
+    tokens = torch.randn(3, 4, 5)
+    shared = Conditioning(tokens=tokens, negative_tokens=torch.arange(20.0).reshape(4, 5))
+    assert shared.negative_tokens.shape == tokens.shape
+    assert len(shared) == 3
+    each = Conditioning(tokens=tokens, negative_tokens=-tokens)
+    part = each.rows([2, 2, 0])
+    torch.testing.assert_close(part.negative_tokens, -part.tokens, rtol=0, atol=0)
+    for given, kept in ((shared, (4, 5)), (each, (3, 4, 5)), (shared.rows([1, 0]), (4, 5)), (each.rows([1]), (4, 5))):
+        tensors, words = given.packed()
+        assert tensors["negative_tokens"].shape == kept
+        assert tensors["negative_tokens"].is_contiguous()
+        again = Conditioning.unpacked(tensors, words)
+        assert torch.equal(again.negative_tokens, given.negative_tokens)
+        assert torch.equal(again.tokens, given.tokens)
+
+
+def test_guidance_leads_away_from_negative_tokens(quick):
+    tokens, other = torch.randn(2, 2, 77, 128, generator=torch.Generator().manual_seed(0))
+
+    def drawn(**fields):
+        return pixels(row[0] for row in quick(Conditioning(tokens=tokens, **fields)))
+
+    plain = drawn()
+    assert np.abs(drawn(negative_tokens=torch.zeros(77, 128)) - plain).max() <= 2
+    assert np.abs(drawn(negative_tokens=other) - plain).max() > 20
+    swapped = drawn(negative_tokens=other.flip(0))  # of each trial its own
+    assert np.abs(swapped[0] - drawn(negative_tokens=other[1])[0]).max() <= 2
+    assert np.abs(swapped[1] - drawn(negative_tokens=other[0])[1]).max() <= 2
 
 
 def test_weights_are_normalised_and_rows_keep_blends():

@@ -55,6 +55,8 @@ class Conditioning:
     prompt : (n_trials,) captions; an entry may be a blend, (caption, weight) pairs with weights above 0, whose text
         states are averaged by weight. Only the ratio of weights counts.
     tokens : (n_trials, n_tokens, dim) cross-attention states in place of an encoded prompt.
+    negative_tokens : what guidance leads away from, with ``tokens`` only: (n_trials, n_tokens, dim), or (n_tokens, dim)
+        of all trials. None leaves it to the generator.
     image_embeds : (n_trials, dim) CLIP image embeddings, not normalised.
     init : (n_trials,) RGB pictures from which the drawing starts.
     strength : share of the noise laid over ``init``, 0 to 1; with ``init`` only.
@@ -62,6 +64,7 @@ class Conditioning:
 
     prompt: Sequence[Prompt] | None = None
     tokens: Tensor | None = None
+    negative_tokens: Tensor | None = None
     image_embeds: Tensor | None = None
     init: Sequence[Image.Image] | None = None
     strength: float | None = None
@@ -69,6 +72,11 @@ class Conditioning:
     def __post_init__(self) -> None:
         if isinstance(self.prompt, str):
             raise PhospheneError(f"prompt is one string: give one for each trial, such as [{self.prompt!r}]")
+        if self.negative_tokens is not None:
+            if self.tokens is None or self.negative_tokens.shape[-2:] != self.tokens.shape[-2:]:
+                raise PhospheneError("negative_tokens belong to tokens of the same n_tokens and dim: give both so")
+            if self.negative_tokens.ndim == 2:
+                object.__setattr__(self, "negative_tokens", self.negative_tokens.expand_as(self.tokens))
         lengths = {name: len(getattr(self, name)) for name in self.given() if name != "strength"}
         if not lengths:
             raise PhospheneError("nothing to draw from: give prompt, tokens or image_embeds")
@@ -96,6 +104,8 @@ class Conditioning:
         words: dict[str, Any] = {}
         for name in sorted(self.given()):
             value = getattr(self, name)
+            if name == "negative_tokens" and bool((value == value[:1]).all()):
+                value = value[0]  # of all trials alike, kept once
             if name == "init":
                 value = torch.from_numpy(np.stack([np.asarray(picture.convert("RGB")) for picture in value]))
             (tensors if isinstance(value, Tensor) else words)[name] = value
@@ -116,6 +126,7 @@ class Conditioning:
             self,
             prompt=None if self.prompt is None else [self.prompt[i] for i in index],
             tokens=None if self.tokens is None else self.tokens[index],
+            negative_tokens=None if self.negative_tokens is None else self.negative_tokens[index],
             image_embeds=None if self.image_embeds is None else self.image_embeds[index],
             init=None if self.init is None else [self.init[i] for i in index],
         )

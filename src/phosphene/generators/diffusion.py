@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 from functools import cache, cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from PIL import Image
@@ -13,6 +13,9 @@ from phosphene.errors import PhospheneError
 from phosphene.generators.base import Conditioning, Generator, Prompt, noise_generator
 from phosphene.generators.wording import POOLED, TOKENS, Wording
 from phosphene.registry import register
+
+if TYPE_CHECKING:
+    from phosphene.generators.tuned import TunedUNet
 
 log = logging.getLogger(__name__)
 #: of a pipeline's configuration, what is no component of it
@@ -25,6 +28,7 @@ class Diffusion(Generator):
 
     Where a prompt is a blend, the text states of its captions are averaged by weight. Tokens stand in place of the
     prompt's states; a pipeline that also reads a pooled text embedding (SDXL) then gets that of the empty caption.
+    Guidance leads away from ``negative_tokens``, or from states of zero.
 
     Parameters
     ----------
@@ -35,7 +39,7 @@ class Diffusion(Generator):
     device : torch device.
     """
 
-    accepts = frozenset({"prompt", "tokens", "image_embeds", "init", "strength"})
+    accepts = frozenset({"prompt", "tokens", "negative_tokens", "image_embeds", "init", "strength"})
 
     def __init__(
         self,
@@ -61,6 +65,17 @@ class Diffusion(Generator):
     def pipeline(self) -> Any:
         """The stock text-to-image pipeline, frozen."""
         return load_pipeline(self.backbone, self.device)
+
+    def tuned(self, unet: "TunedUNet") -> "Diffusion":
+        """A generator with this U-Net that shares all else with this one, which stays as it is.
+
+        Raises
+        ------
+        PhospheneError : a U-Net for latents or text states of another shape than the backbone's.
+        """
+        from phosphene.generators.tuned import TunedDiffusion
+
+        return TunedDiffusion(self, unet)
 
     def fits(self, prompt: Prompt) -> bool:
         """Whether every caption of a prompt is read to its end; longer ones (of 77 tokens, as a rule) are cut.
@@ -123,10 +138,8 @@ class Diffusion(Generator):
             pipe = AutoPipelineForImage2Image.from_pipe(pipe)
             pipe.set_progress_bar_config(disable=True)
         if conditioning.image_embeds is not None:
-            options = {key: pipe.config[key] for key in _OPTIONS if key in pipe.config}
             stock: type = type(pipe)
-            pipe = _own_embeddings(stock)(**pipe.components, **options)
-            pipe.set_progress_bar_config(disable=True)
+            pipe = rebuilt(pipe, _own_embeddings(stock))
         numbers = range(len(conditioning)) if numbers is None else numbers
         jobs = [(trial, sample) for trial in range(len(conditioning)) for sample in range(n)]
         pictures: list[list[Image.Image]] = [[] for _ in range(len(conditioning))]
@@ -180,6 +193,8 @@ class Diffusion(Generator):
             arguments |= given
             if guided:
                 arguments |= {f"negative_{name}": torch.zeros_like(states) for name, states in given.items()}
+                if c.negative_tokens is not None:
+                    arguments[f"negative_{TOKENS}"] = c.negative_tokens.to(self.device)
         elif c.prompt is not None and not all(isinstance(prompt, str) for prompt in c.prompt):
             arguments |= wording.arguments(c.prompt)
         else:
@@ -217,6 +232,14 @@ class _OwnEmbeddings:
 def _own_embeddings(stock: type) -> Any:
     """The stock pipeline's class with that one difference, under its own name."""
     return type(stock.__name__, (_OwnEmbeddings, stock), {})
+
+
+def rebuilt(pipe: Any, cls: Any, **components: Any) -> Any:
+    """A pipeline of this class with the same components, but for those that are given."""
+    options = {key: pipe.config[key] for key in _OPTIONS if key in pipe.config}
+    made = cls(**{**pipe.components, **components}, **options)
+    made.set_progress_bar_config(disable=True)
+    return made
 
 
 def _row(name: str) -> Any:
