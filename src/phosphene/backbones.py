@@ -138,7 +138,8 @@ BACKBONES = {
 
 def backbone(name: str, kind: str) -> Backbone:
     """The row of ``name``, checked to be of ``kind`` ("clip", "diffusion" or "caption")."""
-    known = {n: row for n, row in BACKBONES.items() if row.kind in (kind, "both")}
+    kinds = (kind,) if kind == "caption" else (kind, "both")
+    known = {n: row for n, row in BACKBONES.items() if row.kind in kinds}
     if name not in known:
         raise PhospheneError(f"unknown {kind} backbone '{name}': {nearest(name, known)}")
     return known[name]
