@@ -207,6 +207,21 @@ def load_autoencoder(name: str) -> Any:
     return autoencoder.eval().requires_grad_(False)
 
 
+def load_unet(name: str) -> Any:
+    """The U-Net alone of a diffusion backbone, frozen and in float32."""
+    import torch
+
+    row = backbone(name, "diffusion")
+    with _readable(row):
+        from diffusers import UNet2DConditionModel
+
+        unet = UNet2DConditionModel.from_pretrained(
+            row.source, subfolder="unet", revision=row.revision or "main", local_files_only=row.local,
+            torch_dtype=torch.float32,
+        )  # fmt: skip
+    return unet.eval().requires_grad_(False)
+
+
 def load_text_encoder(name: str) -> tuple[Any, Any]:
     """The text encoder whose states a diffusion backbone's U-Net reads, frozen and in float32, and its tokenizer."""
     row = backbone(name, "diffusion")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from phosphene.errors import PhospheneError
 from phosphene.files import read_json, whole, write_json
-from phosphene.generators.base import Conditioning
+from phosphene.generators.base import Conditioning, Generator
 from phosphene.registry import find
 from phosphene.targets.base import Target, TargetTable
 from phosphene.targets.clip import CLIPImage
@@ -105,6 +105,10 @@ class Method(nn.Module, ABC):
     def condition(self, trials: Trials) -> Conditioning:
         """What a generator draws from, one entry for each trial."""
         raise PhospheneError(f"method '{self.name}' does not generate pictures: leave 'generator' out of the recipe")
+
+    def drawn_by(self, generator: Generator) -> Generator:
+        """The generator as this method draws with it; a method that tunes one puts its own part in."""
+        return generator
 
     @torch.inference_mode()
     def retrieve(self, trials: Trials, gallery: Tensor, k: int = 5, head: str = "image") -> tuple[Tensor, Tensor]:
