@@ -7,10 +7,17 @@ from pathlib import Path
 import diffusers
 import torch
 import transformers
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import CLIPImageProcessorPil, GitConfig, GitForCausalLM, PreTrainedTokenizerFast
 
-from phosphene.backbones import ASSETS, BACKBONES, load_tokenizer
+from phosphene.backbones import ASSETS, BACKBONES, Backbone, Shapes, load_tokenizer
 
 CONFIGS = Path(__file__).parent / "configs"
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *(f"word{i}" for i in range(60))]
+VISION = {
+    "hidden_size": 24, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 28,
+    "patch_size": 7,
+}  # fmt: skip
 
 
 def published(name):
@@ -131,3 +138,42 @@ def small(name, seed=0):
 def rows(*kinds):
     """Names of the rows of these kinds."""
     return [name for name, row in BACKBONES.items() if row.kind in kinds]
+
+
+def small_git(frames=None):
+    """GIT of a few thousand random weights that writes other words of other pictures."""
+    config = GitConfig(
+        vision_config=VISION, vocab_size=len(WORDS), hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
+        intermediate_size=32, max_position_embeddings=64, pad_token_id=0, bos_token_id=2, eos_token_id=3,
+        num_image_with_embedding=frames,
+    )  # fmt: skip
+    model = GitForCausalLM(config).eval().requires_grad_(False)
+    generator = torch.Generator().manual_seed(1)
+    for name, parameter in model.named_parameters():  # as training leaves it: captions differ with the picture
+        scale = 0.3 if parameter.ndim == 1 else 1 if "embedd" in name else 0.5 / parameter.shape[-1] ** 0.5
+        gain = parameter.ndim == 1 and name.endswith("weight")
+        parameter.copy_(scale * torch.randn(parameter.shape, generator=generator) + gain)
+    model.git.visual_projection.visual_projection[1].weight.mul_(4)
+    return model
+
+
+def processor():
+    """Pictures for `small_git`."""
+    side = {"height": 28, "width": 28}
+    return CLIPImageProcessorPil(size=side, crop_size=side)
+
+
+def tokenizer():
+    """The words of `small_git`."""
+    made = Tokenizer(models.WordLevel({w: i for i, w in enumerate(WORDS)}, unk_token="[UNK]"))
+    made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=made, pad_token="[PAD]", unk_token="[UNK]", bos_token="[CLS]", eos_token="[SEP]"
+    )
+
+
+def git_row(folder):
+    """`small_git` as a folder, and the row that a table would have for it."""
+    for part in (small_git(), processor(), tokenizer()):
+        part.save_pretrained(folder)
+    return Backbone("tiny-git", "caption", str(folder), "none", Shapes(patches=(17, 24)), size=28)

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from transformers import BertTokenizerFast, CLIPImageProcessorPil, GitConfig, GitForCausalLM
+from published import WORDS, git_row
 
 from phosphene import backbones
-from phosphene.backbones import BACKBONES, Backbone, Shapes, backbone, load_captioner, load_pipeline
+from phosphene.backbones import BACKBONES, backbone, load_captioner, load_pipeline
 from phosphene.errors import PhospheneError
 
 PAGE = Path(__file__).parents[2] / "docs" / "backbones.md"
@@ -53,21 +53,7 @@ def test_a_pipeline_is_frozen_when_loaded():
 
 
 def test_a_captioner_is_loaded_frozen(tmp_path, monkeypatch):
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "dog", "cat"]
-    (tmp_path / "vocab.txt").write_text("\n".join(words), encoding="utf-8")
-    config = GitConfig(
-        vision_config={
-            "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
-            "image_size": 28, "patch_size": 14,
-        },
-        vocab_size=len(words), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
-        max_position_embeddings=16, bos_token_id=2, eos_token_id=3,
-    )  # fmt: skip
-    GitForCausalLM(config).save_pretrained(tmp_path)
-    BertTokenizerFast(vocab=str(tmp_path / "vocab.txt")).save_pretrained(tmp_path)
-    side = {"height": 28, "width": 28}
-    CLIPImageProcessorPil(size=side, crop_size=side).save_pretrained(tmp_path)
-    row = Backbone("tiny-git", "caption", str(tmp_path), "none", Shapes(patches=(5, 16)), size=28)
+    row = git_row(tmp_path)
     monkeypatch.setitem(backbones.BACKBONES, "tiny-git", row)
     model, processor, tokenizer = load_captioner("tiny-git")
     assert not model.training
@@ -76,7 +62,7 @@ def test_a_captioner_is_loaded_frozen(tmp_path, monkeypatch):
     assert tuple(model.git.image_encoder(pixel_values=seen).last_hidden_state.shape) == (1, *row.shapes.patches)
     said = model.generate(pixel_values=seen, max_new_tokens=3, min_new_tokens=3)
     assert said.shape[1] >= 3
-    assert set(tokenizer.batch_decode(said)[0].split()) <= set(words)
+    assert set(tokenizer.batch_decode(said)[0].split()) <= set(WORDS)
     (tmp_path / "config.json").unlink()
     (tmp_path / "model.safetensors").unlink()
     with pytest.raises(PhospheneError, match=r"backbone 'tiny-git' .* cannot be loaded: download it once with"):

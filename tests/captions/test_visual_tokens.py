@@ -6,9 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import CLIPImageProcessorPil, GitConfig, GitForCausalLM, PreTrainedTokenizerFast
 
+from backbones.published import WORDS, processor, small_git, tokenizer
 from conftest import golden
 from golden import fill
 from phosphene.captions.visual_tokens import TokenCaptioner, drift
@@ -16,44 +15,9 @@ from phosphene.errors import PhospheneError
 from phosphene.priors.ridge import RidgePrior
 from phosphene.priors.visual_tokens import RidgeTokens, VisualTokens
 
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *(f"word{i}" for i in range(60))]
-VISION = {
-    "hidden_size": 24, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 28,
-    "patch_size": 7,
-}  # fmt: skip
-
-
-def git(frames=None):
-    config = GitConfig(
-        vision_config=VISION, vocab_size=len(WORDS), hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
-        intermediate_size=32, max_position_embeddings=64, pad_token_id=0, bos_token_id=2, eos_token_id=3,
-        num_image_with_embedding=frames,
-    )  # fmt: skip
-    model = GitForCausalLM(config).eval().requires_grad_(False)
-    generator = torch.Generator().manual_seed(1)
-    for name, parameter in model.named_parameters():  # as training leaves it: captions differ with the picture
-        scale = 0.3 if parameter.ndim == 1 else 1 if "embedd" in name else 0.5 / parameter.shape[-1] ** 0.5
-        gain = parameter.ndim == 1 and name.endswith("weight")
-        parameter.copy_(scale * torch.randn(parameter.shape, generator=generator) + gain)
-    model.git.visual_projection.visual_projection[1].weight.mul_(4)
-    return model
-
-
-def processor():
-    side = {"height": 28, "width": 28}
-    return CLIPImageProcessorPil(size=side, crop_size=side)
-
-
-def tokenizer():
-    made = Tokenizer(models.WordLevel({w: i for i, w in enumerate(WORDS)}, unk_token="[UNK]"))
-    made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=made, pad_token="[PAD]", unk_token="[UNK]", bos_token="[CLS]", eos_token="[SEP]"
-    )
-
 
 def captioner(frames=None, **options):
-    return TokenCaptioner(git(frames), processor(), tokenizer(), **options)
+    return TokenCaptioner(small_git(frames), processor(), tokenizer(), **options)
 
 
 def pictures(n=5):
@@ -89,10 +53,28 @@ def test_the_adapter_gives_the_golden_tokens():
 
 @pytest.mark.parametrize("made", [VisualTokens, RidgeTokens])
 def test_sizes_are_arguments(made):
-    assert made(6, 4, 3)(torch.zeros(2, 6)).shape == made(6, 4, 3)(torch.zeros(2, 1, 6)).shape == (2, 4, 3)
+    generator = torch.Generator().manual_seed(0)
+    fitted = made(6, 4, 3).fit(torch.randn(5, 6, generator=generator), torch.randn(5, 4, 3, generator=generator))
+    assert fitted(torch.zeros(2, 6)).shape == fitted(torch.zeros(2, 1, 6)).shape == (2, 4, 3)
     for wrong in ((2, 7), (2, 2, 6), (6,), (2, 1, 1, 6)):
         with pytest.raises(PhospheneError, match=r"from \(batch, 6\) and not from \(.*or set n_inputs"):
-            made(6, 4, 3)(torch.zeros(wrong))
+            fitted(torch.zeros(wrong))
+
+
+def test_ridge_has_no_weights_before_it_is_solved():
+    solved, embeds, _ = learned(RidgeTokens)
+    empty = RidgeTokens(8, 5, 6)
+    assert empty.weight.numel() == 0
+    assert solved.weight.shape == (8, 30)
+    with pytest.raises(PhospheneError, match=r"not learned: call fit\(embeds, tokens\) first"):
+        empty(embeds)
+    nothing = RidgeTokens(8, 5, 6).state_dict()
+    empty.load_state_dict(solved.state_dict())
+    assert torch.equal(empty(embeds), solved(embeds))
+    empty.load_state_dict(nothing)
+    assert empty.weight.shape == (0, 30)
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        empty.load_state_dict(RidgeTokens(8, 5, 7).state_dict())
 
 
 def learned(made=VisualTokens, **options):
@@ -173,7 +155,7 @@ def test_tokens_of_another_shape_are_not_learned():
 
 @pytest.mark.parametrize("num_beams", [1, 3])
 def test_its_own_tokens_give_the_captions_of_the_stock_model(num_beams):
-    stock, writer = git(), captioner(batch_size=2, num_beams=num_beams, max_new_tokens=9)
+    stock, writer = small_git(), captioner(batch_size=2, num_beams=num_beams, max_new_tokens=9)
     pixels = processor()(pictures(), return_tensors="pt")["pixel_values"]
     expected = plain(stock.generate(pixel_values=pixels, do_sample=False, num_beams=num_beams, max_new_tokens=9))
     tokens = writer.tokens(pictures())
@@ -187,7 +169,7 @@ def test_its_own_tokens_give_the_captions_of_the_stock_model(num_beams):
 
 
 def test_its_own_tokens_give_the_logits_of_the_stock_model():
-    stock, writer = git(), captioner()
+    stock, writer = small_git(), captioner()
     pixels = processor()(pictures(3), return_tensors="pt")["pixel_values"]
     words = torch.tensor([[2, 10, 11, 12], [2, 20, 21, 22], [2, 30, 31, 32]])
     expected = stock(input_ids=words, pixel_values=pixels).logits
@@ -197,7 +179,7 @@ def test_its_own_tokens_give_the_logits_of_the_stock_model():
 
 
 def test_a_model_of_several_frames_adds_their_embeddings():
-    stock, writer = git(frames=2), captioner(frames=2, batch_size=2, max_new_tokens=9)
+    stock, writer = small_git(frames=2), captioner(frames=2, batch_size=2, max_new_tokens=9)
     pixels = processor()(pictures(6), return_tensors="pt")["pixel_values"].unflatten(0, (3, 2))
     expected = plain(stock.generate(pixel_values=pixels, do_sample=False, max_new_tokens=9))
     tokens = writer.tokens(pictures(6)).unflatten(0, (3, 2))

@@ -6,11 +6,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from backbones.published import git_row
 from conftest import make_trials
+from phosphene import backbones
 from phosphene.errors import PhospheneError
 from phosphene.losses import info_nce
 from phosphene.methods.atm import ATM, PRESETS
 from phosphene.methods.base import Method
+from phosphene.priors.visual_tokens import RidgeTokens
 from phosphene.training import Training, fit
 
 SMALL = {"kernel": 5, "pool": 9, "stride": 3}
@@ -124,3 +127,61 @@ def test_the_low_level_path_learns_latents_and_starts_the_drawing(seen):
     assert latents.shape[1:] == method.latent.shape
     with pytest.raises(PhospheneError, match="'atm' trains no 'low_level'"):
         fit(ATM(**SHAPE), known, settings=Training(epochs=1, stages={"low_level": {}}))
+
+
+@pytest.fixture
+def captioned(tmp_path, monkeypatch):
+    """Settings of a method that captions by a small GIT of random weights."""
+    monkeypatch.setitem(backbones.BACKBONES, "tiny-git", git_row(tmp_path / "git"))
+    return {**SHAPE, "prior": "ridge", "captioner": "tiny-git"}
+
+
+def test_a_captioner_says_what_the_decoded_embedding_shows(seen, captioned, tmp_path):
+    known = seen.select(concept=["c0", "c1", "c2", "c3"])
+    torch.manual_seed(0)
+    method, rows = ATM(**captioned), []
+    assert (method.stages, method.solved) == (("align", "prior", "caption"), ("prior", "caption"))
+    assert set(method.targets()) == {"image"}  # no batch holds visual tokens
+    assert {name for name in method.state_dict() if name.startswith("caption.")} == {
+        "caption.mean_in", "caption.scale_in", "caption.weight", "caption.mean_out",
+    }  # fmt: skip
+    fit(method, known, settings=Training(epochs=2, batch_size=16), select_on="last", folder=tmp_path / "fit",
+        log=rows.append)  # fmt: skip
+    assert [r["stage"] for r in rows] == ["align"] * 2 + ["prior", "caption"]
+
+    conditioning = method.condition(known)
+    assert conditioning.given() == {"image_embeds", "prompt"}
+    assert conditioning.prompt == method.say(conditioning.image_embeds)
+    assert len(conditioning.prompt) == len(known)
+    assert len(set(conditioning.prompt)) > 3  # they follow the embedding
+    again = Method.from_pretrained(method.save(tmp_path / "m"))
+    assert again.condition(known).prompt == conditioning.prompt
+    assert method.say(torch.empty(0, method.space.dim)) == []
+
+    # the map is the ridge regression from the embeddings of the training pictures, and of no others, to their tokens
+    shown = known.stimuli[known.stimuli.index.isin(known.table["stimulus"])]
+    embeds, tokens = method.space.embed(shown), method.visual.embed(shown)
+    assert len(shown) == 8 < len(known.stimuli)
+    plain = RidgeTokens(method.space.dim, *method.visual.shape).fit(embeds, tokens)
+    torch.testing.assert_close(method.caption(embeds), plain(embeds), atol=5e-3, rtol=1e-3)
+    assert plain.alpha_ == method.caption.alpha_
+
+
+def test_captions_stand_beside_the_low_level_path_and_change_neither_embedding_nor_start(seen, captioned):
+    known = seen.select(concept=["c0", "c1", "c2", "c3"])
+    found = []
+    for captioner in ("tiny-git", None):
+        torch.manual_seed(0)
+        method = ATM(**captioned | {"captioner": captioner}, low_level="small")
+        fit(method, known, settings=Training(epochs=1, batch_size=16), select_on="last")
+        found.append(method.condition(known.select(concept=["c0"], subject="01")))
+    assert found[0].given() == {"image_embeds", "init", "strength", "prompt"}
+    torch.testing.assert_close(found[0].image_embeds, found[1].image_embeds)
+    assert [p.tobytes() for p in found[0].init] == [p.tobytes() for p in found[1].init]
+
+
+def test_a_captioner_that_is_none_is_named(seen, captioned):
+    with pytest.raises(PhospheneError, match="unknown caption backbone 'git-large': did you mean 'git-large-coco'"):
+        ATM(**captioned | {"captioner": "git-large"})
+    with pytest.raises(PhospheneError, match=r"visual tokens were not learned: call fit"):
+        ATM(**captioned).say(torch.zeros(1, 128))

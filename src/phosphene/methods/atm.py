@@ -15,10 +15,12 @@ from phosphene.generators.base import Conditioning
 from phosphene.losses import info_nce
 from phosphene.methods.aligned import Aligned
 from phosphene.methods.base import batches
+from phosphene.priors.visual_tokens import RidgeTokens
 from phosphene.registry import register
 from phosphene.targets.base import Target, TargetTable
 from phosphene.targets.clip import THIS_PICTURE, CLIPText
 from phosphene.targets.latent import Latent
+from phosphene.targets.visual_tokens import CaptionerTokens
 from phosphene.trials import Trials
 
 #: what of each preset is used where an argument is not given; faults that are part of the released code say so
@@ -50,8 +52,9 @@ class ATM(Aligned):
 
     An encoder whose tokens are channels maps each trial into CLIP's image space; a diffusion prior turns that into an
     embedding of the scale that an image-prompt adapter reads. A second decoder may tell how the picture looked, as an
-    autoencoder's latent from which the drawing starts. Paper and releases of the code differ (docs/atm.md): ``preset``
-    says which is meant, and every argument that is given takes precedence.
+    autoencoder's latent from which the drawing starts, and a captioner may say what the embedding shows, as the prompt
+    of the drawing. Paper and releases of the code differ (docs/atm.md): ``preset`` says which is meant, and every
+    argument that is given takes precedence.
 
     Parameters
     ----------
@@ -74,10 +77,12 @@ class ATM(Aligned):
     low_level_loss : "l1", as in the released code, or "mse", as in the paper.
     autoencoder : diffusion row of the backbone table whose latents are decoded; best that of the generator.
     strength : share of the noise laid over what the latent shows; 0.5 as published.
+    captioner : caption row of the backbone table; None for no captions. Its visual tokens are predicted from the image
+        embedding by ridge regression (ours), learned from the training pictures.
     """
 
     name = "atm"
-    stages: tuple[str, ...] = ("align", "prior", "low_level")
+    stages: tuple[str, ...] = ("align", "prior", "low_level", "caption")
     citation = (
         "Li, Wei, Li, Zou & Liu (2024). Visual Decoding and Reconstruction via EEG Embeddings with Guided Diffusion. "
         "NeurIPS. arXiv:2403.07721"
@@ -108,6 +113,7 @@ class ATM(Aligned):
         low_level_loss: Literal["l1", "mse"] = "l1",
         autoencoder: str = "mini",
         strength: float = 0.5,
+        captioner: str | None = None,
     ):
         if preset not in PRESETS:
             raise PhospheneError(f"unknown preset '{preset}' of atm: {nearest(preset, PRESETS)}")
@@ -127,18 +133,23 @@ class ATM(Aligned):
             "encoder_args": encoder_args, "backbone": backbone, **given, "subjects": subjects, "prior": prior,
             "prior_args": prior_args, "low_level": low_level, "low_level_args": low_level_args,
             "low_level_loss": low_level_loss, "autoencoder": autoencoder, "strength": strength,
+            "captioner": captioner,
         }  # fmt: skip
         self.similarity, self.negatives = chosen["similarity"], chosen["negatives"]
         self.unit_targets = chosen["unit_targets"]
         self.weights = {key: float(chosen[key]) for key in ("contrastive", "text", "mse")}
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
-        if low_level is None:
-            self.stages = ("align", "prior")
-        else:
+        self.stages = ("align", "prior")
+        if low_level is not None:
+            self.stages += ("low_level",)
             self.latent, self.low_level_loss, self.strength = Latent(autoencoder), low_level_loss, strength
             self.low_level = build_low_level(
                 low_level, n_chans=n_chans, n_times=n_times, shape=self.latent.shape, **(low_level_args or {})
             )
+        if captioner is not None:
+            self.stages, self.solved = (*self.stages, "caption"), (*self.solved, "caption")
+            self.visual = CaptionerTokens(captioner)  # no entry of `targets`: no batch has to hold them
+            self.caption = RidgeTokens(self.space.dim, *self.visual.shape)
 
     def targets(self) -> dict[str, Target]:
         sentence = CLIPText("concept", self.space.backbone, template=THIS_PICTURE)
@@ -170,9 +181,29 @@ class ATM(Aligned):
 
     def condition(self, trials: Trials) -> Conditioning:
         found = super().condition(trials)
-        if "low_level" not in self.stages:
-            return found
-        return replace(found, init=self.latent.decode(self.latents(trials)), strength=self.strength)
+        if "low_level" in self.stages:
+            found = replace(found, init=self.latent.decode(self.latents(trials)), strength=self.strength)
+        if "caption" in self.stages and found.image_embeds is not None:
+            found = replace(found, prompt=self.say(found.image_embeds))
+        return found
+
+    # -- captions --------------------------------------------------------------------------------
+
+    def solve(self, stage: str, trials: Trials, tables: dict[str, TargetTable]) -> None:
+        if stage != "caption":
+            super().solve(stage, trials, tables)
+            return
+        shown = trials.stimuli[trials.stimuli.index.isin(trials.table["stimulus"])]
+        tokens = self.visual.table(shown)
+        self.caption.fit(tables["image"][tokens.names], tokens.vectors)
+
+    @torch.inference_mode()
+    def say(self, embeds: Tensor) -> list[str]:
+        """(n,) captions that the captioner writes from the visual tokens predicted from (n, dim) image embeddings."""
+        said = []
+        for part in embeds.split(self.visual.batch_size) if len(embeds) else []:
+            said += self.visual.captioner.say(self.caption(part.to(self.logit_scale.device)))
+        return said
 
     # -- alignment -------------------------------------------------------------------------------
 

@@ -4,6 +4,8 @@ Both learn from pictures, never from EEG. On drawn scenes the closed form is muc
 (`docs/git-captions.md`).
 """
 
+from typing import Any
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -104,7 +106,7 @@ class RidgeTokens(nn.Module):
     """The same map by ridge regression, in closed form and one pass over the tokens (ours).
 
     What `RidgePrior` solves, without its stretch, for outputs that do not fit in memory. For git-large-coco its weights
-    are 1024 x 257 x 1024 numbers, 1.08 GB, where the adapter has 0.4 % of that.
+    are 1024 x 257 x 1024 numbers, 1.08 GB, where the adapter has 0.4 % of that; before `fit` there are none.
 
     Parameters
     ----------
@@ -130,8 +132,10 @@ class RidgeTokens(nn.Module):
         self.n_inputs, self.n_tokens, self.dim, self.alphas = n_inputs, n_tokens, dim, tuple(alphas)
         self.register_buffer("mean_in", torch.zeros(n_inputs))
         self.register_buffer("scale_in", torch.ones(n_inputs))
-        self.register_buffer("weight", torch.zeros(n_inputs, n_tokens * dim))
+        # empty until solved: checkpoints of earlier stages of a method shall not hold a gigabyte of zeros
+        self.register_buffer("weight", torch.empty(0, n_tokens * dim))
         self.register_buffer("mean_out", torch.zeros(n_tokens * dim))
+        self.register_load_state_dict_pre_hook(_as_loaded)
 
     def fit(self, embeds: Tensor, tokens: Tokens, *, batch_size: int = 256) -> "RidgeTokens":
         """Learn from matched rows, as `VisualTokens.fit` takes them; `alpha_` is the penalty that was taken.
@@ -162,14 +166,29 @@ class RidgeTokens(nn.Module):
             errors[alpha] = left / float((1 - (keep.sum() + 1) / n).clamp_min(1e-3)) ** 2
         self.alpha_ = min(errors, key=lambda alpha: errors[alpha])
         solve = vt.T * (s / (s**2 + self.alpha_ * n))
-        self.weight.copy_(solve.float() @ uty)
+        self.weight = (solve.float() @ uty).to(self.mean_out)
         self.mean_out.copy_(start + first / n)
         return self
 
     def forward(self, embedding: Tensor) -> Tensor:
-        """(batch, n_inputs) or (batch, 1, n_inputs) -> (batch, n_tokens, dim); refuses as `VisualTokens` does."""
+        """(batch, n_inputs) or (batch, 1, n_inputs) -> (batch, n_tokens, dim).
+
+        Raises
+        ------
+        PhospheneError
+            If the embedding is of another shape, or nothing was fitted.
+        """
+        if not len(self.weight):
+            raise PhospheneError("these visual tokens were not learned: call fit(embeds, tokens) first")
         x = (_pooled(embedding, self.n_inputs) - self.mean_in) / self.scale_in
         return (x @ self.weight + self.mean_out).unflatten(1, (self.n_tokens, self.dim))
+
+
+def _as_loaded(module: RidgeTokens, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
+    """As many weights as will be loaded: all of them, or none of one that was not solved."""
+    held = state.get(f"{prefix}weight")
+    if held is not None and len(held) in (0, module.n_inputs):
+        module.weight = module.weight.new_empty(len(held), module.weight.shape[1])
 
 
 def _pooled(embedding: Tensor, n_inputs: int) -> Tensor:
