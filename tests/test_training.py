@@ -1,5 +1,7 @@
 """The loop: it learns, it selects without the test part, and a killed run ends as an uninterrupted one."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -190,12 +192,159 @@ def test_a_run_killed_in_any_stage_ends_as_an_uninterrupted_one(tmp_path, kill):
     assert same(whole, resumed)
 
 
+def test_a_stage_gives_gradients_to_its_own_parameters_alone():
+    method, _ = staged()
+    assert all(p.requires_grad for p in method.parameters())
+    seen = {}
+
+    class Watched(TwoStages):
+        def training_step(self, batch, stage):
+            seen[stage] = [p.requires_grad for p in (self.net[3].weight, self.prior.weight)]
+            return super().training_step(batch, stage)
+
+    fit(Watched(5, 40), make_trials(), settings=Training(epochs=1, batch_size=8))
+    assert seen == {"align": [True, False], "prior": [False, True]}
+
+
+class Recorded(Linear):
+    """Without dropout and batch norm; keeps every training batch that it was given."""
+
+    def __init__(self, n_chans: int, n_times: int):
+        super().__init__(n_chans, n_times)
+        self.net = nn.Sequential(nn.Flatten(), nn.Linear(n_chans * n_times, 8))
+        self.seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def training_step(self, batch, stage):
+        if self.training:
+            self.seen.append((batch["eeg"].clone(), batch["code"].clone()))
+        return super().training_step(batch, stage)
+
+
+def recorded(settings, val=None, folder=None):
+    trials = make_trials().select(concept=["c0", "c1", "c2", "c3"])
+    torch.manual_seed(0)
+    method, rows = Recorded(trials.n_chans, trials.n_times), []
+    fit(method, trials, val, settings=settings, folder=folder, log=rows.append)
+    return method, rows
+
+
+@pytest.mark.parametrize("accumulate", [1, 4])
+def test_the_steps_are_those_of_a_loop_written_by_hand(accumulate):
+    """The published settings of SYNAPSE's second stage, but for their size, replayed on the batches that were given."""
+    settings = Training(
+        epochs=3, batch_size=4, accumulate=accumulate, lr=1e-2, betas=(0.8, 0.95), weight_decay=0.1, decays="all",
+        schedule="constant", warmup=0.0, clip=0.05, ema=0.5,
+    )  # fmt: skip
+    method, _ = recorded(settings)
+    assert len(method.seen) == 3 * 6
+    torch.manual_seed(0)
+    hand = Recorded(5, 40).net
+    optimizer = torch.optim.AdamW(hand.parameters(), lr=1e-2, betas=(0.8, 0.95), weight_decay=0.1)
+    average, step = [p.detach().clone() for p in hand.parameters()], 0
+    for epoch in range(3):
+        batches = method.seen[epoch * 6 : (epoch + 1) * 6]
+        for start in range(0, 6, accumulate):  # of 6 batches, 4 make a step and the 2 that are left another
+            part = batches[start : start + accumulate]
+            torch.stack([cosine_distance(hand(eeg * 1e6), code) for eeg, code in part]).mean().backward()
+            nn.utils.clip_grad_norm_(hand.parameters(), 0.05)
+            optimizer.step()
+            optimizer.zero_grad()
+            step += 1
+            decay = 0.0 if step == 1 else min(0.5, step / (9 + step))  # EMAModel's rise
+            average = [decay * a + (1 - decay) * p.detach() for a, p in zip(average, hand.parameters(), strict=True)]
+    for mine, expected, raw in zip(method.net.parameters(), average, hand.parameters(), strict=True):
+        torch.testing.assert_close(mine.data, expected, rtol=1e-4, atol=1e-6)
+        assert not torch.allclose(mine, raw, rtol=1e-4, atol=1e-6)  # the average is what is left in the method
+
+
+def test_two_halves_make_the_step_of_one_batch():
+    (whole, _), (halves, _) = recorded(SETTINGS), recorded(Training(epochs=6, batch_size=4, accumulate=2, lr=3e-2))
+    torch.testing.assert_close(whole.net[1].weight, halves.net[1].weight, rtol=1e-4, atol=1e-5)
+
+
+def test_the_average_is_what_is_validated_and_selected():
+    val = make_trials().select(concept=["c4", "c5"])
+    method, rows = recorded(Training(epochs=4, batch_size=8, lr=0.1, ema=0.9), val)
+    values = [r["val_loss"] for r in rows]
+    code = Codes().table(val.stimuli)[val.table["stimulus"]]
+    assert cosine_distance(method.encode(val)["code"], code).item() == pytest.approx(min(values), rel=1e-5)
+    plain, others = recorded(Training(epochs=4, batch_size=8, lr=0.1), val)
+    assert [r["loss"] for r in others] == [r["loss"] for r in rows]  # training goes on from the weights themselves
+    assert not same(plain, method)
+
+
+def test_mixed_precision_keeps_float32_weights_and_differs_between_stages():
+    settings = Training(epochs=2, batch_size=8, lr=3e-2, stages={"prior": {"precision": "bf16"}})
+    seen = {}
+
+    class Watched(TwoStages):
+        def training_step(self, batch, stage):
+            loss = super().training_step(batch, stage)
+            seen[stage] = self.prior(torch.zeros(1, 8)).dtype
+            return loss
+
+    method = fit(Watched(5, 40), make_trials(), settings=settings)
+    assert seen == {"align": torch.float32, "prior": torch.bfloat16}
+    assert {p.dtype for p in method.parameters()} == {torch.float32}
+    assert not {"forward", "_is_accelerate_prepared"} & set(vars(method))  # nothing of accelerate's is left in it
+    assert fit(Watched(5, 40), make_trials(), settings=Training(epochs=1, batch_size=8))
+    assert seen["prior"] == torch.float32
+    assert Training(precision=False).precision == "no"  # as YAML reads it
+    if not torch.cuda.is_available():
+        with pytest.raises(PhospheneError, match="fp16 needs a GPU"):
+            fit(Linear(5, 40), make_trials(), settings=Training(precision="fp16"))
+
+
+class Counted(TwoStages):
+    """Killed in the middle of a batch."""
+
+    calls, last = 0, math.inf
+
+    def training_step(self, batch, stage):
+        if self.training:
+            self.calls += 1
+            if self.calls > self.last:
+                raise Killed
+        return super().training_step(batch, stage)
+
+
+def counted(folder, last=math.inf, every=None):
+    trials = make_trials()
+    train, val = trials.select(concept=["c0", "c1", "c2", "c3"]), trials.select(concept=["c4", "c5"])
+    torch.manual_seed(0)
+    method, rows = Counted(trials.n_chans, trials.n_times), {}
+    method.last = last
+    settings = Training(
+        epochs=2, batch_size=4, accumulate=2, lr=3e-2, ema=0.9, checkpoint_every=every, stages={"prior": {"epochs": 3}}
+    )
+    fit(method, train, val, settings=settings, folder=folder, log=lambda r: rows.update({(r["stage"], r["epoch"]): r}))
+    return method, rows
+
+
+@pytest.mark.parametrize("every", [None, 1, 2, 4])
+def test_killed_at_any_batch_it_ends_as_uninterrupted(tmp_path, every):
+    """5 epochs of 6 batches, 3 steps each; with 4 steps between checkpoints some epochs end without one."""
+    whole, rows = counted(tmp_path / "whole", every=every)
+    assert whole.calls == 30
+    assert len(rows) == 5
+    for last in (1, 4, 5, 11, 13, 17, 29):
+        folder = tmp_path / f"{last}"
+        with pytest.raises(Killed):
+            counted(folder, last, every)
+        resumed, later = counted(folder, every=every)
+        assert same(whole, resumed)
+        assert later.items() <= rows.items()
+        assert resumed.calls <= 30 - 2 * ((last // 2) // (every or 3) * (every or 3)) + 12 * (every == 4)
+
+
 def test_settings_of_a_stage_are_checked():
     assert Training(lr=0.5, stages={"prior": {"epochs": 7}}).of("prior").model_dump()["lr"] == 0.5
     trials = make_trials()
     for stages, said in (
         ({"priors": {}}, "'two-stages-test' trains no 'priors': did you mean 'prior'"),
         ({"prior": {"epoch": 3}}, r"training\.stages\.prior\.epoch: did you mean 'epochs'"),
+        ({"prior": {"betas": [0.9, 1.0]}}, r"training\.stages\.prior\.betas: .*below 1"),
+        ({"prior": {"ema": 1.0}}, r"training\.stages\.prior\.ema: Input should be less than 1"),
         ({"prior": {"epochs": 0}}, r"training\.stages\.prior\.epochs: Input should be greater than 0"),
     ):
         with pytest.raises(PhospheneError, match=said):

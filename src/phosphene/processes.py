@@ -1,0 +1,74 @@
+"""One training by several processes (`accelerate launch`, torchrun): who writes, and what all of them have to know.
+
+A process that is alone is the main one, waits for nobody and shares nothing.
+"""
+
+import os
+from contextlib import AbstractContextManager
+from datetime import timedelta
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list, parse_flag_from_env
+from torch import Tensor, nn
+from torch.distributed.nn.functional import all_gather
+
+T = TypeVar("T")
+
+_PATIENCE = timedelta(days=7)  # the others wait while the main process decodes
+
+
+def _state() -> PartialState:
+    """This process's place among the others; the first call joins them."""
+    without = int(os.environ.get("WORLD_SIZE", "1")) > 1 and not torch.accelerator.is_available()
+    return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU") or without, timeout=_PATIENCE)
+
+
+def count() -> int:
+    """How many processes there are."""
+    return int(_state().num_processes)
+
+
+def rank() -> int:
+    """Which of them this one is, from 0, the main one."""
+    return int(_state().process_index)
+
+
+def is_main() -> bool:
+    """Whether this process is the one that writes files."""
+    return rank() == 0
+
+
+def main_first() -> AbstractContextManager[None]:
+    """A block that the others enter when the main process has left it."""
+    return _state().main_process_first()
+
+
+def wait() -> None:
+    """Go on when all have come here."""
+    _state().wait_for_everyone()
+
+
+def from_main(value: T) -> T:
+    """The main process's value, in every process."""
+    if count() == 1:
+        return value
+    values = [value]
+    broadcast_object_list(values)
+    return values[0]
+
+
+def share(module: nn.Module) -> None:
+    """Give every process the main one's parameters and buffers."""
+    if count() > 1:
+        for tensor in module.state_dict().values():
+            dist.broadcast(tensor, 0)
+
+
+def gathered(rows: Tensor) -> Tensor:
+    """(n_processes * batch, ...) the rows of all processes in their order, (batch, ...) each; differentiable."""
+    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+        return rows
+    return torch.cat(all_gather(rows.contiguous()))
