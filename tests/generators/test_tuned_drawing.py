@@ -120,9 +120,7 @@ def test_stock_stable_diffusion_draws(name):
     alone = pixels(tuned(Conditioning(tokens=net.tokens(latent[1:]).detach()), numbers=[1]))
     assert both.shape == (2, 64, 64, 3)
     assert np.abs(both[1] - alone[0]).max() <= 2
-    with pytest.raises(
-        PhospheneError, match="has in_channels 4 and that of backbone 'mini' 12: tune the U-Net"
-    ):
+    with pytest.raises(PhospheneError, match="has in_channels 4 and that of backbone 'mini' 12: tune the U-Net"):
         Diffusion("mini").tuned(net)
     with pytest.raises(PhospheneError, match="4 tokens of which 4 are the adapter's"):
         tuned(Conditioning(tokens=net.tokens(latent)[:, -4:].detach()))
