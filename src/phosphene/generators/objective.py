@@ -63,8 +63,9 @@ def min_snr(time: Tensor, scheduler: Any, gamma: float) -> Tensor:
     if not gamma > 0:
         raise PhospheneError(f"gamma is {gamma}: give a number above 0, or None for equal weights")
     kept, laid = (part.square() for part in _shares(time, scheduler))
-    weight = torch.minimum(kept, gamma * laid)
-    return weight / kept if _predicts(scheduler) == "epsilon" else weight
+    if _predicts(scheduler) == "epsilon":
+        return (gamma * laid / kept).clamp(max=1)
+    return torch.minimum(kept, gamma * laid)
 
 
 def denoising_loss(
