@@ -21,7 +21,7 @@ from phosphene.evaluation.retrieval import cosine
 from phosphene.evaluation.scores import Question
 from phosphene.experiment import Experiment
 from phosphene.files import whole
-from phosphene.generators.base import Conditioning
+from phosphene.generators.base import Conditioning, Generator
 from phosphene.pictures import open_picture
 from phosphene.scoring import drawn_questions
 from phosphene.trials import Trials
@@ -111,17 +111,28 @@ class Drawings:
         paths = [folder / f"{self.experiment.folder(f).name}-{i:05d}.png" for f, i in self.samples]
         missing = [k for k, path in enumerate(paths) if not path.is_file()]
         if missing:
-            conditioning = made[way.key]()
-            generator = self.experiment.generator()
-            extra = conditioning.given() - generator.accepts
-            if extra:
-                raise CannotAsk(f"the generator takes no {min(extra)}")
+            conditioning, plain = made[way.key](), self.experiment.generator()
             seed = self.seed + 1 if way.key == "again" else self.seed
-            drawn = generator(conditioning.rows(missing), seed=seed, numbers=[self.numbers[k] for k in missing])
-            for k, (picture,) in zip(missing, drawn, strict=True):
-                with whole(paths[k]) as part:
-                    picture.save(part, format="png")
+            for fold in self.experiment.folds:
+                rows = [k for k in missing if self.samples[k][0] is fold]
+                if not rows:
+                    continue
+                generator = self._drawer(way.key, fold, plain)
+                extra = conditioning.given() - generator.accepts
+                if extra:
+                    raise CannotAsk(f"the generator takes no {min(extra)}")
+                drawn = generator(conditioning.rows(rows), seed=seed, numbers=[self.numbers[k] for k in rows])
+                for k, (picture,) in zip(rows, drawn, strict=True):
+                    with whole(paths[k]) as part:
+                        picture.save(part, format="png")
         return [open_picture(path) for path in paths]
+
+    def _drawer(self, way: str, fold: Any, plain: Generator) -> Generator:
+        """What draws a way: the fold's own generator where a model was asked, that of everybody for words."""
+        if way not in ("noise", "noise_trained", "silence", "again"):
+            return plain
+        asked = stand_in(self.experiment, "noise") if way == "noise_trained" else self.experiment
+        return asked.method(fold).drawn_by(plain)
 
     def _of_the_twin(self) -> list[Image.Image]:
         if True not in self.experiment.twins:
