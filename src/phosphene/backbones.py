@@ -207,19 +207,21 @@ def load_autoencoder(name: str) -> Any:
     return autoencoder.eval().requires_grad_(False)
 
 
-def load_unet(name: str) -> Any:
-    """The U-Net alone of a diffusion backbone, frozen and in float32."""
+def load_unet(name: str) -> tuple[Any, Any]:
+    """The U-Net alone of a diffusion backbone, frozen and in float32, and the scheduler that it was trained with."""
     import torch
 
     row = backbone(name, "diffusion")
+    where: dict[str, Any] = {"revision": row.revision or "main", "local_files_only": row.local}
     with _readable(row):
-        from diffusers import UNet2DConditionModel
+        import diffusers
 
-        unet = UNet2DConditionModel.from_pretrained(
-            row.source, subfolder="unet", revision=row.revision or "main", local_files_only=row.local,
-            torch_dtype=torch.float32,
-        )  # fmt: skip
-    return unet.eval().requires_grad_(False)
+        unet = diffusers.UNet2DConditionModel.from_pretrained(
+            row.source, subfolder="unet", torch_dtype=torch.float32, **where
+        )
+        config = diffusers.DDPMScheduler.load_config(row.source, subfolder="scheduler", **where)  # of any class
+        scheduler = getattr(diffusers, config["_class_name"]).from_config(config)
+    return unet.eval().requires_grad_(False), scheduler
 
 
 def load_text_encoder(name: str) -> tuple[Any, Any]:
