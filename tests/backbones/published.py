@@ -1,12 +1,14 @@
 """Backbones from their published configurations: at full size without weights, or small with random ones."""
 
 import json
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 
 import diffusers
 import torch
 import transformers
+from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import CLIPImageProcessorPil, GitConfig, GitForCausalLM, PreTrainedTokenizerFast
 
@@ -79,8 +81,8 @@ def pipeline(name, parts=None, device="meta"):
     return pipe
 
 
-def attach(pipe, adapter, device="meta"):
-    """An image-prompt adapter of the published shapes, by the call that loads a published one."""
+def adapter_states(pipe, adapter, device="meta"):
+    """Random weights of an image-prompt adapter of the published shapes for a pipeline's U-Net."""
     dim, n = pipe.unet.config.cross_attention_dim, adapter["tokens"]
 
     def values(*shape):
@@ -100,8 +102,29 @@ def attach(pipe, adapter, device="meta"):
         width = pipe.unet.get_submodule(key.removesuffix(".processor")).to_q.out_features
         for which in ("to_k_ip", "to_v_ip"):
             states["ip_adapter"][f"{2 * i + 1}.{which}.weight"] = values(width, dim)
+    return states
+
+
+def attach(pipe, adapter, device="meta"):
+    """An image-prompt adapter of the published shapes, by the call that loads a published one."""
+    states = adapter_states(pipe, adapter, device)
     pipe.load_ip_adapter(states, subfolder="", weight_name="", image_encoder_folder=None)
     return sum(t.numel() for part in states.values() for t in part.values())
+
+
+def small_row(name, folder):
+    """`small` with an adapter, as a folder, and the row that a table would have for it."""
+    pipe = small(name)
+    pipe.save_pretrained(folder)
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        states = adapter_states(pipe, published(name)["adapter"], "cpu")
+    (folder / "adapter").mkdir()
+    flat = {f"{part}.{key}": value for part, held in states.items() for key, value in held.items()}
+    save_file(flat, folder / "adapter" / "adapter.safetensors")
+    row = BACKBONES[name]
+    adapter = (str(folder), "adapter", "adapter.safetensors")
+    return replace(row, name="tiny", repo=str(folder), adapter=adapter, steps=2, size=64)
 
 
 def small(name, seed=0):

@@ -158,7 +158,7 @@ class RidgeTokens(nn.Module):
             first += y.sum(0, dtype=torch.float64)
             total += float(y.square().sum(dtype=torch.float64))
         total -= float(first.square().sum()) / n
-        power = uty.square().sum(1, dtype=torch.float64)
+        power = torch.stack([row.double().square().sum() for row in uty])  # a copy of all would be gigabytes
         errors = {}
         for alpha in self.alphas:
             keep = s**2 / (s**2 + alpha * n)
