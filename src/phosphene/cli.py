@@ -246,10 +246,17 @@ def run(
     out: Annotated[Path | None, typer.Option(help="Run folder; a stopped run of the same recipe is continued.")] = None,
 ) -> None:
     """Run a recipe from recording to report."""
-    from phosphene.recipe import parse_overrides
+    from phosphene import processes
+    from phosphene.experiment import Experiment
+    from phosphene.recipe import Recipe, parse_overrides
     from phosphene.workflows import run as run_recipe
 
-    _conclude(run_recipe(recipe, parse_overrides(changes or []), out, _display()))
+    overrides = parse_overrides(changes or [])
+    if processes.is_main():
+        _conclude(run_recipe(recipe, overrides, out, _display()))
+    else:  # started by torchrun to train with the main process, which alone writes
+        checked = Recipe.read(recipe, overrides)
+        Experiment(checked, out or Path("runs") / checked.name).run()
 
 
 @_verb("phosphene grid semantic-prompts-ablations --set dataset.root=studies/two --out runs/ablations")

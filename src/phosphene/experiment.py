@@ -4,7 +4,7 @@ interrupted run continues where it stopped."""
 import inspect
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import cached_property
@@ -19,7 +19,7 @@ import yaml
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from phosphene import provenance
+from phosphene import processes, provenance
 from phosphene.captions import SLOTS, Said, said
 from phosphene.datasets.base import Dataset
 from phosphene.errors import PhospheneError, nearest
@@ -96,11 +96,16 @@ class Experiment:
         return cls(Recipe.read(path), folder, display)
 
     def run(self) -> Path:
-        """Every stage that is not done yet; scores and page are made of what they leave."""
-        self._same_data()
-        self.prepare()
+        """Every stage that is not done yet; scores and page are made of what they leave.
+
+        Of several processes all train, and the main one does the rest.
+        """
+        with processes.main_first():
+            self._same_data()
+            self.prepare()
         self.train()
-        self.draw()
+        if processes.is_main():
+            self.draw()
         return self.out
 
     # -- data ----------------------------------------------------------------------------------
@@ -183,11 +188,13 @@ class Experiment:
 
     def train(self) -> None:
         """A method for each fold, and its shuffled twin; both decode the same test trials."""
-        provenance.write(self.out / "provenance.json", self.recipe, self.trials, self.overlaps())
-        if not (self.out / "overlaps.csv").is_file():
-            with whole(self.out / "overlaps.csv") as part:
-                overlap_table(self.protocol, self.trials).to_csv(part, index=False)
+        if processes.is_main():
+            provenance.write(self.out / "provenance.json", self.recipe, self.trials, self.overlaps())
+            if not (self.out / "overlaps.csv").is_file():
+                with whole(self.out / "overlaps.csv") as part:
+                    overlap_table(self.protocol, self.trials).to_csv(part, index=False)
         todo = [(f, t) for f in self.folds for t in self.twins if not (self.folder(f, t) / "decoded").is_dir()]
+        processes.wait()  # all have looked before one writes
         method: type[Method] = find("method", self.recipe.method["name"])
         epochs = sum(self.recipe.training.of(s).epochs for s in method.stages if s not in method.solved)
         with self.display.bar("training", len(todo) * max(1, epochs)) as bar:
@@ -199,7 +206,7 @@ class Experiment:
         return {f"{f.subject}-{f.name}": overlaps(self.trials, f) for f in self.folds}
 
     def _train(self, fold: Fold, twin: bool, bar: Bar) -> int:
-        """Train and decode one fold; how many epochs the bar was told of."""
+        """Train one fold and, in the main process, decode it; how many epochs the bar was told of."""
         told = 0
 
         def progress(stage: str, done: int, total: int) -> None:
@@ -209,7 +216,7 @@ class Experiment:
 
         folder = self.folder(fold, twin)
         (train, val, test), whiteners = self.samples(fold)
-        if whiteners and not (folder / "whitening.safetensors").is_file():
+        if processes.is_main() and whiteners and not (folder / "whitening.safetensors").is_file():
             with whole(folder / "whitening.safetensors") as part:
                 save_file({"/".join(k): torch.from_numpy(w.whitening_) for k, w in whiteners.items()}, part)
         if twin:
@@ -229,7 +236,10 @@ class Experiment:
                 log=lambda row: self._log({"fold": folder.name, **row}),
                 progress=progress,
             )
-            method.save(folder / "model")
+            if processes.is_main():
+                method.save(folder / "model")
+        if not processes.is_main():
+            return told
         drawn = None if self.recipe.generator is None else method.condition(test)
         keep_decoded(folder / "decoded", test.table, method.encode(test), drawn)
         return told
@@ -413,9 +423,37 @@ class Experiment:
                     self._draw(self.generator(), method.condition(samples), paths, 1, bar)
         return out
 
+    @cached_property
+    def _logged(self) -> dict[tuple[str, str, int], str]:
+        """The lines of `log.jsonl` by fold, stage and epoch; what a stop cut off is no line, and is taken away."""
+        path = self.out / "log.jsonl"
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
+        found = {}
+        for line in lines:
+            try:
+                row = json.loads(line)
+                found[row["fold"], row["stage"], row["epoch"]] = line.rstrip("\n") + "\n"
+            except (ValueError, TypeError, LookupError):
+                continue
+        if lines and "".join(found.values()) != "".join(lines):
+            _rewrite(path, found.values())
+        return found
+
     def _log(self, row: dict[str, Any]) -> None:
-        with (self.out / "log.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        """One line for each epoch; an epoch that is trained again, for want of its checkpoint, replaces its line."""
+        key, path = (row["fold"], row["stage"], row["epoch"]), self.out / "log.jsonl"
+        again = self._logged.pop(key, None)
+        self._logged[key] = json.dumps(row) + "\n"
+        if again is not None:
+            _rewrite(path, self._logged.values())
+            return
+        with path.open("a", encoding="utf-8") as file:
+            file.write(self._logged[key])
+
+
+def _rewrite(path: Path, lines: Iterable[str]) -> None:
+    with whole(path) as part:
+        part.write_text("".join(lines), encoding="utf-8")
 
 
 def dataset_of(recipe: Recipe) -> Dataset:

@@ -6,14 +6,13 @@ A process that is alone is the main one, waits for nobody and shares nothing.
 import os
 from contextlib import AbstractContextManager
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, parse_flag_from_env
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_gather
 
 T = TypeVar("T")
 
@@ -67,8 +66,25 @@ def share(module: nn.Module) -> None:
             dist.broadcast(tensor, 0)
 
 
+class _Gather(torch.autograd.Function):
+    """`all_gather` and its gradient: what all processes ask of a process's rows, summed."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> Tensor:
+        parts = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
+        dist.all_gather(parts, rows)
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        total = grad.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total.chunk(dist.get_world_size())[dist.get_rank()]
+
+
 def gathered(rows: Tensor) -> Tensor:
     """(n_processes * batch, ...) the rows of all processes in their order, (batch, ...) each; differentiable."""
     if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
         return rows
-    return torch.cat(all_gather(rows.contiguous()))
+    found: Tensor = _Gather.apply(rows.contiguous())
+    return found
