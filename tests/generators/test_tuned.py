@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from diffusers import UNet2DConditionModel
 from torch import nn
 
@@ -216,6 +217,23 @@ def test_bfloat16_trains_the_same_parameters():
     with torch.autocast("cpu", torch.bfloat16):
         net(noisy, time, latent).float().square().mean().backward()
     assert {p.dtype for p in net.parameters()} == {p.grad.dtype for p in net.parameters()} == {torch.float32}
+
+
+def test_processes_share_what_is_registered(tmp_path):
+    dist.init_process_group("gloo", init_method=(tmp_path / "shared").as_uri(), rank=0, world_size=1)
+    try:
+        net = TunedUNet(tiny(), checkpointing=True).train()
+        noisy, time, latent = batch(net)
+        net(noisy, time, latent).square().mean().backward()
+        alone = {name: p.grad.clone() for name, p in net.named_parameters()}
+        net.zero_grad()
+        wrapped = nn.parallel.DistributedDataParallel(net)
+        wrapped(noisy, time, latent).square().mean().backward()
+        assert {key.removeprefix("module.") for key in wrapped.state_dict()} == alone.keys()
+        for name, p in net.named_parameters():
+            torch.testing.assert_close(p.grad, alone[name], rtol=1e-5, atol=1e-8)
+    finally:
+        dist.destroy_process_group()
 
 
 @pytest.mark.parametrize(
