@@ -15,12 +15,14 @@ from torch import nn
 
 from conftest import make_trials
 from phosphene import processes
+from phosphene.cli import main as command
+from phosphene.descent import share_of
 from phosphene.errors import PhospheneError
 from phosphene.experiment import Experiment
 from phosphene.losses import cosine_distance, info_nce
 from phosphene.methods.base import Method
 from phosphene.recipe import Recipe
-from phosphene.training import Training, _size, fit
+from phosphene.training import Training, fit
 from test_training import Codes, Killed, same
 
 SETTINGS = Training(
@@ -228,10 +230,20 @@ def test_the_log_has_each_epoch_once_whenever_it_was_stopped(two, tmp_path):
 def test_a_batch_that_cannot_be_split_is_named(monkeypatch):
     monkeypatch.setattr(processes, "count", lambda: 3)
     with pytest.raises(PhospheneError, match="batch_size 8 cannot be split over 3 processes: set a multiple of 3"):
-        _size(SETTINGS.of("first"), 24)
+        share_of(SETTINGS.of("first"), 24)
     with pytest.raises(PhospheneError, match="2 training trials cannot be split over 3 processes"):
-        _size(Training(batch_size=9), 2)
-    assert _size(Training(batch_size=9), 7) == 6
+        share_of(Training(batch_size=9), 2)
+    assert share_of(Training(batch_size=9), 7) == 6
+
+
+def test_only_run_is_for_several(monkeypatch, capsys):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr(sys, "argv", ["phosphene", "list", "prior"])
+    with pytest.raises(SystemExit) as stop:
+        command()
+    assert stop.value.code == 2
+    assert "'list' works in one process, only 'run' in several" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ from torch import nn
 
 from conftest import make_trials
 from phosphene.errors import PhospheneError
+from phosphene.files import read_json, write_json
 from phosphene.losses import cosine_distance
 from phosphene.methods.base import Method
 from phosphene.targets.base import Target
@@ -100,6 +101,25 @@ def test_a_killed_run_ends_as_an_uninterrupted_one(tmp_path, kill_at):
     again, none = trained(tmp_path / "killed")
     assert none == []
     assert same(whole, again)
+
+
+def test_a_checkpoint_written_before_there_were_steps_goes_on(tmp_path):
+    whole, _ = trained()
+    with pytest.raises(Killed):
+        trained(tmp_path, kill_at=4)
+    path = tmp_path / "align" / "state.json"
+    old = {key: value for key, value in read_json(path).items() if key in ("epoch", "best", "best_epoch")}
+    write_json(path, old)
+    resumed, rows = trained(tmp_path)
+    assert rows[0]["epoch"] == 4
+    assert same(whole, resumed)
+
+
+def test_an_average_that_a_checkpoint_lacks_is_named(tmp_path):
+    with pytest.raises(Killed):
+        trained(tmp_path, kill_at=2)
+    with pytest.raises(PhospheneError, match=r"ema\.safetensors.*remove it, and this stage trains anew"):
+        trained(tmp_path, settings=Training(epochs=6, batch_size=8, lr=3e-2, ema=0.9))
 
 
 def test_val_selects_the_best_epoch_and_last_the_last():

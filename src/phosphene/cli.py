@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -28,10 +29,14 @@ RecipeFile = Annotated[str, typer.Argument(help="A recipe: a YAML file, or the n
 def _verb(example: str) -> Any:
     """A command whose help ends with an example, and whose user's errors are one line and exit status 2."""
 
+    verb = example.split()[1]
+
     def enter(command: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(command)
         def guarded(*args: Any, **kwargs: Any) -> None:
             try:
+                if "LOCAL_RANK" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1" and verb != "run":
+                    raise PhospheneError(f"'{verb}' works in one process, only 'run' in several: start it alone")
                 command(*args, **kwargs)
             except PhospheneError as error:
                 _stop(str(error), 2)
@@ -41,7 +46,7 @@ def _verb(example: str) -> Any:
             except KeyboardInterrupt:
                 _stop("stopped; the same command goes on from here", 130)
 
-        return app.command(example.split()[1], epilog=f"Example: {example}")(guarded)
+        return app.command(verb, epilog=f"Example: {example}")(guarded)
 
     return enter
 
