@@ -16,7 +16,7 @@ from phosphene.errors import PhospheneError
 
 WIDTHS = (64, 128, 256, 512, 1024)  # features of each level, as published
 #: ours: trains in minutes on two cores, for tokens of the embedded backbone
-SMALL: dict[str, Any] = {"dim": 128, "widths": (16, 32, 64, 128), "n_heads": 16, "groups": 8}
+SMALL: dict[str, Any] = {"dim": 128, "widths": (16, 32, 64, 128), "n_heads": 4, "groups": 8}
 _WIDER = 2  # hidden features of a feed-forward layer, of those it reads
 
 
@@ -43,7 +43,7 @@ class TokenEncoder(Encoder):
     ----------
     n_chans, n_times, sfreq, chs_info : see `Encoder`. Published are 128 and 440.
     n_tokens, dim : tokens and their features; 77 and 1024, as published, are those of a text encoder.
-    widths : features of each level.
+    widths : features of each level, of two or more.
     tokens : tokens of each level, the first of n_chans; None takes `tokens_per_level`.
     n_layer : residual blocks of each level: 2 in the released weights, 3 in the settings beside them.
     n_heads : 64 in the released weights, 16 in the settings beside them. It changes no tensor's shape.
@@ -83,7 +83,7 @@ class TokenEncoder(Encoder):
         self.in_layer = Point(n_times, widths[0], bias=True)
         self.out_layer = Point(widths[-1], dim, bias=True)
         self.skips = nn.ModuleList(Point(width, dim) for width in widths)
-        mixed = [Mix(sum(levels) + 1, dim), nn.ReLU(), Mix(dim, dim), nn.ReLU(), Mix(dim, n_tokens)]
+        mixed = [Mix(sum(levels) + levels[-1], dim), nn.ReLU(), Mix(dim, dim), nn.ReLU(), Mix(dim, n_tokens)]
         if global_attention:  # its hidden features are counted by its tokens, not by its features
             mixed.append(Transformer(dim, n_tokens, n_heads, _WIDER * n_tokens, dropout))
         self.skips_agg = nn.Sequential(*mixed)
@@ -201,6 +201,8 @@ class Point(nn.Module):
         self.conv = nn.Conv1d(n_in, n_out, 1, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
+        if _as_published(self, x):
+            return self.conv(x.mT.contiguous()).mT.contiguous()
         return F.linear(x, self.conv.weight.squeeze(2), self.conv.bias)
 
 
@@ -225,8 +227,8 @@ class Block(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        hidden = self.conv1(F.silu(_grouped(self.norm1, x)))
-        hidden = self.conv2(self.dropout(F.silu(_grouped(self.norm2, hidden))))
+        hidden = self.conv1(F.silu(self.norm1(x.mT)).mT)
+        hidden = self.conv2(self.dropout(F.silu(self.norm2(hidden.mT))).mT)
         out: Tensor = hidden + self.shortcut(x)
         return out
 
@@ -243,24 +245,22 @@ class Transformer(nn.Module):
         self.dropout, self.n_heads = Dropout(dropout), n_heads
 
     def forward(self, x: Tensor) -> Tensor:
-        x = _jointly(self.layernorm1, x)
+        x = self.layernorm1(x.mT).mT
         # batch, heads, tokens, features of a head
         q, k, v = (self.mha[name](x).unflatten(2, (self.n_heads, -1)).transpose(1, 2) for name in ("wq", "wk", "wv"))
-        attended = F.scaled_dot_product_attention(q, k, v, scale=1.0).transpose(1, 2).flatten(2)
-        x = _jointly(self.layernorm2, x + self.dropout(self.mha["out"](attended)))
+        if _as_published(self, x):
+            attended = (q @ k.mT).softmax(dim=-1) @ v
+        else:
+            attended = F.scaled_dot_product_attention(q, k, v, scale=1.0)
+        x = self.layernorm2((x + self.dropout(self.mha["out"](attended.transpose(1, 2).flatten(2)))).mT).mT
         hidden = self.dropout(F.gelu(self.ffn["conv1"](x)))
         out: Tensor = x + self.dropout(self.ffn["conv2"](hidden))
         return out
 
 
-def _grouped(norm: nn.GroupNorm, x: Tensor) -> Tensor:
-    """Of (batch, tokens, features), read in place as pictures whose channels come last."""
-    return norm(x[:, None].permute(0, 3, 1, 2)).permute(0, 2, 3, 1)[:, 0]
-
-
-def _jointly(norm: nn.LayerNorm, x: Tensor) -> Tensor:
-    """Over tokens and features of (batch, tokens, features); published weights are (features, tokens)."""
-    return F.layer_norm(x, x.shape[1:], norm.weight.mT, norm.bias.mT, norm.eps)
+def _as_published(module: nn.Module, x: Tensor) -> bool:
+    """Whether to compute in the published order: rounding, which logits without a scale amplify, is then the same."""
+    return not module.training and x.device.type == "cpu"
 
 
 def _level(
@@ -296,7 +296,9 @@ def _checked(
     for name, value in sizes.items():
         if value < 1:
             raise PhospheneError(f"{name} is {value}: give 1 or more")
-    if not widths or any(width < 1 or width % groups or width % n_heads for width in (*widths, sizes["dim"])):
+    if len(widths) < 2:
+        raise PhospheneError(f"widths {tuple(widths)}: give two or more, the features of each level")
+    if any(width < 1 or width % groups or width % n_heads for width in (*widths, sizes["dim"])):
         raise PhospheneError(
             f"widths {tuple(widths)} and dim {sizes['dim']}: give multiples of groups ({groups}) and "
             f"n_heads ({n_heads}), or lower these"
