@@ -1,4 +1,4 @@
-"""The ATM encoder: attention across channels, or across time, before the temporal-spatial convolution."""
+"""The ATM encoder: attention across channels, or across time, before a convolution."""
 
 import math
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from phosphene.encoders.base import Dropout, Encoder, projector, trials_at_once
+from phosphene.encoders.braindecode import Braindecode
 from phosphene.encoders.tsconv import TSConv
 from phosphene.errors import PhospheneError
 from phosphene.registry import register
@@ -18,16 +19,19 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     "channel": {"n_heads": 4, "d_ff": 256, "dropout": 0.25},
     "time": {"n_heads": 1, "d_ff": 2048, "dropout": 0.1},
 }
+CONVOLUTIONS = {"tsconv": 0.5, "eegnet": 0.25}  # their published dropout
+EEGNET: dict[str, Any] = {"F1": 8, "D": 20, "F2": 160, "kernel_length": 4, "pool_mode": "mean"}  # of ATM-E
+N_FEATURES = 1440  # of ATM-E for 63 x 250; the same for other shapes is ours
 
 
 @register("encoder", "atm")
 class ATMEncoder(Encoder):
-    """Adaptive Thinking Mapper, ATM-S (Li et al., NeurIPS 2024, arXiv 2403.07721, section 2.2), in both its families.
+    """Adaptive Thinking Mapper (Li et al., NeurIPS 2024, arXiv 2403.07721, section 2.2), in both its families.
 
     "channel" (the figure of the paper and the released encoder): every channel's samples, mapped linearly, are a token;
     a subject's token stands before them; post-norm transformer; the subject's token is left out. "time" (the table of
     parameters in the paper): every sample is a token; post-norm transformer with ReLU; a linear map over samples. Both
-    then go through `TSConv` and the projector of NICE.
+    then go through a convolution and the projector of NICE. The convolution is `TSConv` in ATM-S, EEGNet in ATM-E.
 
     Parameters
     ----------
@@ -44,8 +48,12 @@ class ATMEncoder(Encoder):
     depth : transformer layers.
     n_heads, d_ff, dropout : of the transformer; None takes the family's published values: 4, 256 and 0.25 for
         "channel", 1, 2048 and 0.1 for "time".
+    convolution : "tsconv" (ATM-S), or "eegnet" (ATM-E): braindecode's EEGNet in the published configuration, whose
+        output is 1440 numbers; needs the extra ``braindecode``.
     kernel, pool, stride : see `TSConv`. Published are (25, 51, 5) and, for reconstruction with "time", (5, 17, 5).
-    conv_dropout, projector_dropout : the published 0.5 and 0.5.
+    eegnet_args : arguments of EEGNet that take precedence over the published ones.
+    conv_dropout : None takes the published values: 0.5 for "tsconv", 0.25 for "eegnet".
+    projector_dropout : the published 0.5.
     unused : builds the published parameters that nothing reads, with so many linear layers of subjects: for parity of
         names and counts. None for none.
 
@@ -73,16 +81,20 @@ class ATMEncoder(Encoder):
         n_heads: int | None = None,
         d_ff: int | None = None,
         dropout: float | None = None,
+        convolution: Literal["tsconv", "eegnet"] = "tsconv",
         kernel: int = 25,
         pool: int = 51,
         stride: int = 5,
-        conv_dropout: float = 0.5,
+        eegnet_args: dict[str, Any] | None = None,
+        conv_dropout: float | None = None,
         projector_dropout: float = 0.5,
         unused: int | None = None,
     ):
         super().__init__(n_chans, n_times, n_outputs, sfreq, chs_info)
         if family not in PUBLISHED:
             raise PhospheneError(f"unknown family '{family}': valid: {', '.join(PUBLISHED)}")
+        if convolution not in CONVOLUTIONS:
+            raise PhospheneError(f"unknown convolution '{convolution}': valid: {', '.join(CONVOLUTIONS)}")
         if joint and not n_subjects:
             raise PhospheneError("joint needs a map for each subject: give n_subjects, or joint=False")
         sizes = dict(PUBLISHED[family])
@@ -103,14 +115,26 @@ class ATMEncoder(Encoder):
                 raise PhospheneError("family 'time' has no subject token: give joint=True, or n_subjects=0")
             self.attention_model = _TimeTokens(n_chans, positional_embedding, depth, **sizes, unused=unused is not None)
             self.subject_wise_linear = BySubject(n_times, max(1, n_subjects))
-        conv, n_features = self._convolution(kernel, pool, stride, conv_dropout)
+        if convolution == "eegnet" and (kernel, pool, stride) != (25, 51, 5):
+            raise PhospheneError("kernel, pool and stride are tsconv's: give eegnet_args, as in {'kernel_length': 5}")
+        if convolution == "tsconv" and eegnet_args:
+            raise PhospheneError("eegnet_args are for convolution 'eegnet': give kernel, pool and stride to tsconv")
+        rate = CONVOLUTIONS[convolution] if conv_dropout is None else conv_dropout
+        if convolution == "tsconv":
+            conv, n_features = self._tsconv(kernel, pool, stride, rate)
+        else:
+            conv, n_features = self._eegnet({"drop_prob": rate, **(eegnet_args or {})})
         self.enc_eeg = nn.Sequential(conv, nn.Flatten())
         self.proj_eeg = projector(n_features, n_outputs, projector_dropout)
 
-    def _convolution(self, kernel: int, pool: int, stride: int, dropout: float) -> tuple[nn.Module, int]:
-        """What reads the transformed EEG, (batch, n_chans, n_times), and how many numbers it gives for each trial."""
+    # what reads the transformed EEG, (batch, n_chans, n_times), and how many numbers it gives for each trial
+
+    def _tsconv(self, kernel: int, pool: int, stride: int, dropout: float) -> tuple[nn.Module, int]:
         conv = TSConv(self.n_chans, self.n_times, kernel, pool, stride, dropout)
         return conv, conv.steps * conv.width
+
+    def _eegnet(self, arguments: dict[str, Any]) -> tuple[nn.Module, int]:
+        return Braindecode(self.n_chans, self.n_times, N_FEATURES, model_args={**EEGNET, **arguments}), N_FEATURES
 
     def forward(self, eeg: Tensor, subject: Tensor | None = None) -> Tensor:
         """(batch, n_chans, n_times) -> (batch, n_outputs).
