@@ -25,7 +25,9 @@ test-metrics: $(READY)
 	echo "import site; site.addsitedir('$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')')" \
 	    > $$($(BESIDE)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/beside.pth
 	$(BESIDE)/bin/python -m pip install --quiet --no-deps -r tests/metrics_env/requirements.txt
-	$(BESIDE)/bin/python -m pytest tests/metrics_env tests/evaluation/metrics
+	$(BESIDE)/bin/python -c 'import torchaudio' 2>/dev/null || rm -f $(BESIDE)/lib/python3.*/site-packages/torchaudio/lib/*.so
+	$(BESIDE)/bin/python -m pytest tests/metrics_env tests/evaluation/metrics \
+	    tests/contracts/test_contracts.py::test_encoders_map_batches_to_vectors
 
 lint: $(READY)
 	$(BIN)/python -m pytest tests/test_style.py
