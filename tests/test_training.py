@@ -115,6 +115,15 @@ def test_a_checkpoint_written_before_there_were_steps_goes_on(tmp_path):
     assert same(whole, resumed)
 
 
+@pytest.mark.parametrize(("name", "content"), [("state.json", "[1]"), ("state.json", "{"), ("best.safetensors", "x")])
+def test_a_damaged_checkpoint_is_named(tmp_path, name, content):
+    with pytest.raises(Killed):
+        trained(tmp_path, kill_at=2)
+    (tmp_path / "align" / name).write_text(content)
+    with pytest.raises(PhospheneError, match="remove it, and this stage trains anew"):
+        trained(tmp_path)
+
+
 def test_an_average_that_a_checkpoint_lacks_is_named(tmp_path):
     with pytest.raises(Killed):
         trained(tmp_path, kill_at=2)

@@ -54,8 +54,7 @@ def descend(
         state: dict[str, Any] = {"epoch": 0, "step": 0, "sums": {}, "best": math.inf, "best_epoch": 0}
         best: dict[str, Tensor] = {}
         if folder is not None and (folder / "state.json").is_file():
-            state |= read_json(folder / "state.json")
-            best = _restore(accelerator, folder, trained, average, state["epoch"] * steps + state["step"])
+            best = _restore(accelerator, folder, state, trained, average, steps)
 
         def keep() -> None:
             if folder is not None and processes.is_main():
@@ -228,16 +227,17 @@ def _checkpoint(
 
 
 def _restore(
-    accelerator: Accelerator, folder: Path, trained: list[nn.Parameter], average: Any, step: int
+    accelerator: Accelerator, folder: Path, state: dict[str, Any], trained: list[nn.Parameter], average: Any, steps: int
 ) -> dict[str, Tensor]:
-    """Go back to a checkpoint; the best weights so far, in the main process."""
+    """Go back to a checkpoint, in an epoch of ``steps``; the best weights so far, in the main process."""
     try:
+        state |= read_json(folder / "state.json")
         accelerator.load_state(str(folder / "last"))
         accelerator.step = 0  # a checkpoint lies between two steps
         if average is not None:
             shadow = load_file(folder / "ema.safetensors")
             average.shadow_params = [shadow[f"{i:06d}"].to(p.device) for i, p in enumerate(trained)]
-            average.optimization_step = step
+            average.optimization_step = state["epoch"] * steps + state["step"]
         if processes.is_main() and (folder / "best.safetensors").is_file():
             return load_file(folder / "best.safetensors")
     except Exception as error:  # a damaged file leads each reader to errors of its own; weights are never unpickled
