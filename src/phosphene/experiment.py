@@ -335,15 +335,14 @@ class Experiment:
         """`images/<fold>/<trial>-<draw>.png` for every test trial; real EEG and shuffled twin share the noise."""
         if self.recipe.generator is None:
             return
-        generator = self.generator()
-        draws = self.recipe.evaluation.draws
-        jobs = []
+        plain, draws, jobs = self.generator(), self.recipe.evaluation.draws, []
         for fold, twin in [(f, t) for f in self.folds for t in self.twins]:
-            conditioning = self.conditioning(fold, twin)
-            jobs.append((conditioning, [self.picture(fold, i, twin=twin) for i in range(len(conditioning))]))
-        with self.display.bar("drawing pictures", sum(len(paths) for _, paths in jobs)) as bar:
-            for conditioning, paths in jobs:
-                self._draw(generator, conditioning, paths, draws, bar)
+            paths = [self.picture(fold, i, twin=twin) for i in range(len(self.decoded(fold, twin)[0]))]
+            jobs.append((fold, twin, paths))
+        with self.display.bar("drawing pictures", sum(len(paths) for _, _, paths in jobs)) as bar:
+            for fold, twin, paths in jobs:
+                own = self.method(fold, twin).drawn_by(plain)
+                self._draw(own, self.conditioning(fold, twin), paths, draws, bar)
 
     def _draw(self, generator: Generator, conditioning: Conditioning, paths: list[Path], draws: int, bar: Bar) -> None:
         """Draw in chunks; a chunk whose pictures all lie at ``paths`` is done already."""
@@ -356,7 +355,7 @@ class Experiment:
             bar(len(part))
 
     def generator(self) -> Generator:
-        """The recipe's generator."""
+        """The recipe's generator; each fold's method draws with what its `drawn_by` makes of it."""
         if self.recipe.generator is None:
             raise PhospheneError("the recipe has no generator: add one to draw pictures")
         arguments = {k: v for k, v in self.recipe.generator.items() if k != "name"}
@@ -420,7 +419,7 @@ class Experiment:
             if self.recipe.generator is not None:
                 paths = [part / "images" / f"{i:05d}-0.png" for i in range(len(samples))]
                 with self.display.bar("drawing pictures", len(paths)) as bar:
-                    self._draw(self.generator(), method.condition(samples), paths, 1, bar)
+                    self._draw(method.drawn_by(self.generator()), method.condition(samples), paths, 1, bar)
         return out
 
     @cached_property

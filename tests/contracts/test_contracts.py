@@ -108,10 +108,10 @@ def test_methods_fit_encode_save_and_load(name, cls, tmp_path):
 
 @pytest.mark.parametrize(("name", "cls"), cases("generator"))
 def test_generators_refuse_what_they_cannot_use(name, cls):
-    fields = {"prompt", "tokens", "image_embeds", "init", "strength"}
+    fields = {"prompt", "tokens", "negative_tokens", "image_embeds", "init", "strength"}
     assert cls.accepts <= fields
     generator = cls.__new__(cls)
-    for field in fields - cls.accepts - {"init", "strength"}:
+    for field in fields - cls.accepts - {"init", "strength", "negative_tokens"}:
         given = Conditioning(**{field: ["a"] if field == "prompt" else torch.zeros(1, 2, 3)})
         with pytest.raises(PhospheneError, match=f"cannot use '{field}'"):
             generator.check(given)

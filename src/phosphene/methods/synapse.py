@@ -1,0 +1,296 @@
+"""SYNAPSE: an autoencoder of EEG whose tokens, aligned with CLIP, condition a tuned Stable Diffusion."""
+
+import math
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from phosphene import losses
+from phosphene.backbones import load_unet
+from phosphene.encoders.autoencoder import SMALL, Autoencoder
+from phosphene.errors import PhospheneError, nearest
+from phosphene.generators.base import Conditioning, Generator
+from phosphene.generators.diffusion import Diffusion
+from phosphene.generators.objective import denoising_loss, dropped, scaled
+from phosphene.generators.tuned import PUBLISHED, TunedUNet
+from phosphene.lazy import chunks
+from phosphene.methods.base import Method, batches
+from phosphene.registry import register
+from phosphene.targets.base import Target, TargetTable
+from phosphene.targets.clip import CLIPImage
+from phosphene.targets.latent import Latent
+from phosphene.targets.text_states import TextStates
+from phosphene.trials import Trials
+
+#: of the first stage, in the order of the release
+LOSSES = ("sdsc", "sim", "cos", "rec", "align")
+
+#: what of each preset is used where an argument is not given; docs/synapse.md says what each fault does
+PRESETS: dict[str, dict[str, Any]] = {
+    "default": {
+        "image_shift": 0.0, "captions": "own", "states": "conditioning", "cosine": "feature", "weights": None,
+        "negatives": "distinct", "standardise": True, "dropout_in_drawing": False,
+    },
+    "released": {
+        "image_shift": -0.5, "captions": "first", "states": "unmasked", "cosine": "token", "weights": 0.5,
+        "negatives": "all", "standardise": False, "dropout_in_drawing": True,
+    },
+}  # fmt: skip
+
+
+@register("method", "synapse")
+class SYNAPSE(Method):
+    """SYNAPSE (arXiv 2511.17547): EEG to 77 tokens that a tuned Stable Diffusion reads in place of a caption's.
+
+    Stage "align" trains an autoencoder of EEG whose latent, tokens of a text encoder's shape, is also brought near to
+    CLIP: its mean to the picture's embedding by a contrastive loss, its tokens to a caption's states. Stage "draw"
+    freezes the encoder and trains the cross-attention of the U-Net, its time embedding, and an adapter that adds tokens
+    made of the latent's mean (`phosphene.generators.tuned`). Paper and released code differ (docs/synapse.md):
+    ``preset`` says which is meant, and every argument that is given takes precedence.
+
+    Parameters
+    ----------
+    n_chans, n_times, sfreq : the trials' shape and rate (Hz).
+    concepts : the training concepts, sorted; the label of ``drawing="label"`` is one of them.
+    preset : "default" is ours; "released" is the released code, faults included.
+    backbone : CLIP row of the backbone table, the space of pictures.
+    diffusion : diffusion row of the backbone table whose U-Net is tuned; the generator of the run must be of this row.
+    size : picture side of the diffusion model's latents, pixels; None takes the row's. Published: 512.
+    autoencoder : "small" trains in minutes; "published" has the published widths, depth and heads.
+    autoencoder_args : further arguments of `phosphene.encoders.autoencoder.Autoencoder`.
+    caption : the stimuli's column whose captions the tokens are aligned with.
+    template : a sentence with {} for what the column holds.
+    captions : "own", each picture's, or "first": the caption of a batch's first picture for all of them.
+    states : of captions: "conditioning" are those that the U-Net was trained to read; "unmasked" are CLIP's last ones
+        without the causal mask.
+    cosine : of tokens with a caption's states, over the "feature" or the "token" axis.
+    weights : of the losses `LOSSES`: a number for all, one for each by name, or "learned" (`uncertainty_weighted`,
+        which the paper's code sets up and does not train: its weights stay 0.5). None is 1 for each (ours).
+    negatives : of the contrastive loss: "distinct" (repeats of one picture are none), or "all".
+    standardise : divide the EEG by its root mean square over the training trials (ours), so that volts are read as well
+        as the published recordings, which are standardised already.
+    image_shift : added to every pixel, which then spans 2: a fault of the release is -0.5.
+    dropout_in_drawing : the frozen encoder keeps its dropout in the stage "draw".
+    drawing : "tuned" is the second stage; "frozen" gives the tokens to the U-Net as it is, and "label" a sentence with
+        the concept whose training pictures are nearest: two controls without a second stage.
+    n_adapter, trainable, checkpointing : see `TunedUNet`.
+    min_snr : of the loss of the drawing, see `phosphene.generators.objective.min_snr`; None weighs all times alike.
+    drop : share of training samples whose condition is left out.
+    """
+
+    centres: Tensor
+    size_of_eeg: Tensor
+    name = "synapse"
+    stages: tuple[str, ...] = ("align", "draw")
+    citation = "SYNAPSE (2025). arXiv:2511.17547"
+
+    def __init__(
+        self,
+        n_chans: int,
+        n_times: int,
+        sfreq: float | None = None,
+        concepts: list[str] | None = None,
+        *,
+        preset: Literal["default", "released"] = "default",
+        backbone: str = "mini",
+        diffusion: str = "mini",
+        size: int | None = None,
+        autoencoder: Literal["small", "published"] = "small",
+        autoencoder_args: dict[str, Any] | None = None,
+        caption: str = "ObjectSnap",
+        template: str = "{}",
+        captions: Literal["own", "first"] | None = None,
+        states: Literal["conditioning", "unmasked"] | None = None,
+        cosine: Literal["feature", "token"] | None = None,
+        weights: float | dict[str, float] | Literal["learned"] | None = None,
+        negatives: Literal["distinct", "all"] | None = None,
+        standardise: bool | None = None,
+        image_shift: float | None = None,
+        dropout_in_drawing: bool | None = None,
+        drawing: Literal["tuned", "frozen", "label"] = "tuned",
+        n_adapter: int = 4,
+        trainable: tuple[str, ...] = PUBLISHED,
+        checkpointing: bool = False,
+        min_snr: float | None = 0.5,
+        drop: float = 0.1,
+    ):
+        super().__init__()
+        given: dict[str, Any] = {
+            "captions": captions, "states": states, "cosine": cosine, "weights": weights, "negatives": negatives,
+            "standardise": standardise, "image_shift": image_shift, "dropout_in_drawing": dropout_in_drawing,
+        }  # fmt: skip
+        self.config = {
+            "n_chans": n_chans, "n_times": n_times, "sfreq": sfreq, "concepts": concepts, "preset": preset,
+            "backbone": backbone, "diffusion": diffusion, "size": size, "autoencoder": autoencoder,
+            "autoencoder_args": autoencoder_args, "caption": caption, "template": template, **given,
+            "drawing": drawing, "n_adapter": n_adapter, "trainable": list(trainable), "checkpointing": checkpointing,
+            "min_snr": min_snr, "drop": drop,
+        }  # fmt: skip
+        self.chosen = _chosen(preset, given)
+        self.weights = None if self.chosen["weights"] == "learned" else _weights(self.chosen["weights"])
+        self.spreads = nn.Parameter(torch.ones(len(LOSSES))) if self.weights is None else None
+        for name, value, known in (
+            ("drawing", drawing, ("tuned", "frozen", "label")), ("autoencoder", autoencoder, ("small", "published")),
+        ):  # fmt: skip
+            if value not in known:
+                raise PhospheneError(f"unknown {name} '{value}': {nearest(value, known)}")
+        shift = self.chosen["image_shift"]
+        self.space = CLIPImage(backbone, shift=shift)
+        row = backbone if self.chosen["states"] == "unmasked" else diffusion
+        self.text = TextStates(caption, template, row, self.chosen["states"])
+        n_tokens, dim = self.text.shape
+        if dim != self.space.dim:
+            raise PhospheneError(
+                f"a token has {dim} numbers in '{row}' and a picture {self.space.dim} in '{backbone}': choose two rows "
+                "of one width, such as clip-vit-h14 and sd21"
+            )
+        sizes = {
+            **(SMALL if autoencoder == "small" else {}),
+            **(autoencoder_args or {}),
+            "n_tokens": n_tokens,
+            "dim": dim,
+        }
+        self.register_buffer("size_of_eeg", torch.ones(()))
+        self.autoencoder = Autoencoder(n_chans, n_times, sfreq=sfreq, **sizes)
+        self.concepts, self.drawing, self.drop, self.diffusion = list(concepts or []), drawing, drop, diffusion
+        if drawing == "tuned":
+            self.latent = Latent(diffusion, size, shift=shift)
+            unet, self.scheduler = load_unet(diffusion)
+            self.draw, self.min_snr = (
+                TunedUNet(unet, n_adapter, trainable=trainable, checkpointing=checkpointing),
+                min_snr,
+            )
+        elif drawing == "frozen":
+            self.stages = ("align",)
+        else:
+            self.stages, self.solved = ("align", "label"), ("label",)
+            self.register_buffer("centres", torch.zeros(len(self.concepts), dim))
+
+    def targets(self) -> dict[str, Target]:
+        found: dict[str, Target] = {"image": self.space, "text": self.text}
+        return found | ({"latent": self.latent} if self.drawing == "tuned" else {})
+
+    # -- training --------------------------------------------------------------------------------
+
+    def trained(self, stage: str) -> Iterator[nn.Parameter]:
+        yield from (self.autoencoder if stage == "align" else self.draw).parameters()
+        if stage == "align" and self.spreads is not None:
+            yield self.spreads
+
+    def begin(self, stage: str, trials: Trials, tables: dict[str, TargetTable], inputs: Tensor | None) -> None:
+        if stage == "align" and self.chosen["standardise"]:
+            squares = sum(float(np.square(part, dtype=float).sum()) for _, part in chunks(trials.eeg))
+            self.size_of_eeg.fill_(max(math.sqrt(squares / np.prod(trials.eeg.shape)), 1e-30))
+
+    def inputs(self, stage: str, trials: Trials) -> Tensor | None:
+        """In the stage "draw" the tokens, (n_trials, n_tokens, dim), unless they are made anew with dropout."""
+        return None if stage == "align" or self.chosen["dropout_in_drawing"] else self.tokens(trials)
+
+    def training_step(self, batch: dict[str, Any], stage: str) -> dict[str, Tensor]:
+        return self._align(batch) if stage == "align" else self._draw(batch)
+
+    def _align(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        eeg = batch["eeg"] / self.size_of_eeg
+        latent, rebuilt = self.autoencoder(eeg)
+        text = batch["text"] if self.chosen["captions"] == "own" else batch["text"][:1].expand_as(latent)
+        groups = batch["stimulus"] if self.chosen["negatives"] == "distinct" else None
+        found = {
+            "sdsc": losses.signal_dice(rebuilt, eeg),
+            "sim": losses.info_nce(latent.mean(dim=1), batch["image"], losses.SYNAPSE_SCALE, groups=groups),
+            "cos": losses.token_cosine(latent, text, self.chosen["cosine"]),
+            "rec": nn.functional.mse_loss(rebuilt, eeg),
+            "align": nn.functional.mse_loss(latent, text),
+        }
+        if self.weights is None:
+            return {"loss": losses.uncertainty_weighted(list(found.values()), self.spreads), **found}
+        return {"loss": losses.weighted(found, self.weights), **found}
+
+    def _draw(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        latent = batch.get("inputs")
+        if latent is None:
+            with torch.no_grad():
+                latent = self.latents(batch["eeg"])
+        # validation draws the same noise each time, so that epochs are compared by what was learned
+        generator = None if self.training else torch.Generator().manual_seed(0)
+        latent = dropped(latent, self.drop if self.training else 0.0, generator)
+        clean = scaled(batch["latent"], self.latent.vae)
+
+        def predict(noisy: Tensor, time: Tensor) -> Tensor:
+            return self.draw(noisy, time, latent)
+
+        return {"loss": denoising_loss(predict, clean, self.scheduler, self.min_snr, generator)}
+
+    def solve(self, stage: str, trials: Trials, tables: dict[str, TargetTable]) -> None:
+        """The mean picture of each training concept, by which a label is told."""
+        vectors = nn.functional.normalize(tables["image"][trials.table["stimulus"]], dim=-1)
+        place = torch.tensor([self.concepts.index(name) for name in trials.table["concept"]])
+        sums = torch.zeros_like(self.centres).index_add_(0, place, vectors)
+        self.centres.copy_(nn.functional.normalize(sums, dim=-1))
+
+    # -- decoding --------------------------------------------------------------------------------
+
+    def latents(self, eeg: Tensor) -> Tensor:
+        """(batch, n_tokens, dim) of (batch, n_chans, n_times), differentiable."""
+        latent: Tensor = self.autoencoder.Encoder(eeg / self.size_of_eeg)
+        return latent
+
+    @torch.inference_mode()
+    def tokens(self, trials: Trials) -> Tensor:
+        """(n_trials, n_tokens, dim): the latent of each trial."""
+        self.eval()
+        device = next(self.parameters()).device
+        parts = [torch.empty(0, *self.text.shape)]
+        return torch.cat(parts + [self.latents(eeg).cpu() for eeg in batches(trials, 256, device)])
+
+    def heads(self, eeg: Tensor, subject: Any = None) -> dict[str, Tensor]:
+        """``{"image": (batch, dim)}`` of (batch, n_chans, n_times), differentiable: the mean over tokens."""
+        return {"image": self.latents(eeg).mean(dim=1)}
+
+    def encode(self, trials: Trials) -> dict[str, Tensor]:
+        """``{"image": (n_trials, dim)}``: the mean over tokens, in CLIP's image space, of arbitrary length."""
+        return {"image": self.tokens(trials).mean(dim=1)}
+
+    @torch.inference_mode()
+    def condition(self, trials: Trials) -> Conditioning:
+        """Tokens, or the sentence with a label; a generator for the former is made by `drawn_by`."""
+        latent = self.tokens(trials)
+        if self.drawing == "tuned":
+            device = next(self.draw.parameters()).device
+            parts = [self.draw.tokens(part.to(device)).cpu() for part in latent.split(256)]
+            return Conditioning(tokens=torch.cat(parts) if parts else latent)
+        if self.drawing == "frozen":
+            return Conditioning(tokens=latent)
+        found = nn.functional.normalize(latent.mean(dim=1), dim=-1) @ self.centres.cpu().T
+        return Conditioning(prompt=[f"a photo of a {self.concepts[i]}" for i in found.argmax(dim=1).tolist()])
+
+    def drawn_by(self, generator: Generator) -> Generator:
+        """The generator with the tuned U-Net in place of its own."""
+        if self.drawing != "tuned":
+            return generator
+        if not isinstance(generator, Diffusion) or generator.backbone != self.diffusion:
+            raise PhospheneError(f"synapse tuned the U-Net of '{self.diffusion}': set generator.backbone to it")
+        return generator.tuned(self.draw)
+
+
+def _chosen(preset: str, given: dict[str, Any]) -> dict[str, Any]:
+    if preset not in PRESETS:
+        raise PhospheneError(f"unknown preset '{preset}' of synapse: {nearest(preset, PRESETS)}")
+    chosen = {key: PRESETS[preset][key] if value is None else value for key, value in given.items()}
+    known = {"captions": ("own", "first"), "cosine": ("feature", "token"), "negatives": ("distinct", "all")}
+    for key, values in known.items():
+        if chosen[key] not in values:
+            raise PhospheneError(f"unknown {key} '{chosen[key]}': {nearest(str(chosen[key]), values)}")
+    return chosen
+
+
+def _weights(weights: Any) -> dict[str, float]:
+    """Of each loss; those that are not named weigh nothing."""
+    if weights is None or isinstance(weights, int | float):
+        return dict.fromkeys(LOSSES, 1.0 if weights is None else float(weights))
+    for name in weights:
+        if name not in LOSSES:
+            raise PhospheneError(f"weights: unknown loss '{name}': {nearest(name, LOSSES)}")
+    return {name: float(weights.get(name, 0.0)) for name in LOSSES}
