@@ -93,21 +93,6 @@ def token_cosine(latent: Tensor, target: Tensor, axis: str = "feature") -> Tenso
     return (1 - F.cosine_similarity(latent, target, dim=-1 if axis == "feature" else -2)).mean()
 
 
-def token_mse(latent: Tensor, target: Tensor) -> Tensor:
-    """Mean squared difference of tokens, (batch, n_tokens, dim) each; a target of one row is that of all."""
-    return (latent - target).square().mean()
-
-
-def token_info_nce(
-    latent: Tensor, image: Tensor, logit_scale: Tensor | float = SYNAPSE_SCALE, groups: Tensor | None = None
-) -> Tensor:
-    """`info_nce` of the mean over tokens, (batch, n_tokens, dim), and image vectors (batch, dim), its scale fixed.
-
-    The loss "sim" of SYNAPSE (arXiv 2511.17547), whose released code compares trials of one process alone.
-    """
-    return info_nce(latent.mean(dim=1), image, logit_scale, groups)
-
-
 def uncertainty_weighted(losses: Sequence[Tensor], spreads: Tensor | None = None) -> Tensor:
     """Sum of 0.5 / w^2 * loss + ln(1 + w^2), each loss with a w of its own (Liebel & Körner 2018, arXiv 1805.06334).
 

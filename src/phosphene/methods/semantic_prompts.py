@@ -133,8 +133,7 @@ class SemanticPrompts(Method):
             if self.loss == "mse":
                 losses[slot] = F.mse_loss(heads[slot], F.normalize(target, dim=-1)) * target.shape[1]
             else:
-                same = torch.unique(target, dim=0, return_inverse=True)[1]
-                losses[slot] = info_nce(heads[slot], target, scale, groups=same)
+                losses[slot] = info_nce(heads[slot], target, scale, groups=target)
         return {"loss": torch.stack(list(losses.values())).mean(), **losses}
 
     def solve(self, stage: str, trials: Trials, tables: dict[str, TargetTable]) -> None:

@@ -196,10 +196,11 @@ class SYNAPSE(Method):
         eeg = batch["eeg"] / self.size_of_eeg
         latent, rebuilt = self.autoencoder(eeg)
         text = batch["text"] if self.chosen["captions"] == "own" else batch["text"][:1].expand_as(latent)
-        groups = batch["stimulus"] if self.chosen["negatives"] == "distinct" else None
+        ours = self.chosen["negatives"] == "distinct"  # the release compares the trials of one process alone
+        groups = batch["stimulus"] if ours else None
         found = {
             "sdsc": losses.signal_dice(rebuilt, eeg),
-            "sim": losses.info_nce(latent.mean(dim=1), batch["image"], losses.SYNAPSE_SCALE, groups=groups),
+            "sim": losses.info_nce(latent.mean(dim=1), batch["image"], losses.SYNAPSE_SCALE, groups, gather=ours),
             "cos": losses.token_cosine(latent, text, self.chosen["cosine"]),
             "rec": nn.functional.mse_loss(rebuilt, eeg),
             "align": nn.functional.mse_loss(latent, text),
