@@ -218,3 +218,34 @@ def test_what_does_not_fit_is_refused_in_one_line(changes, line):
 def test_only_the_backbone_that_was_tuned_draws(fitted):
     with pytest.raises(PhospheneError, match="set generator.backbone"):
         fitted.drawn_by(Diffusion(backbone="sd21"))
+
+
+class Killed(Exception):
+    """What stops a training in the middle."""
+
+
+def test_a_drawing_that_is_killed_between_two_checkpoints_ends_as_the_uninterrupted_one(seen, tmp_path):
+    settings = Training(
+        epochs=1, batch_size=8, stages={"draw": {"epochs": 2, "accumulate": 2, "ema": 0.9, "checkpoint_every": 1}}
+    )
+
+    def trained(folder, stop=None):
+        rows = []
+
+        def log(row):
+            rows.append(row)
+            if (row["stage"], row["epoch"]) == stop:
+                raise Killed
+
+        method = made()
+        fit(method, seen, settings=settings, select_on="last", folder=folder, log=log)
+        return method, {(row["stage"], row["epoch"]): row["loss"] for row in rows}
+
+    whole, curve = trained(tmp_path / "whole")
+    with pytest.raises(Killed):
+        trained(tmp_path / "killed", ("draw", 1))
+    again, later = trained(tmp_path / "killed")
+    assert ("draw", 2) in later
+    assert all(curve[key] == loss for key, loss in later.items())
+    for name, value in again.state_dict().items():
+        assert torch.equal(value, whole.state_dict()[name]), name
