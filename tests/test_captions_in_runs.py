@@ -9,7 +9,9 @@ from PIL import Image
 from conftest import make_trials
 from phosphene.captions import SLOTS, Said, write
 from phosphene.errors import PhospheneError
-from phosphene.experiment import Experiment, Silent, prepared, slots_of
+from phosphene.experiment import Experiment
+from phosphene.preparation import prepared, slots_of
+from phosphene.progress import Silent
 from phosphene.recipe import Recipe
 from phosphene.registry import build
 

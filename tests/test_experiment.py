@@ -13,7 +13,8 @@ from conftest import make_trials
 from phosphene.ceiling import ceilings
 from phosphene.errors import PhospheneError
 from phosphene.evaluation.scores import COLUMNS
-from phosphene.experiment import Experiment, shuffled
+from phosphene.experiment import Experiment
+from phosphene.preparation import shuffled
 from phosphene.recipe import Recipe
 from phosphene.scoring import score
 from phosphene.simulate.study import simulate

@@ -8,9 +8,10 @@ __version__ = "0.1.0.dev0"
 if TYPE_CHECKING:
     from phosphene.datasets.own import from_arrays, from_mne
     from phosphene.errors import PhospheneError
-    from phosphene.experiment import Experiment, load
+    from phosphene.experiment import Experiment
     from phosphene.generators.base import Conditioning
     from phosphene.methods.base import Method
+    from phosphene.preparation import load
     from phosphene.preprocessing import Preprocessing
     from phosphene.registry import build
     from phosphene.trials import Signal, Trials
@@ -29,7 +30,7 @@ _HOME = {
     "build": "registry",
     "from_arrays": "datasets.own",
     "from_mne": "datasets.own",
-    "load": "experiment",
+    "load": "preparation",
     "run": "workflows",
 }
 

@@ -14,8 +14,9 @@ from phosphene.errors import PhospheneError
 from phosphene.evaluation import scores
 from phosphene.evaluation.protocols import Fold
 from phosphene.evaluation.scores import Question
-from phosphene.experiment import Experiment, dataset_of
+from phosphene.experiment import Experiment
 from phosphene.lazy import chunks
+from phosphene.preparation import dataset_of
 from phosphene.simulate.scenes import draw_with_mask
 from phosphene.simulate.study import SIMULATOR, choose_stimuli, scenes_of
 

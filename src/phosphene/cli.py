@@ -135,7 +135,7 @@ def prepare(
     recipe: RecipeFile, out: Annotated[Path, typer.Option(help="Folder of the trials.")], changes: Set = None
 ) -> None:
     """Preprocess a recipe's recordings into trials."""
-    from phosphene.experiment import prepared
+    from phosphene.preparation import prepared
     from phosphene.recipe import Recipe, parse_overrides
 
     if out.exists():

@@ -10,9 +10,10 @@ import pandas as pd
 from phosphene.captions import LEVEL_OF
 from phosphene.errors import PhospheneError
 from phosphene.evaluation.protocols import Fold
-from phosphene.experiment import Display, Experiment, Silent
+from phosphene.experiment import Experiment
 from phosphene.explain import attribution, collapse, contrast, dominance, embedding, figures, hallucination, topography
 from phosphene.files import read_json, whole, write_json
+from phosphene.progress import Display, Silent
 from phosphene.targets.clip import open_picture
 from phosphene.trials import read_table
 

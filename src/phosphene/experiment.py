@@ -1,16 +1,13 @@
 """One recipe to one run folder: prepare, train, decode, draw. Every finished piece is kept, so that an
 interrupted run continues where it stopped."""
 
-import inspect
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from typing import Protocol as Interface
 
 import numpy as np
 import pandas as pd
@@ -20,16 +17,16 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from phosphene import processes, provenance
-from phosphene.captions import SLOTS, Said, said
-from phosphene.datasets.base import Dataset
+from phosphene.captions import said
+from phosphene.decoded import keep_decoded, nearest_pictures, pictured
 from phosphene.errors import PhospheneError, nearest
 from phosphene.evaluation.protocols import Fold, overlap_table, overlaps
-from phosphene.evaluation.retrieval import cosine
 from phosphene.files import parse_yaml, read_json, whole, write_json
 from phosphene.generators.base import Conditioning, Generator
 from phosphene.lazy import lazy, read
 from phosphene.methods.base import Method
-from phosphene.preprocessing import Preprocessing
+from phosphene.preparation import cut, dataset_of, prepared, shuffled
+from phosphene.progress import Bar, Display, Silent
 from phosphene.recipe import Recipe
 from phosphene.registry import build, find
 from phosphene.training import fit
@@ -37,25 +34,6 @@ from phosphene.trials import Trials, read_table
 from phosphene.whitening import Whitener, applied, whiten
 
 _CHUNK = 32  # trials drawn, then kept, at a time
-
-
-class Bar(Interface):
-    """A progress bar: ``advance(n)``."""
-
-    def __call__(self, n: int = 1) -> None: ...
-
-
-class Display(Interface):
-    """Where progress is shown; the command line gives a real one."""
-
-    def bar(self, stage: str, total: int) -> AbstractContextManager[Bar]: ...
-
-
-class Silent:
-    """Shows nothing."""
-
-    def bar(self, stage: str, total: int) -> AbstractContextManager[Bar]:
-        return nullcontext(lambda n=1: None)
 
 
 class Experiment:
@@ -156,13 +134,13 @@ class Experiment:
     def _windowed(self, trials: Trials) -> Trials:
         if self.recipe.channels is not None:
             trials = trials.pick(self.recipe.channels)
-        return _cut(trials, self.recipe.window or (None, None), "window")
+        return cut(trials, self.recipe.window or (None, None), "window")
 
     def _silenced(self, trials: Trials) -> Trials:
         """The trials, 0 outside of the recipe's `silenced_outside`; large ones stay on disk."""
         if self.recipe.silenced_outside is None:
             return trials
-        heard = _cut(trials, self.recipe.silenced_outside, "silenced_outside")
+        heard = cut(trials, self.recipe.silenced_outside, "silenced_outside")
         first = round((heard.signal.tmin - trials.signal.tmin) * trials.signal.sfreq)
         kept = np.zeros(trials.n_times, np.float32)
         kept[first : first + heard.n_times] = 1
@@ -453,119 +431,6 @@ class Experiment:
 def _rewrite(path: Path, lines: Iterable[str]) -> None:
     with whole(path) as part:
         part.write_text("".join(lines), encoding="utf-8")
-
-
-def dataset_of(recipe: Recipe) -> Dataset:
-    """The recipe's dataset."""
-    arguments = {k: v for k, v in recipe.dataset.items() if k != "name"}
-    dataset: Dataset = build("dataset", recipe.dataset["name"], **arguments)
-    return dataset
-
-
-def prepared(recipe: Recipe, display: Display) -> tuple[Trials, Dataset]:
-    """The trials of a recipe's dataset, and the dataset."""
-    dataset = dataset_of(recipe)
-    told = None if recipe.captions is None else Said.read(recipe.captions)
-    with display.bar("preprocessing", dataset.n_recordings()) as bar:
-        trials = dataset.load(dataset.steps(recipe.preprocessing), lambda name: bar(1))
-    if told is not None:
-        trials = _captioned(trials, told, slots_of(recipe))
-    if recipe.whitening is not None and trials.signal.unit == "whitened":
-        raise PhospheneError("the stored trials are whitened already: set whitening to null")
-    return trials, dataset
-
-
-def slots_of(recipe: Recipe) -> list[str]:
-    """The caption slots without which the recipe's method cannot do; none of a method that knows no slots."""
-    if "slots" not in inspect.signature(find("method", recipe.method["name"])).parameters:
-        return []
-    return list(recipe.method.get("slots") or [slot.name for slot in SLOTS])
-
-
-def _captioned(trials: Trials, told: Said, needed: Sequence[str]) -> Trials:
-    """The trials with these captions; stimuli that no trial shows and nothing is said of are left out."""
-    stimuli = told.join(trials.stimuli, set(trials.table["stimulus"]), needed)
-    notes = list(trials.notes)
-    if lost := len(trials.stimuli) - len(stimuli):
-        notes.append(f"{lost} stimuli that no trial shows have no captions and are left out")
-    return replace(trials, stimuli=stimuli, notes=notes)
-
-
-def _cut(trials: Trials, edges: tuple[float | None, float | None], key: str) -> Trials:
-    """The trials between two edges, s, of the recipe's ``key``."""
-    times, step = trials.times, 1 / trials.signal.sfreq
-    for edge in edges:
-        if edge is not None and not times[0] - step < edge < times[-1] + 2 * step:
-            raise PhospheneError(
-                f"{key} edge {edge:g} s lies outside the trials ({times[0]:g} to {times[-1] + step:g} s): "
-                "give seconds from onset"
-            )
-    return trials.crop(*edges)
-
-
-def keep_decoded(
-    folder: Path, table: pd.DataFrame, heads: Mapping[str, torch.Tensor], drawn: Conditioning | None = None
-) -> None:
-    """Write what `Experiment.decoded` and `conditioning` read: the samples' table, their heads, what they are drawn
-    from; whole or not at all."""
-    fields, words = ({}, {}) if drawn is None else drawn.packed()
-    tensors = {f"head.{name}": vectors for name, vectors in heads.items()}
-    tensors |= {f"condition.{name}": value for name, value in fields.items()}
-    with whole(folder) as part:
-        part.mkdir()
-        save_file({name: value.contiguous() for name, value in tensors.items()}, part / "decoded.safetensors")
-        if words:
-            write_json(part / "condition.json", words)
-        table.to_csv(part / "table.csv", index=False)
-
-
-def load(name: str, preprocessing: Preprocessing | None = None, **arguments: Any) -> Trials:
-    """Trials of a registered dataset: ``load("muse", root=..., subject="1")``."""
-    dataset: Dataset = build("dataset", name, **arguments)
-    return dataset.load(preprocessing or dataset.steps({}))
-
-
-def shuffled(trials: Trials, seed: int) -> Trials:
-    """The twin's trials: within each subject and session, EEG and stimuli are paired at random."""
-    rng = np.random.default_rng([seed, 77])
-    order = np.arange(len(trials))
-    for _, rows in trials.table.groupby(["subject", "session"]).indices.items():
-        order[rows] = rng.permutation(rows)
-    columns = ["stimulus", "concept"]
-    table = trials.table.copy()
-    table[columns] = table[columns].to_numpy()[order]
-    return replace(trials, table=table)
-
-
-def nearest_pictures(
-    method: Method, table: pd.DataFrame, heads: Mapping[str, torch.Tensor], stimuli: pd.DataFrame, k: int = 5
-) -> pd.DataFrame:
-    """The table with the ``k`` most similar pictures of ``stimuli`` for each row; ties in the stimuli's order."""
-    pictures = stimuli[pictured(stimuli)]
-    if len(pictures) == 0:
-        raise PhospheneError("the stimuli hold no picture to retrieve: add an 'image' column to the stimulus table")
-    if "concept" in heads:
-        similarity = cosine(heads["concept"].numpy(), method.targets()["concept"].table(pictures).vectors.numpy())
-    else:
-        similarity = cosine(np.asarray(method.points(heads)), np.asarray(method.pictures(pictures)))
-    best = np.argsort(-similarity, axis=1, kind="stable")[:, :k]
-    table = table.reset_index(drop=True)
-    for place in range(best.shape[1]):
-        table[f"picture_{place + 1}"] = pictures.index[best[:, place]].to_numpy()
-        table[f"similarity_{place + 1}"] = similarity[np.arange(len(best)), best[:, place]]
-    return table
-
-
-def pictured(stimuli: pd.DataFrame) -> np.ndarray:
-    """(n_stimuli,) which stimuli have a picture."""
-    known = stimuli["image"].fillna("").astype(str) if "image" in stimuli else [""] * len(stimuli)
-    return np.array([path != "" for path in known], bool)
-
-
-def stand_for_categories(gallery: pd.DataFrame) -> bool:
-    """Whether no picture of the gallery is known, but only one entry for each concept: then categories are found, and
-    a trial is one of its own, not one more look at a picture."""
-    return not pictured(gallery).any() and bool(gallery["concept"].is_unique)
 
 
 def _save(first: Path, pictures: Sequence[Image.Image]) -> None:

@@ -9,6 +9,7 @@ from PIL import Image
 
 from phosphene.captions import LEVEL_OF, NAMED, SLOTS
 from phosphene.ceiling import ceilings
+from phosphene.decoded import stand_for_categories
 from phosphene.errors import PhospheneError
 from phosphene.evaluation import classification, scores, transductive
 from phosphene.evaluation.categories import TwoCategories
@@ -18,7 +19,7 @@ from phosphene.evaluation.metrics.unpaired import Unpaired
 from phosphene.evaluation.protocols import Fold
 from phosphene.evaluation.retrieval import cosine
 from phosphene.evaluation.scores import Question
-from phosphene.experiment import Experiment, stand_for_categories
+from phosphene.experiment import Experiment
 from phosphene.files import whole
 from phosphene.pictures import open_picture
 from phosphene.targets.clip import CLIPImage, CLIPText

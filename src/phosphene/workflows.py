@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from phosphene.errors import PhospheneError, nearest
-from phosphene.experiment import Display, Experiment, Silent
+from phosphene.experiment import Experiment
+from phosphene.progress import Display, Silent
 from phosphene.recipe import Recipe
 from phosphene.report import write_report
 from phosphene.scoring import score

@@ -5,10 +5,11 @@ import pandas as pd
 import pytest
 
 from phosphene.captions import Said, said
+from phosphene.decoded import stand_for_categories
 from phosphene.evaluation.categories import TwoCategories, reached
 from phosphene.evaluation.classification import shuffle_within
 from phosphene.evaluation.scores import by_level, categories, ranked_captions
-from phosphene.experiment import slots_of, stand_for_categories
+from phosphene.preparation import slots_of
 from phosphene.recipe import Recipe
 
 

@@ -12,11 +12,13 @@ import numpy as np
 import pandas as pd
 
 from phosphene.analyses import figures
+from phosphene.decoded import keep_decoded
 from phosphene.errors import PhospheneError
 from phosphene.evaluation.protocols import Fold
-from phosphene.experiment import Display, Experiment, Silent, keep_decoded
+from phosphene.experiment import Experiment
 from phosphene.files import whole
 from phosphene.methods.base import Method
+from phosphene.progress import Display, Silent
 from phosphene.scoring import score
 from phosphene.trials import Trials
 

@@ -10,8 +10,9 @@ import pandas as pd
 from phosphene.analyses import figures, rsa
 from phosphene.analyses.repeats import n_repeats, reaveraged
 from phosphene.errors import PhospheneError, nearest
-from phosphene.experiment import Display, Experiment, Silent
+from phosphene.experiment import Experiment
 from phosphene.files import whole
+from phosphene.progress import Display, Silent
 from phosphene.targets.clip import THIS_PICTURE
 
 MOST = 400  # stimuli, drawn at random where there are more

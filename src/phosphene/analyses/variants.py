@@ -11,9 +11,10 @@ from phosphene.analyses import figures
 from phosphene.analyses.channels import REGIONS, regions_of
 from phosphene.errors import PhospheneError, nearest
 from phosphene.evaluation.corrections import corrected
-from phosphene.experiment import Display, Experiment
+from phosphene.experiment import Experiment
 from phosphene.files import whole
 from phosphene.grid import Grid, run_grid
+from phosphene.progress import Display
 from phosphene.recipe import Recipe
 from phosphene.registry import classes
 from phosphene.trials import Trials

@@ -13,8 +13,10 @@ from phosphene.audit import pictures, retrained
 from phosphene.errors import PhospheneError
 from phosphene.evaluation.audit import LEAST_PERM, Auditor, Control
 from phosphene.evaluation.protocols import Fold
-from phosphene.experiment import Display, Experiment, Silent, prepared
+from phosphene.experiment import Experiment
 from phosphene.files import read_json, write_json
+from phosphene.preparation import prepared
+from phosphene.progress import Display, Silent
 from phosphene.trials import Trials
 
 PARTS = ("decoding", "retrained", "pictures")

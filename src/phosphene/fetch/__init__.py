@@ -24,7 +24,7 @@ from phosphene.fetch.web import Resuming, Web
 from phosphene.files import whole
 
 if TYPE_CHECKING:
-    from phosphene.experiment import Display
+    from phosphene.progress import Display
 
 __all__ = ["SOURCES", "Plan", "Source", "fetch", "plan", "table"]
 log = logging.getLogger(__name__)

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from phosphene.errors import PhospheneError
-from phosphene.experiment import Bar, Display, Experiment, Silent
+from phosphene.experiment import Experiment
 from phosphene.files import read_json, whole
 from phosphene.grid.page import page
 from phosphene.grid.schema import SHIPPED, Cell, Grid
 from phosphene.grid.tables import COLUMNS, DIFFERENCES, grid_differences, grid_table
+from phosphene.progress import Bar, Display, Silent
 from phosphene.recipe import Recipe
 from phosphene.report import words, write_report
 from phosphene.scoring import score

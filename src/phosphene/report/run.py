@@ -12,12 +12,13 @@ import yaml
 from safetensors import SafetensorError
 
 from phosphene.captions import NAMED
+from phosphene.decoded import stand_for_categories
 from phosphene.errors import PhospheneError
 from phosphene.evaluation.audit import ALPHA
 from phosphene.evaluation.protocols import Fold
 from phosphene.evaluation.retrieval import cosine, median_rank, ranks
 from phosphene.evaluation.scores import COLUMNS
-from phosphene.experiment import Experiment, stand_for_categories
+from phosphene.experiment import Experiment
 from phosphene.files import read_json
 from phosphene.report import words
 from phosphene.trials import Trials

@@ -1,0 +1,83 @@
+"""From a recipe to its trials: the dataset, captions joined to its stimuli, the window; and the twin's trials."""
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from phosphene.captions import SLOTS, Said
+from phosphene.datasets.base import Dataset
+from phosphene.errors import PhospheneError
+from phosphene.preprocessing import Preprocessing
+from phosphene.progress import Display
+from phosphene.recipe import Recipe
+from phosphene.registry import build, find
+from phosphene.trials import Trials
+
+
+def dataset_of(recipe: Recipe) -> Dataset:
+    """The recipe's dataset."""
+    arguments = {k: v for k, v in recipe.dataset.items() if k != "name"}
+    dataset: Dataset = build("dataset", recipe.dataset["name"], **arguments)
+    return dataset
+
+
+def prepared(recipe: Recipe, display: Display) -> tuple[Trials, Dataset]:
+    """The trials of a recipe's dataset, and the dataset."""
+    dataset = dataset_of(recipe)
+    told = None if recipe.captions is None else Said.read(recipe.captions)
+    with display.bar("preprocessing", dataset.n_recordings()) as bar:
+        trials = dataset.load(dataset.steps(recipe.preprocessing), lambda name: bar(1))
+    if told is not None:
+        trials = _captioned(trials, told, slots_of(recipe))
+    if recipe.whitening is not None and trials.signal.unit == "whitened":
+        raise PhospheneError("the stored trials are whitened already: set whitening to null")
+    return trials, dataset
+
+
+def slots_of(recipe: Recipe) -> list[str]:
+    """The caption slots without which the recipe's method cannot do; none of a method that knows no slots."""
+    if "slots" not in inspect.signature(find("method", recipe.method["name"])).parameters:
+        return []
+    return list(recipe.method.get("slots") or [slot.name for slot in SLOTS])
+
+
+def _captioned(trials: Trials, told: Said, needed: Sequence[str]) -> Trials:
+    """The trials with these captions; stimuli that no trial shows and nothing is said of are left out."""
+    stimuli = told.join(trials.stimuli, set(trials.table["stimulus"]), needed)
+    notes = list(trials.notes)
+    if lost := len(trials.stimuli) - len(stimuli):
+        notes.append(f"{lost} stimuli that no trial shows have no captions and are left out")
+    return replace(trials, stimuli=stimuli, notes=notes)
+
+
+def cut(trials: Trials, edges: tuple[float | None, float | None], key: str) -> Trials:
+    """The trials between two edges, s, of the recipe's ``key``."""
+    times, step = trials.times, 1 / trials.signal.sfreq
+    for edge in edges:
+        if edge is not None and not times[0] - step < edge < times[-1] + 2 * step:
+            raise PhospheneError(
+                f"{key} edge {edge:g} s lies outside the trials ({times[0]:g} to {times[-1] + step:g} s): "
+                "give seconds from onset"
+            )
+    return trials.crop(*edges)
+
+
+def load(name: str, preprocessing: Preprocessing | None = None, **arguments: Any) -> Trials:
+    """Trials of a registered dataset: ``load("muse", root=..., subject="1")``."""
+    dataset: Dataset = build("dataset", name, **arguments)
+    return dataset.load(preprocessing or dataset.steps({}))
+
+
+def shuffled(trials: Trials, seed: int) -> Trials:
+    """The twin's trials: within each subject and session, EEG and stimuli are paired at random."""
+    rng = np.random.default_rng([seed, 77])
+    order = np.arange(len(trials))
+    for _, rows in trials.table.groupby(["subject", "session"]).indices.items():
+        order[rows] = rng.permutation(rows)
+    columns = ["stimulus", "concept"]
+    table = trials.table.copy()
+    table[columns] = table[columns].to_numpy()[order]
+    return replace(trials, table=table)
