@@ -166,8 +166,9 @@ def fit(
             method.solve(stage, train, tables)
             log({"stage": stage, "epoch": 1})
             continue
-        samples = Samples(train, tables, method.inputs(stage, train))
-        held = None if val is None or len(val) == 0 else Samples(val, tables, method.inputs(stage, val))
+        own = {name: tables[name] for name in method.wanted(stage)}
+        samples = Samples(train, own, method.inputs(stage, train))
+        held = None if val is None or len(val) == 0 else Samples(val, own, method.inputs(stage, val))
         method.begin(stage, train, tables, samples.inputs)
         descend(
             method, stage, samples, held, settings.of(stage), select_on, seed,

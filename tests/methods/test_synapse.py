@@ -249,3 +249,17 @@ def test_a_drawing_that_is_killed_between_two_checkpoints_ends_as_the_uninterrup
     assert all(curve[key] == loss for key, loss in later.items())
     for name, value in again.state_dict().items():
         assert torch.equal(value, whole.state_dict()[name]), name
+
+
+def test_batches_hold_what_a_stage_reads_and_no_more(seen):
+    held = {}
+
+    class Watched(SYNAPSE):
+        def training_step(self, batch, stage):
+            held[stage] = set(batch)
+            return super().training_step(batch, stage)
+
+    torch.manual_seed(0)
+    fit(Watched(**SHAPE), seen, settings=Training(epochs=1, batch_size=12), select_on="last")
+    assert held["align"] == {"eeg", "image", "text", "stimulus", "subject"}
+    assert held["draw"] == {"inputs", "latent", "stimulus", "subject"}

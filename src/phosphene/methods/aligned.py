@@ -2,7 +2,7 @@
 
 import inspect
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Literal
 
 import torch
@@ -88,6 +88,9 @@ class Aligned(Method):
 
     def inputs(self, stage: str, trials: Trials) -> Tensor | None:
         return self.encode(trials)["image"] if stage == "prior" else None
+
+    def wanted(self, stage: str) -> Collection[str]:
+        return ("image",) if stage == "prior" else self.targets()
 
     def training_step(self, batch: dict[str, Any], stage: str) -> dict[str, Tensor]:
         if stage == "prior":

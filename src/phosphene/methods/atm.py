@@ -1,6 +1,7 @@
 """ATM: channels as tokens, EEG aligned with CLIP's image space, a diffusion prior, a low-level path, pictures."""
 
 import math
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -166,6 +167,11 @@ class ATM(Aligned):
         if stage == "low_level":
             self.low_level.observe(tables["latent"][dict.fromkeys(trials.table["stimulus"])])
         super().begin(stage, trials, tables, inputs)
+
+    def wanted(self, stage: str) -> Collection[str]:
+        if stage == "low_level":
+            return ("latent",)
+        return [name for name in super().wanted(stage) if name != "latent"]
 
     def training_step(self, batch: dict[str, Any], stage: str) -> dict[str, Tensor]:
         if stage == "low_level":

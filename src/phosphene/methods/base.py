@@ -1,7 +1,7 @@
 """`Method`: one published system, wired from an encoder, target spaces and priors."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -86,9 +86,13 @@ class Method(nn.Module, ABC):
         """(n_trials, ...) what a gradient stage reads of each trial in place of its EEG; None is the EEG."""
         return None
 
+    def wanted(self, stage: str) -> Collection[str]:
+        """The targets whose vectors the batches of a gradient stage hold; all by default."""
+        return self.targets()
+
     def training_step(self, batch: dict[str, Any], stage: str) -> dict[str, Tensor]:
         """Losses of one batch: `eeg` (batch, n_chans, n_times) or `inputs`, `stimulus`, `subject` (batch,), and an
-        entry for each target."""
+        entry for each target that is `wanted`."""
         raise PhospheneError(f"method '{self.name}' has no gradient stage '{stage}'")
 
     def solve(self, stage: str, trials: Trials, tables: dict[str, TargetTable]) -> None:

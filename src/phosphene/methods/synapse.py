@@ -189,6 +189,9 @@ class SYNAPSE(Method):
         """In the stage "draw" the tokens, (n_trials, n_tokens, dim), unless they are made anew with dropout."""
         return None if stage == "align" or self.chosen["dropout_in_drawing"] else self.tokens(trials)
 
+    def wanted(self, stage: str) -> tuple[str, ...]:
+        return ("image", "text") if stage == "align" else ("latent",)
+
     def training_step(self, batch: dict[str, Any], stage: str) -> dict[str, Tensor]:
         return self._align(batch) if stage == "align" else self._draw(batch)
 
