@@ -70,6 +70,7 @@ def test_the_release_darkens_pictures_and_leaves_out_the_mask_and_an_argument_ta
     assert (ours.space.shift, ours.latent.shift, ours.text.which) == (0.0, 0.0, "conditioning")
     assert (released.space.shift, released.latent.shift, released.text.which) == (-0.5, -0.5, "unmasked")
     assert made(preset="released", image_shift=0.0).latent.shift == 0.0
+    assert released.image_space.shift == 0.0  # drawings are scored as they are
 
 
 def test_learned_weights_are_trained_and_begin_as_the_halves_of_the_release():

@@ -147,22 +147,15 @@ class SYNAPSE(Method):
                 f"a token has {dim} numbers in '{row}' and a picture {self.space.dim} in '{backbone}': choose two rows "
                 "of one width, such as clip-vit-h14 and sd21"
             )
-        sizes = {
-            **(SMALL if autoencoder == "small" else {}),
-            **(autoencoder_args or {}),
-            "n_tokens": n_tokens,
-            "dim": dim,
-        }
+        own = {**(SMALL if autoencoder == "small" else {}), **(autoencoder_args or {})}
         self.register_buffer("size_of_eeg", torch.ones(()))
-        self.autoencoder = Autoencoder(n_chans, n_times, sfreq=sfreq, **sizes)
-        self.concepts, self.drawing, self.drop, self.diffusion = list(concepts or []), drawing, drop, diffusion
+        self.autoencoder = Autoencoder(n_chans, n_times, sfreq=sfreq, **{**own, "n_tokens": n_tokens, "dim": dim})
+        self.concepts, self.drawing, self.diffusion = list(concepts or []), drawing, diffusion
+        self.drop, self.min_snr = drop, min_snr
         if drawing == "tuned":
             self.latent = Latent(diffusion, size, shift=shift)
             unet, self.scheduler = load_unet(diffusion)
-            self.draw, self.min_snr = (
-                TunedUNet(unet, n_adapter, trainable=trainable, checkpointing=checkpointing),
-                min_snr,
-            )
+            self.draw = TunedUNet(unet, n_adapter, trainable=trainable, checkpointing=checkpointing)
         elif drawing == "frozen":
             self.stages = ("align",)
         else:
@@ -172,6 +165,11 @@ class SYNAPSE(Method):
     def targets(self) -> dict[str, Target]:
         found: dict[str, Target] = {"image": self.space, "text": self.text}
         return found | ({"latent": self.latent} if self.drawing == "tuned" else {})
+
+    @property
+    def image_space(self) -> CLIPImage:
+        """CLIP's, of pictures as they are, whatever was added to those of the training."""
+        return CLIPImage(self.space.backbone)
 
     # -- training --------------------------------------------------------------------------------
 
@@ -231,7 +229,7 @@ class SYNAPSE(Method):
         """The mean picture of each training concept, by which a label is told."""
         vectors = nn.functional.normalize(tables["image"][trials.table["stimulus"]], dim=-1)
         place = torch.tensor([self.concepts.index(name) for name in trials.table["concept"]])
-        sums = torch.zeros_like(self.centres).index_add_(0, place, vectors)
+        sums = torch.zeros(self.centres.shape).index_add_(0, place, vectors)
         self.centres.copy_(nn.functional.normalize(sums, dim=-1))
 
     # -- decoding --------------------------------------------------------------------------------
