@@ -520,8 +520,11 @@ def test_places_agree_with_another_cap_of_the_same_system():
 # -- recipes -------------------------------------------------------------------------------------
 
 
+BY_THE_PUBLISHED_SPLIT = ("eegcvpr40-quick", "eegcvpr40-synapse", "eegcvpr40-synapse-sd21")
+
+
 def test_every_band_has_an_honest_recipe_and_the_leaky_one_says_so():
-    own = [name for name in SHIPPED if name.startswith("eegcvpr40") and name != "eegcvpr40-quick"]
+    own = [name for name in SHIPPED if name.startswith("eegcvpr40") and name not in BY_THE_PUBLISHED_SPLIT]
     recipes = {name: Recipe.read(name, {"dataset.root": "somewhere"}) for name in own}
     honest = {name: r for name, r in recipes.items() if "leaky" not in name}
     assert {r.dataset["file"] for r in honest.values()} == set(FILES)
@@ -529,11 +532,13 @@ def test_every_band_has_an_honest_recipe_and_the_leaky_one_says_so():
         assert recipe.name == name
         assert (recipe.protocol.split == "leave_one_subject_out") == (name in honest)
         assert recipe.protocol.hash.startswith("leaky-") == (name not in honest)
-    assert len(recipes) == len(honest) + 1
+        assert recipe.description.startswith("LEAKY") == (name not in honest)
+    assert len(recipes) == len(honest) + 2
 
 
-def test_the_recipe_of_the_published_split_says_that_blocks_are_shared():
-    recipe = Recipe.read("eegcvpr40-quick", {"dataset.root": "somewhere"})
+@pytest.mark.parametrize("name", BY_THE_PUBLISHED_SPLIT)
+def test_a_recipe_of_the_published_split_says_that_blocks_are_shared(name):
+    recipe = Recipe.read(name, {"dataset.root": "somewhere"})
     assert (recipe.protocol.split, recipe.dataset["splits"]) == ("given", "all")
     assert "blocks are shared" in recipe.description
 
