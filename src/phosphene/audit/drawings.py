@@ -24,9 +24,8 @@ from phosphene.files import whole
 from phosphene.generators.base import Conditioning, Generator
 from phosphene.pictures import open_picture
 from phosphene.scoring import drawn_questions
+from phosphene.targets.clip import PHOTO
 from phosphene.trials import Trials
-
-PROMPT = "a photo of a {}"  # ours
 
 
 @dataclass(frozen=True)
@@ -183,7 +182,7 @@ class Drawings:
         return {id(fold): self.experiment.samples(fold)[0][2] for fold in self.experiment.folds}
 
     def _prompts(self, names: Sequence[str]) -> Conditioning:
-        return Conditioning(prompt=[PROMPT.format(name) for name in names])
+        return Conditioning(prompt=[PHOTO.format(name) for name in names])
 
     def _prior(self) -> Conditioning:
         rng = np.random.default_rng([self.seed, 72])

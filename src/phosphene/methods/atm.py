@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from phosphene.encoders.low_level import LATENT_LOSSES
 from phosphene.encoders.low_level import low_level as build_low_level
-from phosphene.errors import PhospheneError, nearest
+from phosphene.errors import PhospheneError
 from phosphene.generators.base import Conditioning
 from phosphene.losses import info_nce
 from phosphene.methods.aligned import Aligned
-from phosphene.methods.base import batches
+from phosphene.methods.base import batches, settled
 from phosphene.priors.visual_tokens import RidgeTokens
 from phosphene.registry import register
 from phosphene.targets.base import Target, TargetTable
@@ -116,12 +116,9 @@ class ATM(Aligned):
         strength: float = 0.5,
         captioner: str | None = None,
     ):
-        if preset not in PRESETS:
-            raise PhospheneError(f"unknown preset '{preset}' of atm: {nearest(preset, PRESETS)}")
-        base = PRESETS[preset]
         given: dict[str, Any] = {"similarity": similarity, "negatives": negatives, "unit_targets": unit_targets,
                  "contrastive": contrastive, "text": text, "mse": mse}  # fmt: skip
-        chosen = {key: base[key] if value is None else value for key, value in given.items()}
+        chosen, base = settled(self.name, PRESETS, preset, given), PRESETS[preset]
         if not any(chosen[key] > 0 for key in ("contrastive", "text", "mse")):
             raise PhospheneError("contrastive, text and mse are all 0: nothing would be learned; give one a weight")
         own = base["encoder_args"] if encoder == "atm" else {}

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from phosphene.errors import PhospheneError
+from phosphene.errors import PhospheneError, nearest
 from phosphene.files import read_json, whole, write_json
 from phosphene.generators.base import Conditioning, Generator
 from phosphene.registry import find
@@ -181,6 +181,13 @@ def named(subjects: list[str] | Literal[True] | None) -> list[str]:
     if subjects is True:
         raise PhospheneError("subjects: true is for a run, which knows them: name them here, such as ['01', '02']")
     return list(subjects or [])
+
+
+def settled(method: str, presets: Mapping[str, dict[str, Any]], preset: str, given: dict[str, Any]) -> dict[str, Any]:
+    """What was given, with the preset's value for each argument that is None."""
+    if preset not in presets:
+        raise PhospheneError(f"unknown preset '{preset}' of {method}: {nearest(preset, presets)}")
+    return {key: presets[preset][key] if value is None else value for key, value in given.items()}
 
 
 def subject_rows(

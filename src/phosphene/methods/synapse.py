@@ -17,10 +17,10 @@ from phosphene.generators.diffusion import Diffusion
 from phosphene.generators.objective import denoising_loss, dropped, scaled
 from phosphene.generators.tuned import PUBLISHED, TunedUNet
 from phosphene.lazy import chunks
-from phosphene.methods.base import Method, batches
+from phosphene.methods.base import Method, batches, settled
 from phosphene.registry import register
 from phosphene.targets.base import Target, TargetTable
-from phosphene.targets.clip import CLIPImage
+from phosphene.targets.clip import PHOTO, CLIPImage
 from phosphene.targets.latent import Latent
 from phosphene.targets.text_states import TextStates
 from phosphene.trials import Trials
@@ -266,7 +266,7 @@ class SYNAPSE(Method):
         if self.drawing == "frozen":
             return Conditioning(tokens=latent)
         found = nn.functional.normalize(latent.mean(dim=1), dim=-1) @ self.centres.cpu().T
-        return Conditioning(prompt=[f"a photo of a {self.concepts[i]}" for i in found.argmax(dim=1).tolist()])
+        return Conditioning(prompt=[PHOTO.format(self.concepts[i]) for i in found.argmax(dim=1).tolist()])
 
     def drawn_by(self, generator: Generator) -> Generator:
         """The generator with the tuned U-Net in place of its own."""
@@ -278,9 +278,7 @@ class SYNAPSE(Method):
 
 
 def _chosen(preset: str, given: dict[str, Any]) -> dict[str, Any]:
-    if preset not in PRESETS:
-        raise PhospheneError(f"unknown preset '{preset}' of synapse: {nearest(preset, PRESETS)}")
-    chosen = {key: PRESETS[preset][key] if value is None else value for key, value in given.items()}
+    chosen = settled("synapse", PRESETS, preset, given)
     known = {"captions": ("own", "first"), "cosine": ("feature", "token"), "negatives": ("distinct", "all")}
     for key, values in known.items():
         if chosen[key] not in values:

@@ -112,6 +112,7 @@ class CLIPImage(CLIP):
 
 
 THIS_PICTURE = "This picture is {}"  # the sentence of a concept that ATM was published with
+PHOTO = "a photo of a {}"  # the prompt of a label alone, ours
 
 
 @register("target", "clip_text")
