@@ -78,6 +78,11 @@ class Backbone:
         """What `from_pretrained` is given."""
         return str(ASSETS / self.repo) if self.local else self.repo
 
+    @property
+    def where(self) -> dict[str, Any]:
+        """What `from_pretrained` is given beside the source."""
+        return {"revision": self.revision or "main", "local_files_only": self.local}
+
     def identity(self) -> str:
         """What a cache key must contain: the checksums of a local model, id and revision of one of the Hub."""
         if self.local:
@@ -162,11 +167,7 @@ def verify(name: str) -> None:
 def load_clip(name: str) -> tuple["CLIPModel", Any, Any]:
     """The CLIP model, frozen and in float32, with its image processor and tokenizer."""
     row = backbone(name, "clip")
-    where: dict[str, Any] = {
-        "subfolder": row.clip_subfolder,
-        "revision": row.revision or "main",
-        "local_files_only": row.local,
-    }
+    where = row.where | {"subfolder": row.clip_subfolder}
     with _readable(row):
         from transformers import AutoTokenizer, CLIPImageProcessorPil, CLIPModel
 
@@ -199,11 +200,10 @@ def load_autoencoder(name: str) -> Any:
     import torch
 
     row = backbone(name, "diffusion")
-    where: dict[str, Any] = {"revision": row.revision or "main", "local_files_only": row.local}
     with _readable(row):
         from diffusers import AutoModel
 
-        autoencoder = AutoModel.from_pretrained(row.source, subfolder="vae", torch_dtype=torch.float32, **where)
+        autoencoder = AutoModel.from_pretrained(row.source, subfolder="vae", torch_dtype=torch.float32, **row.where)
     return autoencoder.eval().requires_grad_(False)
 
 
@@ -212,14 +212,13 @@ def load_unet(name: str) -> tuple[Any, Any]:
     import torch
 
     row = backbone(name, "diffusion")
-    where: dict[str, Any] = {"revision": row.revision or "main", "local_files_only": row.local}
     with _readable(row):
         import diffusers
 
         unet = diffusers.UNet2DConditionModel.from_pretrained(
-            row.source, subfolder="unet", torch_dtype=torch.float32, **where
+            row.source, subfolder="unet", torch_dtype=torch.float32, **row.where
         )
-        config = diffusers.DDPMScheduler.load_config(row.source, subfolder="scheduler", **where)  # of any class
+        config = diffusers.DDPMScheduler.load_config(row.source, subfolder="scheduler", **row.where)  # of any class
         scheduler = getattr(diffusers, config["_class_name"]).from_config(config)
     return unet.eval().requires_grad_(False), scheduler
 
@@ -227,12 +226,11 @@ def load_unet(name: str) -> tuple[Any, Any]:
 def load_text_encoder(name: str) -> tuple[Any, Any]:
     """The text encoder whose states a diffusion backbone's U-Net reads, frozen and in float32, and its tokenizer."""
     row = backbone(name, "diffusion")
-    where: dict[str, Any] = {"revision": row.revision or "main", "local_files_only": row.local}
     with _readable(row):
         from transformers import AutoTokenizer, CLIPTextModel
 
-        encoder = CLIPTextModel.from_pretrained(row.source, subfolder="text_encoder", dtype="float32", **where)
-        tokenizer = AutoTokenizer.from_pretrained(row.source, subfolder="tokenizer", **where)
+        encoder = CLIPTextModel.from_pretrained(row.source, subfolder="text_encoder", dtype="float32", **row.where)
+        tokenizer = AutoTokenizer.from_pretrained(row.source, subfolder="tokenizer", **row.where)
     return encoder.eval().requires_grad_(False), tokenizer
 
 
@@ -248,13 +246,12 @@ def freeze(pipe: Any) -> None:
 def load_captioner(name: str) -> tuple["GitForCausalLM", Any, Any]:
     """The captioning model, frozen and in float32, with its image processor and tokenizer."""
     row = backbone(name, "caption")
-    where: dict[str, Any] = {"revision": row.revision or "main", "local_files_only": row.local}
     with _readable(row):
         from transformers import AutoTokenizer, CLIPImageProcessorPil, GitForCausalLM
 
-        model = GitForCausalLM.from_pretrained(row.source, dtype="float32", **where)
-        processor = CLIPImageProcessorPil.from_pretrained(row.source, **where)
-        tokenizer = AutoTokenizer.from_pretrained(row.source, **where)
+        model = GitForCausalLM.from_pretrained(row.source, dtype="float32", **row.where)
+        processor = CLIPImageProcessorPil.from_pretrained(row.source, **row.where)
+        tokenizer = AutoTokenizer.from_pretrained(row.source, **row.where)
     return model.eval().requires_grad_(False), processor, tokenizer
 
 
@@ -269,9 +266,8 @@ def load_tokenizer(name: str) -> Any:
         from transformers import AutoTokenizer
 
         return AutoTokenizer.from_pretrained(
-            row.source, subfolder=row.clip_subfolder if row.kind == "clip" else "tokenizer",
-            revision=row.revision or "main", local_files_only=row.local,
-        )  # fmt: skip
+            row.source, subfolder=row.clip_subfolder if row.kind == "clip" else "tokenizer", **row.where
+        )
 
 
 def n_tokens(caption: str, tokenizer: Any) -> int:

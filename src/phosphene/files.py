@@ -47,6 +47,12 @@ def whole(path: str | Path) -> Iterator[Path]:
             part.unlink(missing_ok=True)
 
 
+def cache_folder(cache: str | Path | None, name: str) -> Path:
+    """A folder of what is computed once: in ``cache``, else `$PHOSPHENE_CACHE`, else `~/.cache/phosphene`."""
+    folder = cache or os.environ.get("PHOSPHENE_CACHE") or Path.home() / ".cache" / "phosphene"
+    return Path(folder).expanduser() / name
+
+
 def write_json(path: str | Path, value: Any) -> None:
     with whole(path) as part:
         part.write_text(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")

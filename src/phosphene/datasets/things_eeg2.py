@@ -31,7 +31,7 @@ from phosphene.datasets.base import Dataset, Epoched, Recording
 from phosphene.datasets.things.channels import CHANNELS
 from phosphene.datasets.things.checks import differs, of_raw, of_stored
 from phosphene.datasets.things.concepts import with_category
-from phosphene.datasets.things.convert import cache_folder, convert, read_converted
+from phosphene.datasets.things.convert import convert, read_converted
 from phosphene.datasets.things.facts import FACTS, Facts
 from phosphene.datasets.things.files import RAW, Place, choose, places
 from phosphene.datasets.things.names import FOLDERS, image_folder, stimuli
@@ -39,7 +39,7 @@ from phosphene.datasets.things.preprocessed import Stored, n_channels, read_neur
 from phosphene.datasets.things.published import PUBLISHED
 from phosphene.datasets.things.raw import Continuous, read_raw_dict, read_source
 from phosphene.errors import PhospheneError, nearest
-from phosphene.files import digest
+from phosphene.files import cache_folder, digest
 from phosphene.preprocessing import Preprocessing
 from phosphene.registry import register
 from phosphene.trials import Signal
@@ -226,7 +226,7 @@ class ThingsEEG2(Dataset):
             raise PhospheneError(f"form {self.form} holds no epochs: set dataset.preset to published to make them")
         files = [path for part in ("train", "test") for path in self.place.files(subject, part)]
         content = [[str(p), p.stat().st_size, p.stat().st_mtime_ns] for p in files]
-        folder = cache_folder(self.cache) / f"sub-{subject}-{self.preset}-{digest(content)}"
+        folder = cache_folder(self.cache, "things_eeg2") / f"sub-{subject}-{self.preset}-{digest(content)}"
         if not folder.is_dir():
             convert(self.continuous(subject), PUBLISHED[self.preset], folder, f"sub-{subject}")
         return read_converted(folder)

@@ -22,9 +22,8 @@ import pandas as pd
 from phosphene.datasets.base import Dataset, Epoched
 from phosphene.datasets.things.checks import differs
 from phosphene.datasets.things.concepts import with_category
-from phosphene.datasets.things.convert import cache_folder
 from phosphene.errors import PhospheneError
-from phosphene.files import digest, whole
+from phosphene.files import cache_folder, digest, whole
 from phosphene.registry import register
 from phosphene.trials import Signal
 

@@ -1,6 +1,5 @@
 """`Target`: a frozen space in which stimuli are vectors. Knows nothing of EEG."""
 
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,8 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from phosphene.errors import PhospheneError
-from phosphene.files import digest, whole
+from phosphene.errors import PhospheneError, nearest
+from phosphene.files import cache_folder, digest, whole
 
 
 @dataclass
@@ -66,10 +65,7 @@ class Target(ABC):
         ----------
         cache : folder; default `$PHOSPHENE_CACHE`, else `~/.cache/phosphene`.
         """
-        folder = Path(cache or os.environ.get("PHOSPHENE_CACHE") or Path.home() / ".cache" / "phosphene").expanduser()
-        content = self.content(stimuli)
-        key = digest([type(self).__name__, self.config(), content], 24)
-        path = folder / "targets" / f"{key}.safetensors"
+        path = self.kept(stimuli, cache, "safetensors")
         names = [str(n) for n in stimuli.index]
         if path.is_file():
             return TargetTable(names, load_file(path)["vectors"])
@@ -77,6 +73,11 @@ class Target(ABC):
         with whole(path) as part:
             save_file({"vectors": vectors}, part)
         return TargetTable(names, vectors)
+
+    def kept(self, stimuli: pd.DataFrame, cache: str | Path | None, suffix: str) -> Path:
+        """Where the table of these stimuli lies, once it is made."""
+        key = digest([type(self).__name__, self.config(), self.content(stimuli)], 24)
+        return cache_folder(cache, "targets") / f"{key}.{suffix}"
 
 
 def picture_digests(stimuli: pd.DataFrame) -> list[str]:
@@ -93,3 +94,16 @@ def picture_digests(stimuli: pd.DataFrame) -> list[str]:
     if missing:
         raise PhospheneError(f"picture {missing[0]} is missing: restore it or drop its trials")
     return [digest(Path(p)) for p in stimuli["image"]]
+
+
+def sentences(stimuli: pd.DataFrame, slot: str, template: str) -> list[str]:
+    """(n_stimuli,) a caption of each, in a sentence with {} for it, for targets that are made of captions.
+
+    Raises
+    ------
+    PhospheneError
+        If the table has no such column.
+    """
+    if slot not in stimuli:
+        raise PhospheneError(f"the stimuli have no caption column '{slot}': {nearest(slot, stimuli.columns)}")
+    return [template.format(caption) for caption in stimuli[slot]]

@@ -10,10 +10,9 @@ from PIL import Image
 from torch import Tensor
 
 from phosphene.backbones import backbone, load_clip, n_tokens
-from phosphene.errors import PhospheneError, nearest
 from phosphene.pictures import LARGEST, open_picture
 from phosphene.registry import register
-from phosphene.targets.base import Target, picture_digests
+from phosphene.targets.base import Target, picture_digests, sentences
 
 
 class CLIP(Target):
@@ -137,11 +136,7 @@ class CLIPText(CLIP):
         self.slot, self.template = slot, template
 
     def content(self, stimuli: pd.DataFrame) -> list[str]:
-        if self.slot not in stimuli:
-            raise PhospheneError(
-                f"the stimuli have no caption column '{self.slot}': {nearest(self.slot, stimuli.columns)}"
-            )
-        return [self.template.format(c) for c in stimuli[self.slot]]
+        return sentences(stimuli, self.slot, self.template)
 
     def embed(self, stimuli: pd.DataFrame) -> Tensor:
         return self.texts(self.content(stimuli))

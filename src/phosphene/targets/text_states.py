@@ -11,7 +11,7 @@ from torch import Tensor
 from phosphene.backbones import backbone, load_clip, load_text_encoder
 from phosphene.errors import PhospheneError, nearest
 from phosphene.registry import register
-from phosphene.targets.base import Target
+from phosphene.targets.base import Target, sentences
 
 WHICH = ("conditioning", "unmasked")
 
@@ -63,11 +63,7 @@ class TextStates(Target):
         return {"backbone": self.row.identity(), "which": self.which}
 
     def content(self, stimuli: pd.DataFrame) -> list[str]:
-        if self.slot not in stimuli:
-            raise PhospheneError(
-                f"the stimuli have no caption column '{self.slot}': {nearest(self.slot, stimuli.columns)}"
-            )
-        return [self.template.format(caption) for caption in stimuli[self.slot]]
+        return sentences(stimuli, self.slot, self.template)
 
     def embed(self, stimuli: pd.DataFrame) -> Tensor:
         captions = self.content(stimuli)

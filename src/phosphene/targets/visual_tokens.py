@@ -1,6 +1,5 @@
 """What a captioner sees of a picture: the last states of its vision tower, on disk and never all in memory."""
 
-import os
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +13,7 @@ from torch import Tensor
 from phosphene.backbones import backbone, load_captioner
 from phosphene.captions.visual_tokens import TokenCaptioner
 from phosphene.errors import PhospheneError
-from phosphene.files import digest, whole
+from phosphene.files import whole
 from phosphene.pictures import open_picture
 from phosphene.registry import register
 from phosphene.targets.base import Target, TargetTable, picture_digests
@@ -63,9 +62,7 @@ class CaptionerTokens(Target):
 
         Of git-large-coco 0.53 MB a picture: 8.7 GB of the 16,540 training pictures of THINGS-EEG2.
         """
-        folder = Path(cache or os.environ.get("PHOSPHENE_CACHE") or Path.home() / ".cache" / "phosphene").expanduser()
-        key = digest([type(self).__name__, self.config(), self.content(stimuli)], 24)
-        path = folder / "targets" / f"{key}.npy"
+        path = self.kept(stimuli, cache, "npy")
         if not path.is_file():
             header = {"descr": "<f2", "fortran_order": False, "shape": (len(stimuli), *self.shape)}
             with whole(path) as part, part.open("wb") as file:

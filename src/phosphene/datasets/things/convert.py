@@ -1,6 +1,5 @@
 """A subject's raw recordings made into published epochs on disk, once; read from there afterwards."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,12 +13,6 @@ from phosphene.errors import PhospheneError
 from phosphene.files import read_json, whole, write_json
 
 _CHUNK = 512  # epochs whitened together
-
-
-def cache_folder(cache: str | None, name: str = "things_eeg2") -> Path:
-    """Where epochs of a data set are kept: ``cache``, else `$PHOSPHENE_CACHE`, else `~/.cache/phosphene`."""
-    folder = cache or os.environ.get("PHOSPHENE_CACHE") or Path.home() / ".cache" / "phosphene"
-    return Path(folder).expanduser() / name
 
 
 def convert(recordings: Sequence[Continuous], choice: Published, folder: Path, name: str) -> None:
