@@ -21,8 +21,10 @@ from phosphene.errors import PhospheneError
 from phosphene.experiment import Experiment
 from phosphene.losses import cosine_distance, info_nce
 from phosphene.methods.base import Method
+from phosphene.progress import Silent
 from phosphene.recipe import Recipe
 from phosphene.training import Training, fit
+from phosphene.workflows import run
 from test_training import Codes, Killed, same
 
 SETTINGS = Training(
@@ -101,11 +103,22 @@ def contrast(rank=0, n=1, gather=True):
     return losses
 
 
+class Heard(Silent):
+    """Keeps what is shown."""
+
+    def __init__(self):
+        self.stages = []
+
+    def bar(self, stage, total):
+        self.stages.append(stage)
+        return super().bar(stage, total)
+
+
 def recipe(root):
-    return Recipe.read({
+    return {
         "name": "x", "dataset": {"name": "arrays", "root": str(root)}, "method": {"name": "lda"},
-        "protocol": {"select_on": "last", "average_test": 1},
-    })  # fmt: skip
+        "protocol": {"select_on": "last", "average_test": 1}, "evaluation": {"n_boot": 100, "n_perm": 99},
+    }  # fmt: skip
 
 
 def main(out: Path) -> None:
@@ -131,8 +144,10 @@ def main(out: Path) -> None:
             facts["same"].append(same(whole, fitted(out / f"killed{last}", dropout=0.3)[0]))
     half, _ = fitted(out / "half")  # killed with one process, ended by two
     before = len(written)
-    Experiment(recipe(out / "study"), out / "run").run()
+    shown = Heard()
+    run(recipe(out / "study"), out=out / "run", display=shown)
     facts |= {"rows": rows, "written": [p for p in written if str(out) in p], "of_run": len(written) - before}
+    facts["shown"] = shown.stages
     weights = {"whole": method.state_dict(), "half": half.state_dict()}
     torch.save({"losses": losses, "weights": weights, "facts": json.dumps(facts)}, out / f"rank{rank}.pt")
 
@@ -140,7 +155,7 @@ def main(out: Path) -> None:
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
     out = tmp_path_factory.mktemp("two")
-    trials = make_trials(n_concepts=2)
+    trials = make_trials(n_concepts=2, pictures=4, repeats=8)
     split = np.where(np.arange(len(trials)) % 3 == 0, "test", "train")
     trials.table["split"] = split
     trials.eeg[:] = 1e-5 * np.random.default_rng(0).normal(size=trials.eeg.shape)
@@ -207,14 +222,16 @@ def test_only_the_main_process_writes_and_only_once(two):
     assert other["facts"]["written"] == []
     assert main["facts"]["of_run"] > 0
     final = [p for p in main["facts"]["written"] if p.startswith(str(out / "run")) and "/." not in p]
-    assert {"config.yaml", "trials", "provenance.json", "model", "decoded"} <= {Path(p).name for p in final}
+    made = {"config.yaml", "trials", "provenance.json", "model", "decoded", "scores.csv", "report.html"}
+    assert made <= {Path(p).name for p in final}
+    assert ("training" in main["facts"]["shown"], other["facts"]["shown"]) == (True, [])
     files = [p for p in final if Path(p).is_file() and p != str(out / "run" / "log.jsonl")]
     assert len(files) == len(set(files))
 
 
 def test_the_log_has_each_epoch_once_whenever_it_was_stopped(two, tmp_path):
     out, _ = two
-    run = Experiment(recipe(out / "study"), tmp_path / "run")
+    run = Experiment(Recipe.read(recipe(out / "study")), tmp_path / "run")
     run.out.mkdir()
     lines = [{"fold": "a", "stage": "s", "epoch": epoch, "loss": 1.0} for epoch in (1, 2, 3)]
     (run.out / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"fold": "a", "st')

@@ -252,16 +252,12 @@ def run(
 ) -> None:
     """Run a recipe from recording to report."""
     from phosphene import processes
-    from phosphene.experiment import Experiment
-    from phosphene.recipe import Recipe, parse_overrides
+    from phosphene.recipe import parse_overrides
     from phosphene.workflows import run as run_recipe
 
-    overrides = parse_overrides(changes or [])
-    if processes.is_main():
-        _conclude(run_recipe(recipe, overrides, out, _display()))
-    else:  # started by torchrun to train with the main process, which alone writes
-        checked = Recipe.read(recipe, overrides)
-        Experiment(checked, out or Path("runs") / checked.name).run()
+    folder = run_recipe(recipe, parse_overrides(changes or []), out, _display())
+    if processes.is_main():  # of those that torchrun started
+        _conclude(folder)
 
 
 @_verb("phosphene grid semantic-prompts-ablations --set dataset.root=studies/two --out runs/ablations")

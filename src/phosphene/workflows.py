@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from phosphene import processes
 from phosphene.errors import PhospheneError, nearest
 from phosphene.experiment import Experiment
 from phosphene.progress import Display, Silent
@@ -24,27 +25,32 @@ def run(
 ) -> Path:
     """Run a recipe to its report: ``run("recipes/muse-houses-faces.yaml", {"dataset.root": ...}, out="runs/muse")``.
 
+    Of several processes all train, and the main one does the rest.
+
     Parameters
     ----------
     recipe : a YAML file, or the same as a mapping.
     overrides : dotted keys of the recipe and their values.
     out : the run folder; default `runs/<name of the recipe>`. A stopped run of the same recipe is continued.
-    display : where progress is shown; nowhere by default.
+    display : where the main process shows progress; nowhere by default.
 
     Returns
     -------
     The run folder.
     """
     checked = Recipe.read(recipe, overrides)
-    folder = _scored(checked, out or Path("runs") / checked.name, display or Silent())
-    write_report(folder)
+    shown = display if display is not None and processes.is_main() else Silent()
+    folder = _scored(checked, out or Path("runs") / checked.name, shown)
+    if processes.is_main():
+        write_report(folder)
     return folder
 
 
 def _scored(recipe: Recipe, out: str | Path, display: Display) -> Path:
     experiment = Experiment(recipe, out, display)
     experiment.run()
-    score(experiment)
+    if processes.is_main():
+        score(experiment)
     return experiment.out
 
 
