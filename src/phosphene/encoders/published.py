@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from phosphene.encoders.atm import PUBLISHED
 from phosphene.encoders.base import Encoder
 from phosphene.errors import PhospheneError
 from phosphene.registry import build
-from phosphene.restricted import read_torch
+from phosphene.restricted import read_weights
 
 _N_TIMES = 250  # of every published file; some do not say
 _POOLS = {25: (51, 5), 5: (17, 5)}  # kernel: pool, stride
@@ -122,17 +121,29 @@ def _files(path: str | Path | Sequence[str | Path]) -> list[Path]:
 
 def _read(file: Path, says: list[str]) -> State:
     """The tensors of one file by their published names."""
-    if file.suffix == ".safetensors":
-        try:
-            content: Any = load_file(file)
-        except Exception as error:  # whatever a damaged file leads to
-            raise PhospheneError(f"{file} cannot be read ({error}): fetch it again") from None
-    else:
-        content = read_torch(file)
+    content = read_weights(file)
     for wrapper in ("state_dict", "model_state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
             says.append(f"The weights lie under '{wrapper}'; the rest of the file is ignored.")
             content = content[wrapper]
+    state = tensors(file, content)
+    if "0.tsconv.0.weight" in state:
+        says.append("NICE's Enc_eeg, without prefix.")
+        return {f"enc_eeg.{key}": value for key, value in state.items()}
+    if "1.fn.1.weight" in state:
+        says.append("NICE's Proj_eeg, without prefix.")
+        return {f"proj_eeg.{key}": value for key, value in state.items()}
+    return state
+
+
+def tensors(file: Path, content: Any) -> State:
+    """A state dict that a file holds, without the prefix of a model that was spread over devices.
+
+    Raises
+    ------
+    PhospheneError
+        If it is none, or holds anything but tensors of finite numbers.
+    """
     if not isinstance(content, Mapping) or not content:
         raise PhospheneError(f"{file} holds no state dict: give the file with the encoder's weights")
     state: State = {}
@@ -143,12 +154,6 @@ def _read(file: Path, says: list[str]) -> State:
         if tensor.is_complex() or (tensor.is_floating_point() and not tensor.isfinite().all()):
             raise PhospheneError(f"{file}: '{key}' has values that are no finite numbers: fetch it again")
         state[key.removeprefix("module.")] = tensor
-    if "0.tsconv.0.weight" in state:
-        says.append("NICE's Enc_eeg, without prefix.")
-        return {f"enc_eeg.{key}": value for key, value in state.items()}
-    if "1.fn.1.weight" in state:
-        says.append("NICE's Proj_eeg, without prefix.")
-        return {f"proj_eeg.{key}": value for key, value in state.items()}
     return state
 
 

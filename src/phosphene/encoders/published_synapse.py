@@ -6,15 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from phosphene.encoders.autoencoder import Autoencoder, TokenEncoder
+from phosphene.encoders.published import tensors
 from phosphene.errors import PhospheneError
 from phosphene.registry import checked
-from phosphene.restricted import read_torch
+from phosphene.restricted import read_weights
 
 _GRANTED = {  # what no tensor's shape says, and why the value
     "n_heads": (64, "as the settings of the released second stage have it; those of the first say 16"),
@@ -84,28 +83,16 @@ def from_published_synapse(path: str | Path, **config: Any) -> PublishedAutoenco
 
 def _read(file: Path, says: list[str]) -> dict[str, Tensor]:
     """The tensors of a file by their published names, floats as float32."""
-    if file.suffix == ".safetensors":
-        try:
-            content: Any = load_file(file)
-        except Exception as error:  # whatever a damaged file leads to
-            raise PhospheneError(f"{file} cannot be read ({error}): fetch it again") from None
-    else:
-        content = read_torch(file)
+    content = read_weights(file)
     if isinstance(content, Mapping) and isinstance(content.get("net"), Mapping):
         if len(content) > 1:
             says.append(f"Ignored beside the weights: {', '.join(sorted(str(k) for k in content if k != 'net'))}.")
         content = content["net"]
-    if not isinstance(content, Mapping) or not content:
-        raise PhospheneError(f"{file} holds no state dict: give the file with the autoencoder's weights")
-    state = {}
-    for key, value in content.items():
-        if not isinstance(key, str) or not isinstance(value, Tensor | np.ndarray):
-            raise PhospheneError(f"{file} holds '{key}', which is no tensor: give the file with the weights")
-        tensor = value if isinstance(value, Tensor) else torch.from_numpy(np.array(value))
-        if not tensor.is_floating_point() or not tensor.isfinite().all():
-            raise PhospheneError(f"{file}: '{key}' has values that are no finite numbers: fetch it again")
-        state[key.removeprefix("module.")] = tensor.float()
-    return state
+    state = tensors(file, content)
+    for key, tensor in state.items():
+        if not tensor.is_floating_point():
+            raise PhospheneError(f"{file}: '{key}' has values that are no floating-point numbers: fetch it again")
+    return {key: tensor.float() for key, tensor in state.items()}
 
 
 def _sizes(state: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from phosphene.backbones import quiet
 from phosphene.errors import PhospheneError
 from phosphene.files import read_json, whole
 from phosphene.generators.tuned import TunedUNet
+from phosphene.restricted import read_safetensors
 
 _FILE, _ADAPTER = "diffusion_pytorch_model.safetensors", "ip_adaption"
 
@@ -115,15 +115,11 @@ def write_published(unet: TunedUNet, folder: str | Path, average: Mapping[str, T
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:
-    try:
-        return {name: value.float() for name, value in load_file(path).items()}
-    except FileNotFoundError:
+    if not path.is_file():
         other = [p.name for p in path.parent.glob("*.bin")]
         found = f"; {other[0]} is a pickle and not read" if other else ""
-        raise PhospheneError(f"{path} does not exist{found}: give the folder of a whole checkpoint") from None
-    except (SafetensorError, OSError, ValueError) as error:
-        line = " ".join(str(error).split())[:200]
-        raise PhospheneError(f"{path} is no readable safetensors file ({line}): fetch it again") from None
+        raise PhospheneError(f"{path} does not exist{found}: give the folder of a whole checkpoint")
+    return {name: value.float() for name, value in read_safetensors(path).items()}
 
 
 def _fit(given: dict[str, Tensor], wanted: Mapping[str, Tensor], path: Path) -> list[str]:

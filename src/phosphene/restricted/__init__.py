@@ -10,7 +10,7 @@ import gzip
 import io
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,7 +19,10 @@ from phosphene.restricted.machine import Machine, Refused
 from phosphene.restricted.torch_legacy import START, read_legacy
 from phosphene.restricted.torch_zip import read_zip
 
-__all__ = ["read_npy", "read_pickle", "read_torch"]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["read_npy", "read_pickle", "read_safetensors", "read_torch", "read_weights"]
 
 _UNPACKED = 1 << 31  # bytes that a gzip file may become
 
@@ -120,6 +123,28 @@ def read_torch(path: str | Path) -> Any:
     except OSError as error:
         raise PhospheneError(f"{path} cannot be read ({error}): restore it") from None
     raise PhospheneError(f"{path} is no torch file: check which file this is")
+
+
+def read_safetensors(path: str | Path) -> "dict[str, Tensor]":
+    """The tensors of a `.safetensors` file, by name.
+
+    Raises
+    ------
+    PhospheneError
+        If the file is another one or damaged.
+    """
+    from safetensors.torch import load_file  # brings torch, which a pickle of arrays does not need
+
+    path = _file(path)
+    try:
+        return load_file(path)
+    except Exception as error:  # whatever a damaged file leads to
+        raise PhospheneError(f"{path} is no readable safetensors file ({_line(error)}): fetch it again") from None
+
+
+def read_weights(path: str | Path) -> Any:
+    """What a file of weights holds: `read_safetensors` of one named so, `read_torch` of any other."""
+    return read_safetensors(path) if Path(path).suffix == ".safetensors" else read_torch(path)
 
 
 def _product(shape: tuple[int, ...]) -> int:
