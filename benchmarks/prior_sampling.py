@@ -27,7 +27,8 @@ from phosphene.generators.base import Conditioning
 from phosphene.generators.diffusion import Diffusion
 from phosphene.priors.diffusion import DiffusionPrior
 from phosphene.priors.ridge import RidgePrior
-from phosphene.priors.sampling import SAMPLERS, row_generators
+from phosphene.priors.sampling import row_generators
+from phosphene.samplers import SAMPLERS
 from phosphene.simulate.scenes import draw, sample_scenes
 from phosphene.targets.clip import CLIPImage
 

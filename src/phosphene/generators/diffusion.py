@@ -13,6 +13,7 @@ from phosphene.errors import PhospheneError
 from phosphene.generators.base import Conditioning, Generator, Prompt, noise_generator
 from phosphene.generators.wording import POOLED, TOKENS, Wording
 from phosphene.registry import register
+from phosphene.samplers import exchanged, known
 
 if TYPE_CHECKING:
     from phosphene.generators.tuned import TunedUNet
@@ -34,6 +35,7 @@ class Diffusion(Generator):
     ----------
     backbone : a diffusion row of the backbone table.
     steps, guidance, size : sampler steps, guidance scale, picture side (pixels); None takes the backbone's.
+    sampler : one of `phosphene.samplers.SAMPLERS`; None takes the backbone's.
     adapter_scale : weight of the image-prompt adapter (Ye et al. 2023, arXiv 2308.06721), 0 to 1.
     batch_size : pictures at a time.
     device : torch device.
@@ -47,12 +49,16 @@ class Diffusion(Generator):
         steps: int | None = None,
         guidance: float | None = None,
         size: int | None = None,
+        sampler: str | None = None,
         adapter_scale: float = 1.0,
         batch_size: int = 32,
         device: str = "cpu",
     ):
         self.backbone, self.adapter_scale, self.batch_size, self.device = backbone, adapter_scale, batch_size, device
         row = _row(backbone)
+        self.sampler = sampler
+        if sampler is not None:
+            known(sampler)  # refused now, not after the training
         try:
             torch.zeros(0, device=device)
         except (RuntimeError, AssertionError):
@@ -64,7 +70,10 @@ class Diffusion(Generator):
     @cached_property
     def pipeline(self) -> Any:
         """The stock text-to-image pipeline, frozen."""
-        return load_pipeline(self.backbone, self.device)
+        pipe: Any = load_pipeline(self.backbone, self.device)
+        if self.sampler is not None:
+            pipe.scheduler = exchanged(pipe.scheduler, self.sampler)
+        return pipe
 
     def tuned(self, unet: "TunedUNet") -> "Diffusion":
         """A generator with this U-Net that shares all else with this one, which stays as it is.

@@ -39,7 +39,7 @@ class DiffusionPrior(nn.Module):
     clip_sample : clip the predicted embedding to -1 to 1 in each step (published; raw targets lie outside).
     condition_drop : probability that training hides a condition; 0.1 as published.
     drop_rule : "sample" draws for each sample, "batch" for the batch as a whole (published).
-    sampler, steps : see `phosphene.priors.sampling.SAMPLERS`; "ddpm" and 50 as published.
+    sampler, steps : see `phosphene.samplers.SAMPLERS`; "ddpm" and 50 as published.
     guidance : of `phosphene.priors.sampling.guided`; 5 as published, 1 draws from what was learned.
     keep_norm : with guidance above 1, which lengthens embeddings, bring those that are longer than real ones are in the
         mean back to that length, in standardised units (ours); False as published.

@@ -10,21 +10,11 @@ from torch import Tensor
 
 from phosphene.errors import PhospheneError, nearest
 from phosphene.priors.network import Denoiser
+from phosphene.samplers import known
 
 #: the noise schedule of training (ATM, arXiv 2403.07721, released code)
 SCHEDULE = {"num_train_timesteps": 1000, "beta_start": 1e-4, "beta_end": 0.02, "beta_schedule": "linear"}
 
-#: name -> scheduler of diffusers, and its options beside the schedule
-SAMPLERS: dict[str, tuple[str, dict[str, Any]]] = {
-    "ddpm": ("DDPMScheduler", {"timestep_spacing": "leading"}),
-    "ddim": ("DDIMScheduler", {"timestep_spacing": "trailing"}),
-    "dpmsolver++": ("DPMSolverMultistepScheduler", {"timestep_spacing": "trailing"}),
-    "sde-dpmsolver++": (
-        "DPMSolverMultistepScheduler",
-        {"timestep_spacing": "trailing", "algorithm_type": "sde-dpmsolver++"},
-    ),
-    "unipc": ("UniPCMultistepScheduler", {"timestep_spacing": "trailing"}),
-}
 CLIPPING = ("ddpm", "ddim")  # those that can clip
 PREDICTS = ("epsilon", "v_prediction")
 
@@ -40,7 +30,7 @@ def scheduler_of(
 
     Parameters
     ----------
-    sampler : one of `SAMPLERS`.
+    sampler : one of `phosphene.samplers.SAMPLERS`.
     steps : 1 to 1000.
     clip_sample : clip the predicted embedding to -1 to 1 in each step; "ddpm" and "ddim" only.
     predicts : what the network gives, one of `PREDICTS`.
@@ -49,8 +39,7 @@ def scheduler_of(
     ------
     PhospheneError : an unknown sampler, one that cannot clip, or an impossible number of steps.
     """
-    if sampler not in SAMPLERS:
-        raise PhospheneError(f"unknown sampler '{sampler}': {nearest(sampler, SAMPLERS)}")
+    name, options = known(sampler)
     if not 1 <= steps <= 1000:
         raise PhospheneError(f"steps is {steps}: give 1 to 1000")
     if predicts not in PREDICTS:
@@ -59,7 +48,6 @@ def scheduler_of(
         raise PhospheneError(f"sampler '{sampler}' cannot clip: set clip_sample: false, or sampler: ddpm")
     import diffusers
 
-    name, options = SAMPLERS[sampler]
     clip = {"clip_sample": clip_sample} if sampler in CLIPPING else {}
     scheduler = getattr(diffusers, name)(**SCHEDULE, **options, **clip, prediction_type=predicts)
     scheduler.set_timesteps(steps, device=device)
