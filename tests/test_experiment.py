@@ -93,6 +93,12 @@ def test_one_picture_is_drawn_for_each_test_picture_and_each_twin(finished):
         assert all(finished.picture(fold, i, twin=twin).is_file() for i in range(80))
 
 
+def test_a_run_that_is_drawn_loads_no_method_to_draw(finished, monkeypatch):
+    for name in ("method", "conditioning"):
+        monkeypatch.setattr(Experiment, name, None)
+    finished.draw()
+
+
 def test_the_true_picture_is_found_where_the_scores_say(finished):
     (fold,) = finished.folds
     retrieved = finished.retrieve(fold)

@@ -65,7 +65,7 @@ def scored(experiment: Experiment) -> list[Scored]:
         return [_by_run(experiment)]
     asked: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for fold in experiment.folds:
-        table, _ = experiment.decoded(fold)
+        table = experiment.tested(fold)
         names = _names(table, fold, _TRIAL if experiment.protocol.average_test == 1 else _MEAN)
         for question in questions(experiment, fold, False):
             if not isinstance(question, Question):  # a distance of whole sets has no samples to pair

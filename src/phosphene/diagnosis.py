@@ -174,7 +174,7 @@ class Diagnosis:
             return
         pictures, names = [], []
         for fold in experiment.folds:
-            table, _ = experiment.decoded(fold)
+            table = experiment.tested(fold)
             for i, name in enumerate(table["stimulus"]):
                 for d in range(experiment.recipe.evaluation.draws):
                     pictures.append(open_picture(experiment.picture(fold, i, d)))

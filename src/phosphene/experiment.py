@@ -247,10 +247,15 @@ class Experiment:
 
     def decoded(self, fold: Fold, twin: bool = False) -> tuple[pd.DataFrame, dict[str, torch.Tensor]]:
         """The test trials' table and what was decoded from them: `head.<name>` and `condition.<field>`."""
+        table = self.tested(fold, twin)
+        return table, load_file(self.folder(fold, twin) / "decoded" / "decoded.safetensors")
+
+    def tested(self, fold: Fold, twin: bool = False) -> pd.DataFrame:
+        """The test trials' table alone."""
         folder = self.folder(fold, twin) / "decoded"
         if not folder.is_dir():
             raise PhospheneError(f"{self.out} is not trained yet: finish it with `phosphene run`")
-        return read_table(folder / "table.csv"), load_file(folder / "decoded.safetensors")
+        return read_table(folder / "table.csv")
 
     def points(self, fold: Fold, twin: bool = False) -> np.ndarray:
         """(n_samples, dim) what was decoded of the test samples, to be compared with `Method.pictures`."""
@@ -271,7 +276,7 @@ class Experiment:
 
     def gallery(self, fold: Fold) -> tuple[pd.DataFrame, np.ndarray]:
         """The stimulus rows among which a test trial's picture is sought, and the row of each test sample's own."""
-        table, _ = self.decoded(fold)
+        table = self.tested(fold)
         pictures = "all" if self.protocol.gallery == "all" else "test"  # concepts are made of the test pictures
         protocol = self.protocol.model_copy(update={"gallery": pictures})
         found = protocol.among(self.trials, fold, table["stimulus"])
@@ -283,7 +288,7 @@ class Experiment:
         names = self.trials.table["stimulus"][fold.train if part == "train" else fold.test]
         captions = sorted(set(stimuli[names]))
         row = {caption: i for i, caption in enumerate(captions)}
-        table, _ = self.decoded(fold)
+        table = self.tested(fold)
         return captions, np.array([row.get(stimuli[name], -1) for name in table["stimulus"]])
 
     def said_of(self, fold: Fold, slot: str, captions: Sequence[str]) -> tuple[np.ndarray, list[str]]:
@@ -315,10 +320,13 @@ class Experiment:
             return
         plain, draws, jobs = self.generator(), self.recipe.evaluation.draws, []
         for fold, twin in [(f, t) for f in self.folds for t in self.twins]:
-            paths = [self.picture(fold, i, twin=twin) for i in range(len(self.decoded(fold, twin)[0]))]
+            paths = [self.picture(fold, i, twin=twin) for i in range(len(self.tested(fold, twin)))]
             jobs.append((fold, twin, paths))
         with self.display.bar("drawing pictures", sum(len(paths) for _, _, paths in jobs)) as bar:
             for fold, twin, paths in jobs:
+                if all(path.is_file() for path in paths):
+                    bar(len(paths))
+                    continue
                 own = self.method(fold, twin).drawn_by(plain)
                 self._draw(own, self.conditioning(fold, twin), paths, draws, bar)
 

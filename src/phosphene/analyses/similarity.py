@@ -77,7 +77,7 @@ def _vectors(experiment: Experiment, twin: bool, half: int | None = None) -> Vec
     """The mean decoded vector of each subject and stimulus; ``half`` takes each picture's first or second sample."""
     found: dict[str, dict[str, list[np.ndarray]]] = defaultdict(lambda: defaultdict(list))
     for fold in experiment.folds:
-        table, points = experiment.decoded(fold, twin)[0], experiment.points(fold, twin)
+        table, points = experiment.tested(fold, twin), experiment.points(fold, twin)
         unit = points / np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-12)
         number = table.groupby(["subject", "stimulus"]).cumcount().to_numpy()
         for i, (subject, name) in enumerate(zip(table["subject"], table["stimulus"], strict=True)):

@@ -75,14 +75,14 @@ class Drawings:
         space = experiment.method().image_space
         assert space is not None
         self.space = space
-        everything = [(f, i) for f in experiment.folds for i in range(len(experiment.decoded(f)[0]))]
+        everything = [(f, i) for f in experiment.folds for i in range(len(experiment.tested(f)))]
         rng = np.random.default_rng([self.seed, 71])
         chosen = sorted(rng.permutation(len(everything))[:n_pictures].tolist())
         self.samples = [everything[i] for i in chosen]
         stimuli = experiment.trials.stimuli
-        names = [str(experiment.decoded(f)[0]["stimulus"].iloc[i]) for f, i in self.samples]
+        names = [str(experiment.tested(f)["stimulus"].iloc[i]) for f, i in self.samples]
         self.seen = stimuli.loc[names]
-        table = pd.concat([experiment.decoded(f)[0].iloc[[i]] for f, i in self.samples])
+        table = pd.concat([experiment.tested(f).iloc[[i]] for f, i in self.samples])
         self.clusters = table["concept"].to_numpy(str)
         self.numbers = [i for _, i in self.samples]
 

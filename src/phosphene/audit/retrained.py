@@ -76,7 +76,7 @@ def _answer(experiment: Experiment, question: str, decoder: Experiment, twin: bo
     asked = []
     for fold in experiment.folds:
         found, truth = similarity(experiment, fold, decoder, twin)
-        table, _ = decoder.decoded(fold, twin)
+        table = decoder.tested(fold, twin)
         # pictures of a concept are not independent; of two concepts, the trials are
         names = table["concept"].to_numpy(str) if found.shape[1] > 2 else np.arange(len(truth)).astype(str)
         two_way = retrieval.k_way(retrieval.ranks(found), 2)
