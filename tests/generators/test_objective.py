@@ -95,7 +95,7 @@ def test_the_loss_is_the_weighted_error_at_uniform_times():
 
     loss = denoising_loss(predict, clean, own, gamma=0.5, generator=torch.Generator().manual_seed(3))
     draws = torch.Generator().manual_seed(3)
-    time = torch.randint(1000, (400,), generator=draws)
+    time = (1000 * torch.rand(400, generator=draws)).long()
     _, target = noised(clean, torch.randn(clean.shape, generator=draws), time, own)
     assert torch.equal(seen[0], time)
     torch.testing.assert_close(loss, (min_snr(time, own, 0.5)[:, None, None, None] * target**2).mean())
@@ -107,6 +107,20 @@ def test_the_loss_is_the_weighted_error_at_uniform_times():
     assert seen[-1].dtype == torch.float32
     assert 900 < float(seen[-1].max()) < 1000
     assert 0 < float(seen[-1].min()) < 100
+
+
+@pytest.mark.parametrize("name", ["sd21", "mini"])
+def test_late_times_are_as_frequent_as_they_are_late(name):
+    own, seen = scheduler(name), []
+
+    def predict(noisy, time):
+        seen.append(time.float())
+        return torch.zeros_like(noisy)
+
+    clean = torch.zeros(4000, 1, 1, 1)
+    denoising_loss(predict, clean, own, generator=torch.Generator().manual_seed(3), times="late")
+    counts = torch.histc(seen[0], bins=4, min=0, max=1000) / 4000
+    torch.testing.assert_close(counts, torch.tensor([1, 3, 5, 7]) / 16, atol=0.03, rtol=0)
 
 
 @given(p=st.floats(0, 1), seed=st.integers(0, 999))
@@ -131,6 +145,8 @@ def test_refused():
     own = scheduler("sd21")
     with pytest.raises(PhospheneError, match="gamma is 0: give"):
         min_snr(torch.tensor([3]), own, 0)
+    with pytest.raises(PhospheneError, match="unknown times 'latest'"):
+        denoising_loss(lambda noisy, time: noisy, latents(2)[0], own, times="latest")
     other = diffusers.DDIMScheduler(prediction_type="sample")
     with pytest.raises(PhospheneError, match="predicts 'sample'"):
         noised(*latents(1), torch.tensor([3]), other)

@@ -73,6 +73,20 @@ def test_the_release_darkens_pictures_and_leaves_out_the_mask_and_an_argument_ta
     assert released.image_space.shift == 0.0  # drawings are scored as they are
 
 
+def test_times_and_weights_of_the_drawing_are_those_of_the_preset(seen, monkeypatch):
+    told = []
+
+    def loss(predict, clean, scheduler, gamma, generator, times):
+        told.append((gamma, times))
+        return clean.mean()
+
+    monkeypatch.setattr("phosphene.methods.synapse.denoising_loss", loss)
+    given = {**batch(), "inputs": torch.randn(6, 77, 128)}
+    for changes in ({}, {"preset": "released"}, {"preset": "released", "min_snr": "equal", "times": "late"}):
+        made(**changes)(given, "draw")
+    assert told == [(None, "late"), (0.5, "uniform"), (None, "late")]
+
+
 def test_learned_weights_are_trained_and_begin_as_the_halves_of_the_release():
     given = batch()
     learned, halves = made(weights="learned").eval(), made(weights=0.5).eval()
@@ -207,6 +221,9 @@ def test_the_text_is_what_the_unet_reads(seen):
         ({"captions": "one"}, "unknown captions 'one'"),
         ({"cosine": "features"}, "did you mean 'feature'"),
         ({"weights": {"simm": 1.0}}, "did you mean 'sim'"),
+        ({"times": "latest"}, "unknown times 'latest'"),
+        ({"min_snr": "equals"}, "did you mean 'equal'"),
+        ({"min_snr": 0.0}, "gamma is 0.0: give a number above 0"),
         ({"diffusion": "sd15", "drawing": "frozen"}, "one width"),
     ],
 )

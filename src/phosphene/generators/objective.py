@@ -5,12 +5,14 @@ whatever the device.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from phosphene.errors import PhospheneError
+from phosphene.errors import PhospheneError, nearest
+
+TIMES = ("uniform", "late")
 
 
 def scaled(latents: Tensor, autoencoder: Any) -> Tensor:
@@ -74,8 +76,9 @@ def denoising_loss(
     scheduler: Any,
     gamma: float | None = None,
     generator: torch.Generator | None = None,
+    times: Literal["uniform", "late"] = "uniform",
 ) -> Tensor:
-    """Mean squared error of what a network predicts at uniform times.
+    """Mean squared error of what a network predicts at random times.
 
     Parameters
     ----------
@@ -84,16 +87,19 @@ def denoising_loss(
     scheduler : a stock one of the network's backbone.
     gamma : of `min_snr`; None weighs all times alike.
     generator : of the CPU.
+    times : "late" ones are as frequent as they are late (ours): where noise covers the picture, the condition decides.
 
     Returns
     -------
     Scalar: weighted mean over the batch, in float32.
     """
+    if times not in TIMES:
+        raise PhospheneError(f"unknown times '{times}': {nearest(times, TIMES)}")
     steps = int(scheduler.config.num_train_timesteps)
-    if _predicts(scheduler) == "flow_prediction":
-        time = steps * torch.rand(len(clean), generator=generator)
-    else:
-        time = torch.randint(steps, (len(clean),), generator=generator)
+    share = torch.rand(len(clean), generator=generator)
+    time = steps * (share.sqrt() if times == "late" else share)
+    if _predicts(scheduler) != "flow_prediction":
+        time = time.long().clamp(max=steps - 1)
     time, noise = time.to(clean.device), torch.randn(clean.shape, generator=generator).to(clean)
     noisy, target = noised(clean, noise, time, scheduler)
     error = (predict(noisy, time).float() - target.float()).square().mean((1, 2, 3))

@@ -14,7 +14,7 @@ from phosphene.encoders.autoencoder import SMALL, Autoencoder
 from phosphene.errors import PhospheneError, nearest
 from phosphene.generators.base import Conditioning, Generator
 from phosphene.generators.diffusion import Diffusion
-from phosphene.generators.objective import denoising_loss, dropped, scaled
+from phosphene.generators.objective import TIMES, denoising_loss, dropped, scaled
 from phosphene.generators.tuned import PUBLISHED, TunedUNet
 from phosphene.lazy import chunks
 from phosphene.methods.base import Method, batches, settled
@@ -32,11 +32,11 @@ LOSSES = ("sdsc", "sim", "cos", "rec", "align")
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {
         "image_shift": 0.0, "captions": "own", "states": "conditioning", "cosine": "feature", "weights": None,
-        "negatives": "distinct", "standardise": True, "dropout_in_drawing": False,
+        "negatives": "distinct", "standardise": True, "dropout_in_drawing": False, "min_snr": "equal", "times": "late",
     },
     "released": {
         "image_shift": -0.5, "captions": "first", "states": "unmasked", "cosine": "token", "weights": 0.5,
-        "negatives": "all", "standardise": False, "dropout_in_drawing": True,
+        "negatives": "all", "standardise": False, "dropout_in_drawing": True, "min_snr": 0.5, "times": "uniform",
     },
 }  # fmt: skip
 
@@ -77,7 +77,8 @@ class SYNAPSE(Method):
     drawing : "tuned" is the second stage; "frozen" gives the tokens to the U-Net as it is, and "label" a sentence with
         the concept whose training pictures are nearest: two controls without a second stage.
     n_adapter, trainable, checkpointing : see `TunedUNet`.
-    min_snr : of the loss of the drawing, see `phosphene.generators.objective.min_snr`; None weighs all times alike.
+    min_snr : gamma of the weights of the drawing's loss, see `phosphene.generators.objective.min_snr`, or "equal".
+    times : at which the drawing is trained, see `phosphene.generators.objective.denoising_loss`.
     drop : share of training samples whose condition is left out.
     """
 
@@ -114,20 +115,22 @@ class SYNAPSE(Method):
         n_adapter: int = 4,
         trainable: tuple[str, ...] = PUBLISHED,
         checkpointing: bool = False,
-        min_snr: float | None = 0.5,
+        min_snr: float | Literal["equal"] | None = None,
+        times: Literal["uniform", "late"] | None = None,
         drop: float = 0.1,
     ):
         super().__init__()
         given: dict[str, Any] = {
             "captions": captions, "states": states, "cosine": cosine, "weights": weights, "negatives": negatives,
             "standardise": standardise, "image_shift": image_shift, "dropout_in_drawing": dropout_in_drawing,
+            "min_snr": min_snr, "times": times,
         }  # fmt: skip
         self.config = {
             "n_chans": n_chans, "n_times": n_times, "sfreq": sfreq, "concepts": concepts, "preset": preset,
             "backbone": backbone, "diffusion": diffusion, "size": size, "autoencoder": autoencoder,
             "autoencoder_args": autoencoder_args, "caption": caption, "template": template, **given,
             "drawing": drawing, "n_adapter": n_adapter, "trainable": list(trainable), "checkpointing": checkpointing,
-            "min_snr": min_snr, "drop": drop,
+            "drop": drop,
         }  # fmt: skip
         self.chosen = _chosen(preset, given)
         self.weights = None if self.chosen["weights"] == "learned" else _weights(self.chosen["weights"])
@@ -151,7 +154,8 @@ class SYNAPSE(Method):
         self.register_buffer("size_of_eeg", torch.ones(()))
         self.autoencoder = Autoencoder(n_chans, n_times, sfreq=sfreq, **{**own, "n_tokens": n_tokens, "dim": dim})
         self.concepts, self.drawing, self.diffusion = list(concepts or []), drawing, diffusion
-        self.drop, self.min_snr = drop, min_snr
+        self.drop = drop
+        self.gamma = None if self.chosen["min_snr"] == "equal" else float(self.chosen["min_snr"])
         if drawing == "tuned":
             self.latent = Latent(diffusion, size, shift=shift)
             unet, self.scheduler = load_unet(diffusion)
@@ -223,7 +227,7 @@ class SYNAPSE(Method):
         def predict(noisy: Tensor, time: Tensor) -> Tensor:
             return self.draw(noisy, time, latent)
 
-        return {"loss": denoising_loss(predict, clean, self.scheduler, self.min_snr, generator)}
+        return {"loss": denoising_loss(predict, clean, self.scheduler, self.gamma, generator, self.chosen["times"])}
 
     def solve(self, stage: str, trials: Trials, tables: dict[str, TargetTable]) -> None:
         """The mean picture of each training concept, by which a label is told."""
@@ -279,7 +283,13 @@ class SYNAPSE(Method):
 
 def _chosen(preset: str, given: dict[str, Any]) -> dict[str, Any]:
     chosen = settled("synapse", PRESETS, preset, given)
-    known = {"captions": ("own", "first"), "cosine": ("feature", "token"), "negatives": ("distinct", "all")}
+    known: dict[str, tuple[str, ...]] = {
+        "captions": ("own", "first"), "cosine": ("feature", "token"), "negatives": ("distinct", "all"), "times": TIMES,
+    }  # fmt: skip
+    if isinstance(chosen["min_snr"], str):
+        known["min_snr"] = ("equal",)
+    elif not chosen["min_snr"] > 0:
+        raise PhospheneError(f"gamma is {chosen['min_snr']}: give a number above 0, or min_snr: equal")
     for key, values in known.items():
         if chosen[key] not in values:
             raise PhospheneError(f"unknown {key} '{chosen[key]}': {nearest(str(chosen[key]), values)}")
