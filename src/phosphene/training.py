@@ -7,9 +7,10 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from phosphene import processes
-from phosphene.descent import Samples, Stage, descend
+from phosphene.descent import descend
 from phosphene.errors import PhospheneError, nearest
 from phosphene.methods.base import Method
+from phosphene.stage import Samples, Stage
 from phosphene.trials import Trials
 
 
