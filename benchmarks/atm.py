@@ -42,9 +42,7 @@ def main() -> None:
         grid = grid.model_copy(update={"variants": {k: v for k, v in grid.variants.items() if k not in given.without}})
         for seed in given.seeds:
             for snr in given.snr_db:
-                study = simulate(
-                    given.out / f"study{snr:g}-{seed}", n_subjects=given.n_subjects, snr_db=snr, seed=seed
-                )
+                study = simulate(given.out / f"study{snr:g}-{seed}", n_subjects=given.n_subjects, snr_db=snr, seed=seed)
                 changes = {"dataset.root": str(study.resolve()), "protocol.seed": seed}
                 out = run_grid(grid.model_dump(), changes, given.out / f"{name}{snr:g}-{seed}")
                 parts.append(overall(pd.read_csv(out / "grid.csv")).assign(snr_db=snr, study_seed=seed))

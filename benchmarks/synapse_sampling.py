@@ -2,11 +2,11 @@
 
     python benchmarks/synapse_sampling.py RUN --part samplers|guidance|samples|batches [--n 160]
 
-The first fold's test trials, evenly chosen, drawn with the same noise in every row: a row's 2-way identification in the
-space that the run scores, its paired difference from the first row (95 %, concepts drawn whole), the correlation of
-pixels with the first row's pictures, and the processor's seconds for each picture. `samples`: several pictures of each
-trial, whose embeddings are averaged. `batches`: one trial at a time, as released, against batches; pictures are the
-same.
+The first fold's test trials, at even distances, drawn with the same noise in every row: a row's 2-way identification
+in the space that the run scores, its paired difference from the first row (95 %, concepts drawn whole), the correlation
+of pixels with the first row's pictures, and the processor's seconds for each picture. `samples`: several pictures of
+each trial, whose embeddings are averaged. `batches`: one trial at a time, as released, against batches; pictures are
+the same.
 """
 
 import argparse
@@ -24,7 +24,6 @@ from phosphene.evaluation.statistics import bootstrap
 from phosphene.experiment import Experiment
 from phosphene.generators.base import Conditioning
 from phosphene.generators.diffusion import Diffusion
-from phosphene.targets.clip import CLIPImage
 
 Pictures = list[list[Image.Image]]
 
@@ -35,19 +34,19 @@ class Scene:
     def __init__(self, run: Path, n: int):
         experiment = Experiment.open(run)
         fold = experiment.folds[0]
-        table, _ = experiment.decoded(fold)
+        table = experiment.tested(fold)
         rows = np.unique(np.linspace(0, len(table) - 1, min(n, len(table))).astype(int))
         self.method: Any = experiment.method(fold)
         self.condition: Conditioning = experiment.conditioning(fold).rows(rows.tolist())
         self.concepts = table["concept"].to_numpy(str)[rows]
-        self.backbone = experiment.recipe.generator["backbone"]
-        self.space = CLIPImage("mini")
+        self.settings = {key: value for key, value in experiment.recipe.generator.items() if key != "name"}
+        self.space = self.method.image_space
         shown = experiment.trials.stimuli["image"][table["stimulus"].iloc[rows]]
         self.real = self.space.images([Image.open(path).convert("RGB") for path in shown]).numpy()
 
     def draw(self, n: int = 1, **settings: Any) -> tuple[Pictures, float]:
         """Pictures, and the processor's seconds for each."""
-        generator = self.method.drawn_by(Diffusion(self.backbone, **settings))
+        generator = self.method.drawn_by(Diffusion(**{**self.settings, **settings}))
         generator(self.condition.rows([0]))
         begun = time.process_time()
         drawn = generator(self.condition, n=n)

@@ -64,3 +64,10 @@ def test_unreadable_files(tmp_path):
         Recipe.read(bad)
     with pytest.raises(PhospheneError, match="is not key=value"):
         parse_overrides(["seed"])
+
+
+def test_a_key_that_is_given_twice_is_refused_and_not_the_last_one_taken(tmp_path):
+    (tmp_path / "x.yaml").write_text("dataset: {name: arrays, root: here, root: there}")
+    with pytest.raises(PhospheneError, match="'root' is given twice: keep one") as error:
+        Recipe.read(tmp_path / "x.yaml")
+    assert "\n" not in str(error.value)

@@ -78,6 +78,8 @@ class Experiment:
 
         Of several processes all train, and the main one does the rest.
         """
+        if self.recipe.generator is not None:
+            self.generator()  # what cannot be is refused now, not after the training
         with processes.main_first():
             self._same_data()
             self.prepare()

@@ -68,7 +68,8 @@ def read_json(path: str | Path) -> Any:
 
 
 class _Plain(yaml.SafeLoader):
-    """YAML without aliases, and not nested without end: a short text cannot become a large value."""
+    """YAML without aliases and keys that are given twice, and not nested without end: a short text cannot become a
+    large value."""
 
     depth = 0
 
@@ -81,6 +82,13 @@ class _Plain(yaml.SafeLoader):
         node = super().compose_node(parent, index)
         self.depth -= 1
         return node
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for i, name in enumerate(names):
+            if name in names[:i]:
+                raise yaml.YAMLError(f"'{name}' is given twice: keep one")
+        return super().construct_mapping(node, deep)
 
 
 def parse_yaml(text: str) -> Any:

@@ -8,25 +8,30 @@ from phosphene.errors import PhospheneError, nearest
 SAMPLERS: dict[str, tuple[str, dict[str, Any]]] = {
     "ddpm": ("DDPMScheduler", {"timestep_spacing": "leading"}),
     "ddim": ("DDIMScheduler", {"timestep_spacing": "trailing"}),
-    "dpmsolver++": ("DPMSolverMultistepScheduler", {"timestep_spacing": "trailing"}),
+    "dpmsolver++": (
+        "DPMSolverMultistepScheduler",
+        {"timestep_spacing": "trailing", "algorithm_type": "dpmsolver++"},
+    ),
     "sde-dpmsolver++": (
         "DPMSolverMultistepScheduler",
         {"timestep_spacing": "trailing", "algorithm_type": "sde-dpmsolver++"},
     ),
     "unipc": ("UniPCMultistepScheduler", {"timestep_spacing": "trailing"}),
 }
-FLOW = ("dpmsolver++", "unipc")  # those that read flow_prediction
+FLOW = ("dpmsolver++", "sde-dpmsolver++", "unipc")  # those that read flow_prediction
 
 
-def known(sampler: str) -> tuple[str, dict[str, Any]]:
+def known(sampler: str, predicts: str = "epsilon") -> tuple[str, dict[str, Any]]:
     """Class and options.
 
     Raises
     ------
-    PhospheneError : an unknown sampler.
+    PhospheneError : an unknown sampler, or one that does not read what the network predicts.
     """
     if sampler not in SAMPLERS:
         raise PhospheneError(f"unknown sampler '{sampler}': {nearest(sampler, SAMPLERS)}")
+    if predicts == "flow_prediction" and sampler not in FLOW:
+        raise PhospheneError(f"sampler '{sampler}' reads no flow_prediction: choose one of {', '.join(FLOW)}")
     return SAMPLERS[sampler]
 
 
@@ -40,12 +45,10 @@ def exchanged(scheduler: Any, sampler: str) -> Any:
 
     Raises
     ------
-    PhospheneError : an unknown sampler, or one that does not read what the network predicts.
+    PhospheneError : see `known`.
     """
     import diffusers
 
-    name, options = known(sampler)
-    if scheduler.config.get("prediction_type") == "flow_prediction" and sampler not in FLOW:
-        raise PhospheneError(f"sampler '{sampler}' reads no flow_prediction: choose {' or '.join(FLOW)}")
+    name, options = known(sampler, scheduler.config.get("prediction_type"))
     own = {key: value for key, value in scheduler.config.items() if not key.startswith("_")}
-    return getattr(diffusers, name).from_config({"algorithm_type": "dpmsolver++", **own, **options})
+    return getattr(diffusers, name).from_config({"clip_sample": False, **own, **options})

@@ -223,7 +223,7 @@ def test_the_text_is_what_the_unet_reads(seen):
         ({"weights": {"simm": 1.0}}, "did you mean 'sim'"),
         ({"times": "latest"}, "unknown times 'latest'"),
         ({"min_snr": "equals"}, "did you mean 'equal'"),
-        ({"min_snr": 0.0}, "gamma is 0.0: give a number above 0"),
+        ({"min_snr": 0.0}, "min_snr is 0.0: give a number above 0"),
         ({"diffusion": "sd15", "drawing": "frozen"}, "one width"),
     ],
 )

@@ -145,11 +145,11 @@ def tensors(file: Path, content: Any) -> State:
         If it is none, or holds anything but tensors of finite numbers.
     """
     if not isinstance(content, Mapping) or not content:
-        raise PhospheneError(f"{file} holds no state dict: give the file with the encoder's weights")
+        raise PhospheneError(f"{file} holds no state dict: give the file with the weights")
     state: State = {}
     for key, value in content.items():
         if not isinstance(key, str) or not isinstance(value, Tensor | np.ndarray | np.generic):
-            raise PhospheneError(f"{file} holds '{key}', which is no tensor: give the file with the encoder's weights")
+            raise PhospheneError(f"{file} holds '{key}', which is no tensor: give the file with the weights")
         tensor = value if isinstance(value, Tensor) else torch.tensor(np.array(value))
         if tensor.is_complex() or (tensor.is_floating_point() and not tensor.isfinite().all()):
             raise PhospheneError(f"{file}: '{key}' has values that are no finite numbers: fetch it again")

@@ -58,7 +58,7 @@ class Diffusion(Generator):
         row = _row(backbone)
         self.sampler = sampler
         if sampler is not None:
-            known(sampler)  # refused now, not after the training
+            known(sampler, row.predicts)
         try:
             torch.zeros(0, device=device)
         except (RuntimeError, AssertionError):

@@ -115,7 +115,7 @@ class SYNAPSE(Method):
         n_adapter: int = 4,
         trainable: tuple[str, ...] = PUBLISHED,
         checkpointing: bool = False,
-        min_snr: float | Literal["equal"] | None = None,
+        min_snr: float | str | None = None,
         times: Literal["uniform", "late"] | None = None,
         drop: float = 0.1,
     ):
@@ -289,7 +289,7 @@ def _chosen(preset: str, given: dict[str, Any]) -> dict[str, Any]:
     if isinstance(chosen["min_snr"], str):
         known["min_snr"] = ("equal",)
     elif not chosen["min_snr"] > 0:
-        raise PhospheneError(f"gamma is {chosen['min_snr']}: give a number above 0, or min_snr: equal")
+        raise PhospheneError(f"min_snr is {chosen['min_snr']}: give a number above 0, or equal")
     for key, values in known.items():
         if chosen[key] not in values:
             raise PhospheneError(f"unknown {key} '{chosen[key]}': {nearest(str(chosen[key]), values)}")
