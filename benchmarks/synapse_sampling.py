@@ -24,6 +24,7 @@ from phosphene.evaluation.statistics import bootstrap
 from phosphene.experiment import Experiment
 from phosphene.generators.base import Conditioning
 from phosphene.generators.diffusion import Diffusion
+from phosphene.pictures import open_picture
 
 Pictures = list[list[Image.Image]]
 
@@ -42,7 +43,7 @@ class Scene:
         self.settings = {key: value for key, value in experiment.recipe.generator.items() if key != "name"}
         self.space = self.method.image_space
         shown = experiment.trials.stimuli["image"][table["stimulus"].iloc[rows]]
-        self.real = self.space.images([Image.open(path).convert("RGB") for path in shown]).numpy()
+        self.real = self.space.images([open_picture(path) for path in shown]).numpy()
 
     def draw(self, n: int = 1, **settings: Any) -> tuple[Pictures, float]:
         """Pictures, and the processor's seconds for each."""

@@ -75,14 +75,14 @@ class Drawings:
         space = experiment.method().image_space
         assert space is not None
         self.space = space
-        everything = [(f, i) for f in experiment.folds for i in range(len(experiment.tested(f)))]
+        tables = [experiment.tested(fold) for fold in experiment.folds]
+        everything = [(f, i) for f, table in zip(experiment.folds, tables, strict=True) for i in range(len(table))]
         rng = np.random.default_rng([self.seed, 71])
         chosen = sorted(rng.permutation(len(everything))[:n_pictures].tolist())
         self.samples = [everything[i] for i in chosen]
         stimuli = experiment.trials.stimuli
-        names = [str(experiment.tested(f)["stimulus"].iloc[i]) for f, i in self.samples]
-        self.seen = stimuli.loc[names]
-        table = pd.concat([experiment.tested(f).iloc[[i]] for f, i in self.samples])
+        table = pd.concat(tables).iloc[chosen]
+        self.seen = stimuli.loc[table["stimulus"].astype(str)]
         self.clusters = table["concept"].to_numpy(str)
         self.numbers = [i for _, i in self.samples]
 
