@@ -4,6 +4,9 @@ VENV   ?= .venv
 BIN     = $(VENV)/bin
 READY   = $(VENV)/.ready
 BESIDE ?= .venv-metrics
+# Processes of the tests, each with one thread; a file's tests stay together, as they share what they trained.
+WORKERS ?= 2
+PYTEST  = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 OUT    ?= runs/demo
 # Real recordings join the demo's page where they are at hand.
 MUSE   ?= $(wildcard ../shared/data/muse-visual)
@@ -14,10 +17,10 @@ demo: $(READY)
 	$(BIN)/phosphene demo --out $(OUT) $(if $(MUSE),--muse $(MUSE))
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-all: $(READY)
-	$(BIN)/python -m pytest -m ""
+	$(PYTEST) -m ""
 
 # A second environment over the packages of the first, of the same Python whatever PYTHON says.
 test-metrics: $(READY)
