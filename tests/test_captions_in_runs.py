@@ -1,13 +1,14 @@
 """The recipe's key `captions`: joined to the trials, refused in one line, part of what a folder goes on by."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 import pytest
 from PIL import Image
 
 from conftest import make_trials
-from phosphene.captions import SLOTS, Said, write
+from phosphene.captions import SLOTS, Said, pictures_in, write
 from phosphene.errors import PhospheneError
 from phosphene.experiment import Experiment
 from phosphene.preparation import prepared, slots_of
@@ -42,7 +43,8 @@ def people(path, stimuli, **columns):
 
 def test_captions_replace_columns_of_the_same_name(tmp_path, stimuli):
     path = people(tmp_path / "p.csv", stimuli, ObjectSnap=[f"a {s}\x07" for s in stimuli.index], other="no slot")
-    joined = Said.read(path).join(stimuli.assign(ObjectSnap="old", ThemeTag="kept"), set(stimuli.index), ["ObjectSnap"])
+    old = stimuli.assign(ObjectSnap="old", ThemeTag="kept").sample(frac=1, random_state=0)
+    joined = Said.read(path).join(old, needed=["ObjectSnap"]).loc[stimuli.index]
     assert joined["ObjectSnap"].tolist() == [f"a {s}" for s in stimuli.index]
     assert set(joined["ThemeTag"]) == {"kept"}
     assert "other" not in joined
@@ -52,8 +54,30 @@ def test_one_column_of_captions_is_the_first_slot_and_files_are_found_by_name(tm
     pd.DataFrame({"stimulus": [f"{s}.png" for s in stimuli.index], "caption": stimuli["concept"]}).to_csv(
         tmp_path / "p.tsv", sep="\t", index=False
     )
-    joined = Said.read(tmp_path / "p.tsv").join(stimuli, set(stimuli.index), ["ObjectSnap"])
+    joined = Said.read(tmp_path / "p.tsv").join(stimuli, needed=["ObjectSnap"])
     assert (joined["ObjectSnap"] == stimuli["concept"]).all()
+
+
+def test_pictures_of_a_folder_are_found_by_the_end_of_their_path(tmp_path, stimuli):
+    """Data sets keep pictures in folders of their classes, and call stimuli otherwise."""
+    (tmp_path / "set" / "class").mkdir(parents=True)
+    for path in stimuli["image"]:
+        Path(path).rename(tmp_path / "set" / "class" / Path(path).name)
+    moved = stimuli.assign(image=[str(tmp_path / "set" / "class" / Path(path).name) for path in stimuli["image"]])
+    said = pd.DataFrame({"stimulus": [f"class/{s}" for s in stimuli.index], "ObjectSnap": stimuli["concept"]})
+    said.iloc[::-1].to_csv(tmp_path / "p.csv", index=False)
+    captioner = build("captioner", "file", path=str(tmp_path / "p.csv"))
+    write(captioner, pictures_in(tmp_path / "set"), tmp_path / "c", SLOTS[:1])
+    joined = Said.read(tmp_path / "c").join(moved, set(moved.index), ["ObjectSnap"])
+    assert (joined["ObjectSnap"] == stimuli["concept"]).all()
+    Image.new("RGB", (9, 9)).save(moved["image"].iloc[0])
+    with pytest.raises(PhospheneError, match="not the picture that was captioned"):
+        Said.read(tmp_path / "c").join(moved, set(moved.index), ["ObjectSnap"])
+    with pytest.raises(
+        PhospheneError, match="'s00' has no ObjectSnap"
+    ):  # nor is the other class's picture taken for it
+        other = moved.assign(image=[path.replace("class", "klass") for path in moved["image"]])
+        Said.read(tmp_path / "c").join(other, set(moved.index), ["ObjectSnap"])
 
 
 def test_captions_of_concepts_stand_for_their_pictures(tmp_path, stimuli):

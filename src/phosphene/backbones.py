@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from phosphene.errors import PhospheneError, nearest
 from phosphene.files import digest
+from phosphene.progress import quiet
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
@@ -302,23 +303,3 @@ def _readable(row: Backbone) -> Iterator[None]:
             f"backbone '{row.name}' ({row.source}) cannot be loaded: "
             f"download it once with `hf download {row.repo}`, or use backbone 'mini'"
         ) from error
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """No bars and no advice from transformers and diffusers meanwhile."""
-    import diffusers
-    import transformers
-
-    logs = (diffusers.utils.logging, transformers.utils.logging)
-    before = [(log.get_verbosity(), log.is_progress_bar_enabled()) for log in logs]
-    for log in logs:
-        log.set_verbosity_error()
-        log.disable_progress_bar()
-    try:
-        yield
-    finally:
-        for log, (verbosity, bar) in zip(logs, before, strict=True):
-            log.set_verbosity(verbosity)
-            if bar:
-                log.enable_progress_bar()

@@ -1,6 +1,8 @@
-"""Where progress is told: what a display has to offer, and one that shows nothing."""
+"""Where progress is told: what a display has to offer, and one that shows nothing; and other libraries kept quiet."""
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from importlib import import_module
 from typing import Protocol
 
 
@@ -21,3 +23,22 @@ class Silent:
 
     def bar(self, stage: str, total: int) -> AbstractContextManager[Bar]:
         return nullcontext(lambda n=1: None)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No bars and no advice from transformers, diffusers and the Hub's client meanwhile."""
+    logs = [import_module(f"{name}.utils.logging") for name in ("huggingface_hub", "transformers", "diffusers")]
+    bars = [log for log in logs if hasattr(log, "disable_progress_bar") and log.is_progress_bar_enabled()]
+    before = [log.get_verbosity() for log in logs]
+    for log in logs:
+        log.set_verbosity_error()
+    for log in bars:
+        log.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for log, verbosity in zip(logs, before, strict=True):
+            log.set_verbosity(verbosity)
+        for log in bars:
+            log.enable_progress_bar()

@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from conftest import make_trials
 from phosphene.captions import SLOTS, Captioner, Captions, pictures_in, read_stimuli, write
 from phosphene.errors import PhospheneError
 from phosphene.registry import build
@@ -145,34 +144,6 @@ def test_damaged_tables_are_one_line(pictures, tmp_path):
         table.write_text(damage)
         with pytest.raises(PhospheneError, match=message):
             Captions.read(tmp_path / "c")
-
-
-def test_captions_join_the_stimuli_of_trials(tmp_path):
-    trials = make_trials(tmp_path / "pictures")
-    trials.stimuli = trials.stimuli[["concept", "image"]].assign(ObjectSnap="a thing")
-    stimuli = trials.stimuli.drop(columns="ObjectSnap")
-    made = write(Counting(), stimuli, tmp_path / "c", TWO, now=noon)
-    joined = made.join(stimuli)
-    assert list(joined.columns) == [*stimuli.columns, "ObjectSnap", "KindName"]
-    assert joined["ObjectSnap"].to_dict() == made.wide()["ObjectSnap"].to_dict()
-    shuffled = stimuli.sample(frac=1, random_state=0)
-    assert (made.join(shuffled)["KindName"] == joined["KindName"].loc[shuffled.index]).all()
-    with pytest.raises(PhospheneError, match="replace=True"):
-        made.join(trials.stimuli)
-    assert made.join(trials.stimuli, replace=True).at["s00", "ObjectSnap"] == "a ObjectSnap of 16 pixels"
-    part = write(Counting(), stimuli.iloc[:2], tmp_path / "part", TWO)
-    with pytest.raises(PhospheneError, match="10 in all"):
-        part.join(stimuli)
-    Image.new("RGB", (16, 16)).save(stimuli["image"].iloc[0])
-    with pytest.raises(PhospheneError, match="not the picture that was captioned"):
-        made.join(stimuli)
-
-
-def test_empty_captions_do_not_join(tmp_path):
-    stimuli = pd.DataFrame({"ObjectSnap": ["a cat", ""]}, index=pd.Index(["a", "b"], name="stimulus"))
-    made = write(build("captioner", "drawn"), stimuli, tmp_path / "c", SLOTS[:1])
-    with pytest.raises(PhospheneError, match="'b' is empty"):
-        made.join(stimuli[[]])
 
 
 def test_drawn_scenes_are_captioned_exactly(tmp_path):

@@ -14,6 +14,7 @@ from phosphene.registry import build
 TWO = SLOTS[:2]
 WORDS = ["[UNK]", "[PAD]", "[CLS]", "[SEP]", "<image>", *(f"word{i}" for i in range(59))]
 SMALL = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+MEAN, DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # of CLIP
 VISION = {**SMALL, "image_size": 32, "patch_size": 16}
 
 
@@ -72,6 +73,30 @@ def git(folder):
     GitProcessor(pixels(), tokenizer()).save_pretrained(folder)
 
 
+def blip2(folder):
+    from transformers import (
+        Blip2Config,
+        Blip2ForConditionalGeneration,
+        Blip2Processor,
+        Blip2QFormerConfig,
+        Blip2VisionConfig,
+        T5Config,
+    )
+
+    text = T5Config(
+        vocab_size=len(WORDS), d_model=32, d_kv=16, d_ff=32, num_layers=1, num_heads=2, pad_token_id=1, bos_token_id=2,
+        eos_token_id=3, decoder_start_token_id=1,
+    )  # fmt: skip
+    config = Blip2Config(
+        vision_config=Blip2VisionConfig(**VISION).to_dict(), text_config=text.to_dict(), num_query_tokens=2,
+        qformer_config=Blip2QFormerConfig(**SMALL, vocab_size=len(WORDS), encoder_hidden_size=32).to_dict(),
+        image_token_index=4,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    Blip2ForConditionalGeneration(config).save_pretrained(folder)
+    Blip2Processor(pixels(), tokenizer(), num_query_tokens=2).save_pretrained(folder)
+
+
 @pytest.fixture
 def pictures(tmp_path):
     folder = tmp_path / "pictures"
@@ -107,6 +132,31 @@ def test_a_model_that_says_one_thing_fills_one_slot(pictures, tmp_path):
         said(tmp_path / "m", "git-base-coco", pictures, TWO, tmp_path / "d")
 
 
+def test_pixels_are_divided_twice_where_the_release_of_synapse_does(pictures, tmp_path, monkeypatch):
+    blip2(tmp_path / "m")
+    seen, arguments = {}, {"model": "blip2-flan-t5-xl", "folder": str(tmp_path / "m"), "beams": 3}
+    for rescale in ("once", "twice"):
+        captioner = build("captioner", "vision_language", **arguments, rescale=rescale)
+        model, _ = captioner._loaded
+        generate = model.generate
+
+        def watched(pixel_values, generate=generate, rescale=rescale, **more):
+            seen[rescale] = pixel_values
+            assert more["num_beams"] == 3
+            return generate(pixel_values=pixel_values, **more)
+
+        monkeypatch.setattr(model, "generate", watched)
+        assert all(w in WORDS for c in write(captioner, pictures, tmp_path / rescale, SLOTS[:1]).wide()["ObjectSnap"]
+                   for w in c.split())  # fmt: skip
+        assert captioner.identity().endswith(" beams=3" + " rescale=twice" * (rescale == "twice"))
+    black, white = -1.7923, -1.4649  # of CLIP's mean and deviation, over all channels, at 0 and at 1/255
+    assert seen["twice"].min() >= black - 1e-3
+    assert seen["twice"].max() <= white + 1e-3
+    mean, deviation = torch.tensor(MEAN)[:, None, None], torch.tensor(DEVIATION)[:, None, None]
+    back = {key: values * deviation + mean for key, values in seen.items()}
+    assert torch.allclose(255 * back["twice"], back["once"], atol=5e-3)
+
+
 def test_offline_the_error_names_the_fix(pictures, tmp_path, monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
@@ -115,10 +165,16 @@ def test_offline_the_error_names_the_fix(pictures, tmp_path, monkeypatch):
     (tmp_path / "empty").mkdir()
     with pytest.raises(PhospheneError, match="look at the folder"):
         said(tmp_path / "empty", "blip-base", pictures, SLOTS[:1], tmp_path / "d")
+    assert not (tmp_path / "c").exists()  # nothing was said, so that another model may say it there
+    assert not (tmp_path / "d").exists()
     with pytest.raises(PhospheneError, match="is no folder"):
         said(tmp_path / "none", "blip-base", pictures, SLOTS[:1], tmp_path / "d")
     with pytest.raises(PhospheneError, match="did you mean 'blip-base'"):
         build("captioner", "vision_language", model="blipbase")
+    with pytest.raises(PhospheneError, match="rescale: Input should be 'once' or 'twice'"):
+        build("captioner", "vision_language", rescale="never")
+    with pytest.raises(PhospheneError, match="beams is 0: give 1 or more"):
+        build("captioner", "vision_language", beams=0)
 
 
 @pytest.mark.parametrize("row", MODELS.values(), ids=lambda row: row.name)

@@ -7,9 +7,10 @@ every picture of a concept. Tables of the last kind that come with the package a
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from phosphene.captions.base import clean
@@ -68,14 +69,16 @@ class Said:
             )
         return cls(str(path), table[slots].map(_text), by)
 
-    def join(self, stimuli: pd.DataFrame, shown: Collection[str], needed: Sequence[str] = ()) -> pd.DataFrame:
+    def join(
+        self, stimuli: pd.DataFrame, shown: Collection[str] | None = None, needed: Sequence[str] = ()
+    ) -> pd.DataFrame:
         """The stimulus table with these captions, which replace columns of the same name.
 
         Parameters
         ----------
         stimuli : (n_stimuli, columns), indexed by stimulus, with `concept`; where it has a column `image`, pictures
             are compared with those that were captioned.
-        shown : the stimuli of the trials. Others that have no caption are left out.
+        shown : the stimuli of the trials, None for all. Others that have no caption are left out.
         needed : slots of which every stimulus must have a caption in the end.
 
         Raises
@@ -83,7 +86,7 @@ class Said:
         PhospheneError
             If a stimulus shown has no caption in a needed slot, or its picture is not the one that was captioned.
         """
-        rows = self._place(stimuli)
+        shown, rows = set(stimuli.index if shown is None else shown), self._place(stimuli)
         said = {
             str(name): [column.iloc[row] if row >= 0 else "" for row in rows] for name, column in self.table.items()
         }
@@ -107,14 +110,27 @@ class Said:
         return joined
 
     def _place(self, stimuli: pd.DataFrame) -> Any:
-        """(n_stimuli,) row of each stimulus in the table; -1 for none. People may write the picture's file name."""
+        """(n_stimuli,) row of each stimulus in the table; -1 for none.
+
+        In a file, people may write the picture's file name; a folder's pictures are called by their path below the
+        folder that was captioned, of which the whole or the end is sought in the table.
+        """
         if self.by == "concept":
             return self.table.index.get_indexer(stimuli["concept"].astype(str))
         rows = self.table.index.get_indexer(stimuli.index.astype(str))
-        if self.sums is None and "image" in stimuli:
-            by_file = self.table.index.get_indexer([Path(str(path)).name for path in stimuli["image"]])
-            rows = pd.Series(rows).where(rows >= 0, by_file).to_numpy()
-        return rows
+        if "image" not in stimuli or (rows >= 0).all():
+            return rows
+        known = {str(key): i for i, key in enumerate(self.table.index)}
+
+        def called(picture: str) -> list[str]:
+            path = PurePath(picture)
+            if self.sums is None:
+                return [path.name]
+            parts = [part for part in path.with_suffix("").parts if part != path.anchor] if path.name else []
+            return ["/".join(parts[i:]) for i in range(len(parts))]
+
+        found = [next((known[k] for k in called(str(p)) if k in known), -1) for p in stimuli["image"]]
+        return np.where(rows >= 0, rows, found)
 
     def _same_pictures(self, stimuli: pd.DataFrame, rows: Any) -> None:
         if self.sums is None or "image" not in stimuli:

@@ -22,7 +22,7 @@ import pandas as pd
 
 from phosphene.captions.base import Captioner, clean
 from phosphene.captions.slots import SLOTS, Slot
-from phosphene.errors import PhospheneError, nearest
+from phosphene.errors import PhospheneError
 from phosphene.files import digest, read_json, whole, write_json
 
 COLUMNS = ("stimulus", "slot", "level", "caption", "model", "prompt_sha", "picture_sha", "date")
@@ -78,47 +78,6 @@ class Captions:
         table.columns.name = None
         return table
 
-    def join(self, stimuli: pd.DataFrame, replace: bool = False) -> pd.DataFrame:
-        """The stimulus table with one column for each slot: ``trials.stimuli = captions.join(trials.stimuli)``.
-
-        Parameters
-        ----------
-        stimuli : (n_stimuli, columns), indexed by stimulus; where it has a column `image`, pictures are compared with
-            those that were captioned.
-        replace : whether captions that are there already give way.
-
-        Raises
-        ------
-        PhospheneError
-            If a stimulus has no caption or an empty one, its picture is another one, or columns would be replaced.
-        """
-        wide = self.wide()
-        taken = [name for name in wide if name in stimuli]
-        if taken and not replace:
-            raise PhospheneError(
-                f"the stimuli have captions of slot '{taken[0]}' already: replace=True overwrites them"
-            )
-        lacking = [str(s) for s in stimuli.index if str(s) not in wide.index]
-        if lacking:
-            raise PhospheneError(
-                f"stimulus '{lacking[0]}' has no captions (of {len(lacking)} in all): caption the other pictures first "
-                f"({nearest(lacking[0], wide.index)})"
-            )
-        said = wide.loc[[str(s) for s in stimuli.index]]
-        for name in said:
-            if (empty := said.index[said[name] == ""].tolist()) != []:
-                raise PhospheneError(
-                    f"{name} of stimulus '{empty[0]}' is empty ({len(empty)} in all): write it in {TABLE}"
-                )
-        if "image" in stimuli:
-            sums = self.rows.drop_duplicates("stimulus").set_index("stimulus")["picture_sha"]
-            for stimulus, path in stimuli["image"].items():
-                if (seen := sums[str(stimulus)]) and seen != _sum(path):
-                    raise PhospheneError(
-                        f"{path} is not the picture that was captioned as '{stimulus}': caption it again"
-                    )
-        return stimuli.assign(**{name: said[name].to_numpy() for name in said})
-
 
 def write(
     captioner: Captioner,
@@ -160,15 +119,14 @@ def write(
         return Captions.read(out)
     if (notice := captioner.notice(left, slots)) and (agree is None or not agree(notice)):
         raise PhospheneError(f"nothing was sent, as nobody agreed: {notice}")
-    if not (out / TABLE).is_file():
-        write_json(out / ABOUT, {
-            "model": captioner.identity(), "settings": captioner.config(), "slots": [slot._asdict() for slot in slots],
-        })  # fmt: skip
-        with whole(out / TABLE) as part:
-            part.write_text(_lines([COLUMNS]), encoding="utf-8")
     for start in range(0, len(left), captioner.batch_size):
         batch = left.iloc[start : start + captioner.batch_size]
         answers = captioner.caption(batch, slots)
+        if not (out / TABLE).is_file():
+            about = {"model": captioner.identity(), "settings": captioner.config()}
+            write_json(out / ABOUT, {**about, "slots": [slot._asdict() for slot in slots]})
+            with whole(out / TABLE) as part:
+                part.write_text(_lines([COLUMNS]), encoding="utf-8")
         date, model = now().isoformat(timespec="seconds"), captioner.identity()
         rows = [
             (stimulus, slot.name, slot.level, clean(said[slot.name]), model, slot.checksum, sums[stimulus], date)

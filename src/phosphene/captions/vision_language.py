@@ -1,12 +1,12 @@
 """Captions by a vision-language model that runs here, through transformers: one row of a table for each model."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 from PIL import Image
 
@@ -14,6 +14,7 @@ from phosphene.captions.base import Captioner
 from phosphene.captions.slots import Slot
 from phosphene.errors import PhospheneError, nearest
 from phosphene.files import digest
+from phosphene.progress import quiet
 from phosphene.registry import register
 
 
@@ -44,13 +45,14 @@ MODELS = {
         Model("llava-onevision-0.5b", "llava-hf/llava-onevision-qwen2-0.5b-ov-hf", "Apache-2.0", chat=True),
         Model("git-base-coco", "microsoft/git-base-coco", "MIT", chat=False),
         Model("blip-base", "Salesforce/blip-image-captioning-base", "BSD-3-Clause", chat=False),
+        Model("blip2-flan-t5-xl", "Salesforce/blip2-flan-t5-xl", "MIT", chat=False),
     )
 }
 
 
 @register("captioner", "vision_language")
 class VisionLanguage(Captioner):
-    """Captions by a local vision-language model, the likeliest word at each step.
+    """Captions by a local vision-language model, the same ones at each call.
 
     Parameters
     ----------
@@ -58,15 +60,27 @@ class VisionLanguage(Captioner):
     folder : a local folder with model and processor, in place of the Hub's.
     batch_size : pictures at a time.
     device : torch device; elsewhere than on the CPU, weights are of half precision.
+    beams : of the search for the likeliest caption; 1 takes the likeliest word at each step.
+    rescale : "once", or "twice": the model sees pixels divided by 255 two times, a nearly black picture. So the
+        released code of SYNAPSE (arXiv 2511.17547) makes its captions, by "blip2-flan-t5-xl" with 3 beams.
     """
 
-    def __init__(self, model: str = "smolvlm-500m", folder: str = "", batch_size: int = 8, device: str = "cpu"):
+    def __init__(
+        self,
+        model: str = "smolvlm-500m",
+        folder: str = "",
+        batch_size: int = 8,
+        device: str = "cpu",
+        beams: int = 1,
+        rescale: Literal["once", "twice"] = "once",
+    ):
         if model not in MODELS:
             raise PhospheneError(f"unknown caption model '{model}': {nearest(model, MODELS)}")
-        if batch_size < 1:
-            raise PhospheneError(f"batch_size is {batch_size}: give 1 or more")
+        for name, value in (("batch_size", batch_size), ("beams", beams)):
+            if value < 1:
+                raise PhospheneError(f"{name} is {value}: give 1 or more")
         self.model, self.folder, self.batch_size, self.device = model, folder, batch_size, device
-        self.row = MODELS[model]
+        self.beams, self.rescale, self.row = beams, rescale, MODELS[model]
 
     @cached_property
     def _files(self) -> str:
@@ -75,7 +89,8 @@ class VisionLanguage(Captioner):
 
     def identity(self) -> str:
         source = f"a local folder@{self._files}" if self.folder else f"{self.row.repo}@{self.row.revision}"
-        return f"vision_language {self.model} {source}"
+        more = f" beams={self.beams}" * (self.beams > 1) + f" rescale={self.rescale}" * (self.rescale != "once")
+        return f"vision_language {self.model} {source}{more}"
 
     def check(self, stimuli: pd.DataFrame, slots: Sequence[Slot]) -> None:
         super().check(stimuli, slots)
@@ -97,9 +112,10 @@ class VisionLanguage(Captioner):
         source = self.folder or self.row.repo
         where: dict[str, Any] = {"local_files_only": True} if self.folder else {"revision": self.row.revision}
         try:
-            with _quiet():
-                from transformers import AutoModelForImageTextToText, AutoProcessor
+            with quiet():
+                from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
+                AutoConfig.from_pretrained(source, **where)  # one file; where it cannot be had, no other is waited for
                 processor = AutoProcessor.from_pretrained(source, **where)
                 half = torch.device(self.device).type != "cpu"
                 dtype = torch.float16 if half else torch.float32
@@ -116,10 +132,13 @@ class VisionLanguage(Captioner):
         said = {slot.name: self._ask(list(images), slot) for slot in slots}
         return [{name: captions[i] for name, captions in said.items()} for i in range(len(images))]
 
-    def _ask(self, images: list[Image.Image], slot: Slot) -> list[str]:
+    def _ask(self, pictures: list[Image.Image], slot: Slot) -> list[str]:
         import torch
 
         model, processor = self._loaded
+        images: list[Any] = pictures
+        if self.rescale == "twice":  # 0 to 1 already, which the processor takes for 0 to 255
+            images = [np.asarray(picture.convert("RGB"), np.float32) / 255 for picture in pictures]
         if self.row.chat:
             content = [{"type": "image"}, {"type": "text", "text": slot.question}]
             text = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
@@ -129,24 +148,8 @@ class VisionLanguage(Captioner):
         else:
             inputs = processor(images=images, return_tensors="pt")
         inputs = inputs.to(self.device, dtype=model.dtype)
-        with torch.inference_mode(), _quiet():
-            out = model.generate(**inputs, do_sample=False, num_beams=1, max_new_tokens=slot.max_tokens - 2)
+        with torch.inference_mode(), quiet():
+            out = model.generate(**inputs, do_sample=False, num_beams=self.beams, max_new_tokens=slot.max_tokens - 2)
         asked = inputs["input_ids"].shape[1] if "input_ids" in inputs and not model.config.is_encoder_decoder else 0
         captions: list[str] = processor.batch_decode(out[:, asked:], skip_special_tokens=True)
         return captions
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No bars and no advice from transformers meanwhile."""
-    from transformers.utils import logging
-
-    verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bar:
-            logging.enable_progress_bar()

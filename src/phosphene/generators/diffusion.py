@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from PIL import Image
 
-from phosphene.backbones import ASSETS, BACKBONES, backbone, freeze, load_pipeline, quiet
+from phosphene.backbones import ASSETS, BACKBONES, backbone, freeze, load_pipeline
 from phosphene.errors import PhospheneError
 from phosphene.generators.base import Conditioning, Generator, Prompt, noise_generator
 from phosphene.generators.wording import POOLED, TOKENS, Wording
+from phosphene.progress import quiet
 from phosphene.registry import register
 from phosphene.samplers import exchanged, known
 

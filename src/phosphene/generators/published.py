@@ -16,10 +16,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from phosphene.backbones import quiet
 from phosphene.errors import PhospheneError
 from phosphene.files import read_json, whole
 from phosphene.generators.tuned import TunedUNet
+from phosphene.progress import quiet
 from phosphene.restricted import read_safetensors
 
 _FILE, _ADAPTER = "diffusion_pytorch_model.safetensors", "ip_adaption"

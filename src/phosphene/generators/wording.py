@@ -6,8 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from phosphene.backbones import n_tokens, quiet
+from phosphene.backbones import n_tokens
 from phosphene.generators.base import Prompt, blended
+from phosphene.progress import quiet
 
 KEPT = 1024  # captions; at half precision 120 MB for a text width of 768, 330 MB for one of 2048
 TOKENS, POOLED = "prompt_embeds", "pooled_prompt_embeds"
