@@ -236,8 +236,8 @@ def test_the_log_has_each_epoch_once_whenever_it_was_stopped(two, tmp_path):
     lines = [{"fold": "a", "stage": "s", "epoch": epoch, "loss": 1.0} for epoch in (1, 2, 3)]
     (run.out / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"fold": "a", "st')
     for epoch in (2, 3, 4):  # stopped in epoch 4; the last checkpoint was that of epoch 1
-        run._log({"fold": "a", "stage": "s", "epoch": epoch, "loss": 2.0})
-    run._log({"fold": "b", "stage": "s", "epoch": 1, "loss": 2.0})
+        run.log.add({"fold": "a", "stage": "s", "epoch": epoch, "loss": 2.0})
+    run.log.add({"fold": "b", "stage": "s", "epoch": 1, "loss": 2.0})
     found = [json.loads(line) for line in (run.out / "log.jsonl").read_text().splitlines()]
     assert [(r["fold"], r["epoch"], r["loss"]) for r in found] == [
         ("a", 1, 1.0), ("a", 2, 2.0), ("a", 3, 2.0), ("a", 4, 2.0), ("b", 1, 2.0)

@@ -1,9 +1,8 @@
 """One recipe to one run folder: prepare, train, decode, draw. Every finished piece is kept, so that an
 interrupted run continues where it stopped."""
 
-import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import safetensors.numpy
 import torch
 import yaml
 from PIL import Image
@@ -19,19 +19,20 @@ from safetensors.torch import load_file, save_file
 from phosphene import processes, provenance
 from phosphene.captions import said
 from phosphene.decoded import keep_decoded, nearest_pictures, pictured
+from phosphene.epochs import EpochLog
 from phosphene.errors import PhospheneError, nearest
 from phosphene.evaluation.protocols import Fold, overlap_table, overlaps
 from phosphene.files import parse_yaml, read_json, whole, write_json
 from phosphene.generators.base import Conditioning, Generator
 from phosphene.lazy import lazy, read
 from phosphene.methods.base import Method
-from phosphene.preparation import cut, dataset_of, prepared, shuffled
+from phosphene.preparation import check_alike, cut, dataset_of, prepared, shuffled
 from phosphene.progress import Bar, Display, Silent
 from phosphene.recipe import Recipe
 from phosphene.registry import build, find
 from phosphene.training import fit
 from phosphene.trials import Trials, read_table
-from phosphene.whitening import Whitener, applied, whiten
+from phosphene.whitening import Whitener, whiten, whitened_by
 
 _CHUNK = 32  # trials drawn, then kept, at a time
 
@@ -53,7 +54,7 @@ class Experiment:
 
     def __init__(self, recipe: Recipe, out: str | Path, display: Display | None = None):
         self.recipe, self.out, self.display = recipe, Path(out), display or Silent()
-        self.protocol = recipe.protocol
+        self.protocol, self.log = recipe.protocol, EpochLog(self.out / "log.jsonl")
         path = self.out / "config.yaml"
         try:
             before = parse_yaml(path.read_text(encoding="utf-8")) if path.is_file() else None
@@ -213,7 +214,7 @@ class Experiment:
                 select_on=self.protocol.select_on,
                 seed=self.protocol.seed,
                 folder=folder / "checkpoints",
-                log=lambda row: self._log({"fold": folder.name, **row}),
+                log=lambda row: self.log.add({"fold": folder.name, **row}),
                 progress=progress,
             )
             if processes.is_main():
@@ -374,27 +375,10 @@ class Experiment:
         if subject is not None and subject not in subjects:
             raise PhospheneError(f"no model of subject '{subject}': {nearest(subject, subjects)}")
         fold = self.folds[0 if subject is None else subjects.index(subject)]
-        trials = trials.pick(self.trials.signal.ch_names)
-        trials = self._windowed(trials)
-        if trials.signal.unit != self.trials.signal.unit:
-            raise PhospheneError(
-                f"the run's trials are in {self.trials.signal.unit}, these in {trials.signal.unit}: "
-                "preprocess them as the run was"
-            )
-        own, new = (self.trials.signal.sfreq, self.trials.signal.tmin), (trials.signal.sfreq, trials.signal.tmin)
-        if not np.allclose(own, new, atol=1e-6) or trials.n_times != self.trials.n_times:
-            raise PhospheneError(
-                f"the run's trials start at {own[1]:g} s, {self.trials.n_times} samples at {own[0]:g} Hz, these at "
-                f"{new[1]:g} s, {trials.n_times} at {new[0]:g} Hz: preprocess them as the run was"
-            )
+        trials = self._windowed(trials.pick(self.trials.signal.ch_names))
+        check_alike(trials, self.trials)
         if self.recipe.whitening is not None:
-            operators = load_file(self.folder(fold) / "whitening.safetensors")
-            mean = torch.stack(list(operators.values())).mean(0)
-            keys = trials.table["subject"] + "/" + trials.table["session"]
-            known = sorted(set(keys))
-            matrices = np.stack([operators.get(key, mean).numpy() for key in known]).astype(np.float32)
-            place = np.array([known.index(key) for key in keys], int)
-            trials = replace(trials, eeg=applied(matrices, place, trials.eeg))
+            trials = whitened_by(safetensors.numpy.load_file(self.folder(fold) / "whitening.safetensors"), trials)
         samples = self.protocol.samples(self._silenced(trials), "test")
         method = self.method(fold)
         heads = method.encode(samples)
@@ -409,38 +393,6 @@ class Experiment:
                 with self.display.bar("drawing pictures", len(paths)) as bar:
                     self._draw(method.drawn_by(self.generator()), method.condition(samples), paths, 1, bar)
         return out
-
-    @cached_property
-    def _logged(self) -> dict[tuple[str, str, int], str]:
-        """The lines of `log.jsonl` by fold, stage and epoch; what a stop cut off is no line, and is taken away."""
-        path = self.out / "log.jsonl"
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
-        found = {}
-        for line in lines:
-            try:
-                row = json.loads(line)
-                found[row["fold"], row["stage"], row["epoch"]] = line.rstrip("\n") + "\n"
-            except (ValueError, TypeError, LookupError):
-                continue
-        if lines and "".join(found.values()) != "".join(lines):
-            _rewrite(path, found.values())
-        return found
-
-    def _log(self, row: dict[str, Any]) -> None:
-        """One line for each epoch; an epoch that is trained again, for want of its checkpoint, replaces its line."""
-        key, path = (row["fold"], row["stage"], row["epoch"]), self.out / "log.jsonl"
-        again = self._logged.pop(key, None)
-        self._logged[key] = json.dumps(row) + "\n"
-        if again is not None:
-            _rewrite(path, self._logged.values())
-            return
-        with path.open("a", encoding="utf-8") as file:
-            file.write(self._logged[key])
-
-
-def _rewrite(path: Path, lines: Iterable[str]) -> None:
-    with whole(path) as part:
-        part.write_text("".join(lines), encoding="utf-8")
 
 
 def _save(first: Path, pictures: Sequence[Image.Image]) -> None:

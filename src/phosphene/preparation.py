@@ -65,6 +65,20 @@ def cut(trials: Trials, edges: tuple[float | None, float | None], key: str) -> T
     return trials.crop(*edges)
 
 
+def check_alike(trials: Trials, own: Trials) -> None:
+    """Refuse trials of the same channels that are not what a run's own are."""
+    if trials.signal.unit != own.signal.unit:
+        raise PhospheneError(
+            f"the run's trials are in {own.signal.unit}, these in {trials.signal.unit}: preprocess them as the run was"
+        )
+    theirs, new = (own.signal.sfreq, own.signal.tmin), (trials.signal.sfreq, trials.signal.tmin)
+    if not np.allclose(theirs, new, atol=1e-6) or trials.n_times != own.n_times:
+        raise PhospheneError(
+            f"the run's trials start at {theirs[1]:g} s, {own.n_times} samples at {theirs[0]:g} Hz, these at "
+            f"{new[1]:g} s, {trials.n_times} at {new[0]:g} Hz: preprocess them as the run was"
+        )
+
+
 def load(name: str, preprocessing: Preprocessing | None = None, **arguments: Any) -> Trials:
     """Trials of a registered dataset: ``load("muse", root=..., subject="1")``."""
     dataset: Dataset = build("dataset", name, **arguments)

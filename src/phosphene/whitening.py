@@ -4,6 +4,7 @@ The noise covariance of the channels is estimated on *training* trials, and ever
 square root. The operator is kept in both directions, so that maps can return to the scalp.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -240,3 +241,18 @@ def applied(operators: np.ndarray, place: np.ndarray, eeg: EEG) -> EEG:
         return out
 
     return lazy(eeg).map(step) if stays(eeg) else step(np.asarray(eeg), np.arange(len(eeg)))
+
+
+def whitened_by(operators: Mapping[str, np.ndarray], trials: Trials) -> Trials:
+    """Trials by operators that were fitted before; those of a session without one by the mean of all.
+
+    Parameters
+    ----------
+    operators : (n_chans, n_chans), by `<subject>/<session>`.
+    """
+    mean = np.mean(list(operators.values()), axis=0)
+    keys = trials.table["subject"] + "/" + trials.table["session"]
+    known = sorted(set(keys))
+    matrices = np.stack([operators.get(key, mean) for key in known]).astype(np.float32)
+    place = np.array([known.index(key) for key in keys], int)
+    return replace(trials, eeg=applied(matrices, place, trials.eeg), signal=replace(trials.signal, unit="whitened"))
