@@ -12,6 +12,7 @@ from phosphene import losses
 from phosphene.backbones import load_unet
 from phosphene.errors import PhospheneError
 from phosphene.generators.diffusion import Diffusion
+from phosphene.methods import synapse
 from phosphene.methods.base import Method
 from phosphene.methods.synapse import LOSSES, SYNAPSE
 from phosphene.targets.text_states import TextStates
@@ -184,6 +185,14 @@ def test_a_saved_method_draws_as_before(fitted, seen, tmp_path):
     assert held == sum(p.numel() for p in again.autoencoder.parameters()) + sum(
         p.numel() for p in again.draw.parameters()
     )
+
+
+def test_a_saved_method_stays_as_it_was_when_the_preset_changes(fitted, tmp_path, monkeypatch):
+    fitted.save(tmp_path / "m")
+    others = {"image_shift": -0.5, "weights": 0.5, "min_snr": 5.0, "times": "uniform", "states": "unmasked"}
+    monkeypatch.setitem(synapse.PRESETS, "default", synapse.PRESETS["default"] | others)
+    again = Method.from_pretrained(tmp_path / "m")
+    assert (again.chosen, again.weights, again.gamma) == (fitted.chosen, fitted.weights, fitted.gamma)
 
 
 def test_the_controls_have_no_second_stage(seen):

@@ -121,14 +121,12 @@ class ATM(Aligned):
         chosen, base = settled(self.name, PRESETS, preset, given), PRESETS[preset]
         if not any(chosen[key] > 0 for key in ("contrastive", "text", "mse")):
             raise PhospheneError("contrastive, text and mse are all 0: nothing would be learned; give one a weight")
-        own = base["encoder_args"] if encoder == "atm" else {}
-        super().__init__(
-            n_chans, n_times, sfreq, backbone, encoder, {**own, **(encoder_args or {})}, subjects, prior,
-            {**(base["prior_args"] if prior == "diffusion" else {}), **(prior_args or {})},
-        )  # fmt: skip
+        encoder_args = {**(base["encoder_args"] if encoder == "atm" else {}), **(encoder_args or {})}
+        prior_args = {**(base["prior_args"] if prior == "diffusion" else {}), **(prior_args or {})}
+        super().__init__(n_chans, n_times, sfreq, backbone, encoder, encoder_args, subjects, prior, prior_args)
         self.config = {
             "n_chans": n_chans, "n_times": n_times, "sfreq": sfreq, "preset": preset, "encoder": encoder,
-            "encoder_args": encoder_args, "backbone": backbone, **given, "subjects": subjects, "prior": prior,
+            "encoder_args": encoder_args, "backbone": backbone, **chosen, "subjects": subjects, "prior": prior,
             "prior_args": prior_args, "low_level": low_level, "low_level_args": low_level_args,
             "low_level_loss": low_level_loss, "autoencoder": autoencoder, "strength": strength,
             "captioner": captioner,

@@ -184,7 +184,8 @@ def named(subjects: list[str] | Literal[True] | None) -> list[str]:
 
 
 def settled(method: str, presets: Mapping[str, dict[str, Any]], preset: str, given: dict[str, Any]) -> dict[str, Any]:
-    """What was given, with the preset's value for each argument that is None."""
+    """What was given, with the preset's value for each argument that is None. A method keeps it in its `config`, so
+    that a saved one means the same when the preset is another."""
     if preset not in presets:
         raise PhospheneError(f"unknown preset '{preset}' of {method}: {nearest(preset, presets)}")
     return {key: presets[preset][key] if value is None else value for key, value in given.items()}

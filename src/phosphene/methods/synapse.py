@@ -31,7 +31,7 @@ LOSSES = ("sdsc", "sim", "cos", "rec", "align")
 #: what of each preset is used where an argument is not given; docs/synapse.md says what each fault does
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {
-        "image_shift": 0.0, "captions": "own", "states": "conditioning", "cosine": "feature", "weights": None,
+        "image_shift": 0.0, "captions": "own", "states": "conditioning", "cosine": "feature", "weights": 1.0,
         "negatives": "distinct", "standardise": True, "dropout_in_drawing": False, "min_snr": "equal", "times": "late",
     },
     "released": {
@@ -125,14 +125,14 @@ class SYNAPSE(Method):
             "standardise": standardise, "image_shift": image_shift, "dropout_in_drawing": dropout_in_drawing,
             "min_snr": min_snr, "times": times,
         }  # fmt: skip
+        self.chosen = _chosen(preset, given)
         self.config = {
             "n_chans": n_chans, "n_times": n_times, "sfreq": sfreq, "concepts": concepts, "preset": preset,
             "backbone": backbone, "diffusion": diffusion, "size": size, "autoencoder": autoencoder,
-            "autoencoder_args": autoencoder_args, "caption": caption, "template": template, **given,
+            "autoencoder_args": autoencoder_args, "caption": caption, "template": template, **self.chosen,
             "drawing": drawing, "n_adapter": n_adapter, "trainable": list(trainable), "checkpointing": checkpointing,
             "drop": drop,
         }  # fmt: skip
-        self.chosen = _chosen(preset, given)
         self.weights = None if self.chosen["weights"] == "learned" else _weights(self.chosen["weights"])
         self.spreads = nn.Parameter(torch.ones(len(LOSSES))) if self.weights is None else None
         for name, value, known in (
@@ -298,8 +298,8 @@ def _chosen(preset: str, given: dict[str, Any]) -> dict[str, Any]:
 
 def _weights(weights: Any) -> dict[str, float]:
     """Of each loss; those that are not named weigh nothing."""
-    if weights is None or isinstance(weights, int | float):
-        return dict.fromkeys(LOSSES, 1.0 if weights is None else float(weights))
+    if isinstance(weights, int | float):
+        return dict.fromkeys(LOSSES, float(weights))
     for name in weights:
         if name not in LOSSES:
             raise PhospheneError(f"weights: unknown loss '{name}': {nearest(name, LOSSES)}")
