@@ -76,8 +76,9 @@ def list_registered(
     for name in kinds if kind is None else [kind.rstrip("s")]:
         _say(name)
         if name == "recipe":
+            width = 2 + max(map(len, SHIPPED))
             for key, path in SHIPPED.items():
-                _say(f"  {key:<20}{Recipe.read(path, {'dataset.root': '...'}).description}")
+                _say(f"  {key:<{width}}{Recipe.read(path, {'dataset.root': '...'}).description}")
         elif name == "backbone":
             for row in BACKBONES.values():
                 _say(f"  {row.name:<16}{row.kind:<10} {row.repo} ({row.licence}) {row.note}".rstrip())

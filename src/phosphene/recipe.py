@@ -15,7 +15,7 @@ from phosphene.preprocessing import Preprocessing
 from phosphene.registry import checked, find
 from phosphene.training import Training
 
-SHIPPED = {path.stem: path for path in sorted((Path(__file__).parent / "recipes").glob("**/*.yaml"))}
+SHIPPED = dict(sorted((path.stem, path) for path in (Path(__file__).parent / "recipes").glob("**/*.yaml")))
 
 
 def shipped(source: str | Path) -> Path:

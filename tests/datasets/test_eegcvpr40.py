@@ -520,7 +520,9 @@ def test_places_agree_with_another_cap_of_the_same_system():
 # -- recipes -------------------------------------------------------------------------------------
 
 
-BY_THE_PUBLISHED_SPLIT = ("eegcvpr40-quick", "eegcvpr40-synapse", "eegcvpr40-synapse-sd21")
+BY_THE_PUBLISHED_SPLIT = (
+    "eegcvpr40-quick", "eegcvpr40-synapse", "eegcvpr40-synapse-sd21", "eegcvpr40-synapse-sd21-subject4",
+)  # fmt: skip
 
 
 def test_every_band_has_an_honest_recipe_and_the_leaky_one_says_so():
