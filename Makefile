@@ -6,7 +6,7 @@ READY   = $(VENV)/.ready
 BESIDE ?= .venv-metrics
 # Processes of the tests, each with one thread; a file's tests stay together, as they share what they trained.
 WORKERS ?= 2
-PYTEST  = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+PYTEST  = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs -n $(WORKERS) --dist loadfile
 OUT    ?= runs/demo
 # Real recordings join the demo's page where they are at hand.
 MUSE   ?= $(wildcard ../shared/data/muse-visual)
