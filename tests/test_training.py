@@ -368,9 +368,13 @@ def test_killed_at_any_batch_it_ends_as_uninterrupted(tmp_path, every):
 
 def test_settings_of_a_stage_are_checked():
     assert Training(lr=0.5, stages={"prior": {"epochs": 7}}).of("prior").model_dump()["lr"] == 0.5
+    assert Training(stages={"prior": {"epochs": 7}, "other": None}) == Training(stages={"prior": {"epochs": 7}})
     trials = make_trials()
     for stages, said in (
-        ({"priors": {}}, "'two-stages-test' trains no 'priors': did you mean 'prior'"),
+        (
+            {"priors": {}},
+            r"'two-stages-test' trains no 'priors': did you mean 'prior'.*--set training\.stages\.priors=null",
+        ),
         ({"prior": {"epoch": 3}}, r"training\.stages\.prior\.epoch: did you mean 'epochs'"),
         ({"prior": {"betas": [0.9, 1.0]}}, r"training\.stages\.prior\.betas: .*below 1"),
         ({"prior": {"ema": 1.0}}, r"training\.stages\.prior\.ema: Input should be less than 1"),

@@ -45,7 +45,10 @@ class Training(Stage):
         """Refuse settings of a stage that the method does not train."""
         for stage in self.stages:
             if stage not in stages:
-                raise PhospheneError(f"training.stages: '{method}' trains no '{stage}': {nearest(stage, stages)}")
+                raise PhospheneError(
+                    f"training.stages: '{method}' trains no '{stage}': {nearest(stage, stages)} "
+                    f"(training.stages.{stage}=null takes its settings away)"
+                )
             self.of(stage)
 
 
