@@ -373,7 +373,7 @@ def test_settings_of_a_stage_are_checked():
     for stages, said in (
         (
             {"priors": {}},
-            r"'two-stages-test' trains no 'priors': did you mean 'prior'.*--set training\.stages\.priors=null",
+            r"'two-stages-test' trains no 'priors': did you mean 'prior'.*training\.stages\.priors=null",
         ),
         ({"prior": {"epoch": 3}}, r"training\.stages\.prior\.epoch: did you mean 'epochs'"),
         ({"prior": {"betas": [0.9, 1.0]}}, r"training\.stages\.prior\.betas: .*below 1"),
