@@ -1,5 +1,6 @@
 """The recipe's key `captions`: joined to the trials, refused in one line, part of what a folder goes on by."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -70,14 +71,33 @@ def test_pictures_of_a_folder_are_found_by_the_end_of_their_path(tmp_path, stimu
     write(captioner, pictures_in(tmp_path / "set"), tmp_path / "c", SLOTS[:1])
     joined = Said.read(tmp_path / "c").join(moved, set(moved.index), ["ObjectSnap"])
     assert (joined["ObjectSnap"] == stimuli["concept"]).all()
+    same = moved.assign(image=[path.replace("class", "klass") for path in moved["image"]])
+    shutil.copytree(tmp_path / "set" / "class", tmp_path / "set" / "klass")
+    with pytest.raises(PhospheneError, match="'s00' has no ObjectSnap"):  # another class's picture, were it the same
+        Said.read(tmp_path / "c").join(same)
     Image.new("RGB", (9, 9)).save(moved["image"].iloc[0])
-    with pytest.raises(PhospheneError, match="not the picture that was captioned"):
-        Said.read(tmp_path / "c").join(moved, set(moved.index), ["ObjectSnap"])
-    with pytest.raises(
-        PhospheneError, match="'s00' has no ObjectSnap"
-    ):  # nor is the other class's picture taken for it
-        other = moved.assign(image=[path.replace("class", "klass") for path in moved["image"]])
-        Said.read(tmp_path / "c").join(other, set(moved.index), ["ObjectSnap"])
+    with pytest.raises(PhospheneError, match="'s00' has no ObjectSnap"):  # and not the one that was captioned
+        Said.read(tmp_path / "c").join(moved)
+
+
+def test_another_picture_of_the_same_name_is_not_taken_for_the_captioned_one(tmp_path):
+    """A flat folder was captioned; other pictures of the study have the same names in folders of their own."""
+    for folder, colour in (("test", "red"), ("train", "blue")):
+        (tmp_path / folder).mkdir()
+        for i in range(2):
+            Image.new("RGB", (9, 9 + i), colour).save(tmp_path / folder / f"{i}.png")
+    paths = [str(tmp_path / folder / f"{i}.png") for folder in ("test", "train") for i in range(2)]
+    stimuli = pd.DataFrame({"concept": "x", "image": paths}, index=pd.Index(["0", "1", "x0", "x1"], name="stimulus"))
+    pd.DataFrame({"stimulus": ["0", "1"], "caption": ["red", "taller"]}).to_csv(tmp_path / "p.csv", index=False)
+    captioner = build("captioner", "file", path=str(tmp_path / "p.csv"))
+    write(captioner, pictures_in(tmp_path / "test"), tmp_path / "c", SLOTS[:1])
+    for named in (stimuli, stimuli.rename({"0": "t0", "1": "t1"})):  # found by name, and by picture
+        joined = Said.read(tmp_path / "c").join(named, set(named.index[:2]))
+        assert joined["ObjectSnap"].tolist() == ["red", "taller"]
+        assert joined.index.tolist() == named.index[:2].tolist()
+    write(captioner, stimuli[["concept"]].iloc[:2], tmp_path / "d", SLOTS[:1])  # of names alone, without a checksum
+    joined = Said.read(tmp_path / "d").join(stimuli, needed=())
+    assert joined["ObjectSnap"].tolist() == ["red", "taller", "", ""]
 
 
 def test_captions_of_concepts_stand_for_their_pictures(tmp_path, stimuli):
@@ -96,7 +116,9 @@ def test_a_missing_caption_is_named_with_its_slot_and_fix(tmp_path, stimuli):
     with pytest.raises(PhospheneError, match=r"no MoodWord, as .*no such column.*method\.slots"):
         told.join(stimuli, set(stimuli.index), ["MoodWord"])
     assert "s00" not in told.join(stimuli, set(stimuli.index[1:]), ["ObjectSnap"]).index  # no trial shows it
-    assert "s00" in told.join(stimuli, set(stimuli.index)).index  # no slot is needed
+    assert "s00" in told.join(stimuli, needed=()).index  # no slot is needed
+    with pytest.raises(PhospheneError, match="'s00' has no ObjectSnap"):
+        told.join(stimuli)
 
 
 def test_changed_pictures_are_refused(tmp_path, stimuli):
@@ -141,6 +163,8 @@ def test_prepared_trials_have_the_captions(study, stimuli, tmp_path):
         prepared(Recipe.read(study, {"captions": path, "method.slots": None}), Silent())
     assert slots_of(Recipe.read(study, {"method": {"name": "nice"}})) == []
     assert slots_of(Recipe.read(study, {"method.slots": None})) == NAMES
+    assert slots_of(Recipe.read(study, {"method": {"name": "synapse"}})) == ["ObjectSnap"]
+    assert slots_of(Recipe.read(study, {"method": {"name": "synapse", "caption": "ThemeTag"}})) == ["ThemeTag"]
 
 
 def test_a_changed_table_is_refused_like_changed_data(study, stimuli, tmp_path):

@@ -71,7 +71,7 @@ def test_bad_recipes_fail_in_one_line(tmp_path):
 
 
 def test_bad_folders_fail_in_one_line(tmp_path):
-    fails(phosphene("evaluate", tmp_path), "not a run folder")
+    fails(started("evaluate", tmp_path), "not a run folder")
     fails(phosphene("report", tmp_path), "not a run folder")
     fails(phosphene("decode", tmp_path, tmp_path, "--out", tmp_path / "o"), "not a run folder")
     fails(phosphene("simulate", "--out", tmp_path, "--n-subjects", "0"), "n_subjects")
@@ -116,9 +116,8 @@ def test_simulate_then_prepare(small, tmp_path):
     ],
 )
 def test_bad_settings_name_the_recording_and_the_fix(small, tmp_path, change, words):
-    fails(
-        phosphene("prepare", "demo", "--set", f"dataset.root={small}", "--set", change, "--out", tmp_path / "t"), *words
-    )
+    ask = started if change.startswith("preprocessing.sfreq") else phosphene
+    fails(ask("prepare", "demo", "--set", f"dataset.root={small}", "--set", change, "--out", tmp_path / "t"), *words)
     assert not (tmp_path / "t").exists()
 
 

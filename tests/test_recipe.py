@@ -71,3 +71,10 @@ def test_a_key_that_is_given_twice_is_refused_and_not_the_last_one_taken(tmp_pat
     with pytest.raises(PhospheneError, match="'root' is given twice: keep one") as error:
         Recipe.read(tmp_path / "x.yaml")
     assert "\n" not in str(error.value)
+
+
+def test_null_takes_the_settings_of_a_stage_away_and_of_no_other():
+    given = {"dataset.root": "here", "training.stages.draw": None}
+    assert list(Recipe.read("eegcvpr40-synapse", given).training.stages) == ["align"]
+    with pytest.raises(PhospheneError, match=r"cannot take 'training\.stages\.darw' away: did you mean 'draw'"):
+        Recipe.read("eegcvpr40-synapse", {"dataset.root": "here", "training.stages.darw": None})

@@ -368,7 +368,6 @@ def test_killed_at_any_batch_it_ends_as_uninterrupted(tmp_path, every):
 
 def test_settings_of_a_stage_are_checked():
     assert Training(lr=0.5, stages={"prior": {"epochs": 7}}).of("prior").model_dump()["lr"] == 0.5
-    assert Training(stages={"prior": {"epochs": 7}, "other": None}) == Training(stages={"prior": {"epochs": 7}})
     trials = make_trials()
     for stages, said in (
         (

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from phosphene import processes, provenance
 from phosphene.captions import said
 from phosphene.decoded import keep_decoded, nearest_pictures, pictured
-from phosphene.epochs import EpochLog
+from phosphene.epoch_log import EpochLog
 from phosphene.errors import PhospheneError, nearest
 from phosphene.evaluation.protocols import Fold, overlap_table, overlaps
 from phosphene.files import parse_yaml, read_json, whole, write_json

@@ -38,10 +38,13 @@ def prepared(recipe: Recipe, display: Display) -> tuple[Trials, Dataset]:
 
 
 def slots_of(recipe: Recipe) -> list[str]:
-    """The caption slots without which the recipe's method cannot do; none of a method that knows no slots."""
-    if "slots" not in inspect.signature(find("method", recipe.method["name"])).parameters:
-        return []
-    return list(recipe.method.get("slots") or [slot.name for slot in SLOTS])
+    """The caption slots, or the column, without which the recipe's method cannot do; none where it reads none."""
+    known = inspect.signature(find("method", recipe.method["name"])).parameters
+    if "caption" in known:
+        return [recipe.method.get("caption", known["caption"].default)]
+    if "slots" in known:
+        return list(recipe.method.get("slots") or [slot.name for slot in SLOTS])
+    return []
 
 
 def _captioned(trials: Trials, told: Said, needed: Sequence[str]) -> Trials:
@@ -71,10 +74,10 @@ def check_alike(trials: Trials, own: Trials) -> None:
         raise PhospheneError(
             f"the run's trials are in {own.signal.unit}, these in {trials.signal.unit}: preprocess them as the run was"
         )
-    theirs, new = (own.signal.sfreq, own.signal.tmin), (trials.signal.sfreq, trials.signal.tmin)
-    if not np.allclose(theirs, new, atol=1e-6) or trials.n_times != own.n_times:
+    run, new = (own.signal.sfreq, own.signal.tmin), (trials.signal.sfreq, trials.signal.tmin)
+    if not np.allclose(run, new, atol=1e-6) or trials.n_times != own.n_times:
         raise PhospheneError(
-            f"the run's trials start at {theirs[1]:g} s, {own.n_times} samples at {theirs[0]:g} Hz, these at "
+            f"the run's trials start at {run[1]:g} s, {own.n_times} samples at {run[0]:g} Hz, these at "
             f"{new[1]:g} s, {trials.n_times} at {new[0]:g} Hz: preprocess them as the run was"
         )
 

@@ -92,6 +92,8 @@ class Recipe(BaseModel):
     def read(cls, source: str | Path | Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> Self:
         """A recipe from a file, or from the same as a mapping; ``overrides`` are dotted keys.
 
+        None for `training.stages.<stage>` takes away what the recipe says of a stage.
+
         Raises
         ------
         PhospheneError
@@ -179,6 +181,10 @@ def parse_overrides(pairs: list[str]) -> dict[str, Any]:
 
 def _set(values: dict[str, Any], path: list[str], value: Any, key: str) -> dict[str, Any]:
     head, *rest = path
+    if not rest and value is None and key == f"training.stages.{head}":  # their settings are taken away
+        if head not in values:
+            raise PhospheneError(f"cannot take '{key}' away: {nearest(head, values)}")
+        return {name: kept for name, kept in values.items() if name != head}
     if not rest:
         return {**values, head: value}
     inner = values.get(head)

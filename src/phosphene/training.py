@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError
 
 from phosphene import processes
 from phosphene.descent import descend
@@ -21,15 +21,10 @@ class Training(Stage):
     ----------
     epochs, batch_size, accumulate, lr, betas, weight_decay, decays, schedule, warmup, patience, clip, precision, ema,
     checkpoint_every : of every gradient stage, see `Stage`.
-    stages : by the name of a stage, what is otherwise there; null in place of it takes away what a recipe says.
+    stages : by the name of a stage, what is otherwise there.
     """
 
     stages: dict[str, dict[str, Any]] = Field(default_factory=dict)
-
-    @field_validator("stages", mode="before")
-    @classmethod
-    def _taken_away(cls, stages: Any) -> Any:
-        return {k: v for k, v in stages.items() if v is not None} if isinstance(stages, dict) else stages
 
     def of(self, stage: str) -> Stage:
         """The settings of one stage."""

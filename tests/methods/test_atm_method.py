@@ -69,11 +69,12 @@ def test_the_released_presets_are_faulty_where_they_say_so_and_an_argument_takes
 def test_a_saved_method_stays_as_it_was_when_the_preset_changes(tmp_path, monkeypatch):
     made = ATM(5, 120, preset="atm2024", text=0.5)
     made.save(tmp_path / "m")
-    others = {"similarity": "cosine", "mse": 3.0, "unit_targets": False, "encoder_args": {}, "prior_args": {}}
+    others = {"similarity": "cosine", "mse": 3.0, "encoder_args": {"depth": 3}, "prior_args": {"steps": 7}}
     monkeypatch.setitem(PRESETS, "atm2024", PRESETS["atm2024"] | others)
     again = Method.from_pretrained(tmp_path / "m")
     assert (again.config, again.weights) == (made.config, made.weights)
     assert (again.config["encoder_args"], again.unit_targets) == ({"token_slice": "legacy"}, True)
+    assert again.prior.steps == 50
 
 
 def test_the_sentence_of_the_released_code_is_the_text(seen):

@@ -7,6 +7,7 @@ every picture of a concept. Tables of the last kind that come with the package a
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -70,7 +71,7 @@ class Said:
         return cls(str(path), table[slots].map(_text), by)
 
     def join(
-        self, stimuli: pd.DataFrame, shown: Collection[str] | None = None, needed: Sequence[str] = ()
+        self, stimuli: pd.DataFrame, shown: Collection[str] | None = None, needed: Sequence[str] | None = None
     ) -> pd.DataFrame:
         """The stimulus table with these captions, which replace columns of the same name.
 
@@ -79,7 +80,7 @@ class Said:
         stimuli : (n_stimuli, columns), indexed by stimulus, with `concept`; where it has a column `image`, pictures
             are compared with those that were captioned.
         shown : the stimuli of the trials, None for all. Others that have no caption are left out.
-        needed : slots of which every stimulus must have a caption in the end.
+        needed : slots, or columns, of which every stimulus must have a caption in the end; None for all of the table.
 
         Raises
         ------
@@ -92,17 +93,17 @@ class Said:
         }
         joined = stimuli.assign(**said)
         empty = pd.Series(False, index=stimuli.index)
-        for name in needed:
+        for name in list(self.table) if needed is None else needed:
             if name not in joined:
                 raise PhospheneError(
                     f"stimulus '{next(iter(shown))}' has no {name}, as {self.source} has no such column: write it, or "
-                    "leave the slot out of method.slots"
+                    "leave the slot out of method.slots or method.caption"
                 )
             blank = joined[name].fillna("").astype(str).str.strip() == ""
             if (lost := [s for s in stimuli.index[blank] if s in shown]) != []:
                 raise PhospheneError(
                     f"stimulus '{lost[0]}' has no {name} in {self.source} (of {len(lost)} in all): write it there, or "
-                    "leave the slot out of method.slots"
+                    "leave the slot out of method.slots or method.caption"
                 )
             empty |= blank
         joined = joined[~empty]
@@ -112,31 +113,41 @@ class Said:
     def _place(self, stimuli: pd.DataFrame) -> Any:
         """(n_stimuli,) row of each stimulus in the table; -1 for none.
 
-        In a file, people may write the picture's file name; a folder's pictures are called by their path below the
-        folder that was captioned, of which the whole or the end is sought in the table.
+        In a file, people may write the picture's file name. A folder's pictures are called by their path below the
+        folder that was captioned: the end of a stimulus's own path is sought, and the picture must be the same.
         """
         if self.by == "concept":
             return self.table.index.get_indexer(stimuli["concept"].astype(str))
         rows = self.table.index.get_indexer(stimuli.index.astype(str))
-        if "image" not in stimuli or (rows >= 0).all():
-            return rows
-        known = {str(key): i for i, key in enumerate(self.table.index)}
+        if "image" in stimuli:
+            by_picture = self._by_file if self.sums is None else self._by_end
+            for i in np.flatnonzero(rows < 0):
+                rows[i] = by_picture(PurePath(str(stimuli["image"].iloc[i])))
+        return rows
 
-        def called(picture: str) -> list[str]:
-            path = PurePath(picture)
-            if self.sums is None:
-                return [path.name]
-            parts = [part for part in path.with_suffix("").parts if part != path.anchor] if path.name else []
-            return ["/".join(parts[i:]) for i in range(len(parts))]
+    def _by_file(self, path: PurePath) -> int:
+        return self._rows.get(path.name, -1)
 
-        found = [next((known[k] for k in called(str(p)) if k in known), -1) for p in stimuli["image"]]
-        return np.where(rows >= 0, rows, found)
+    def _by_end(self, path: PurePath) -> int:
+        parts = (*path.parts[:-1], path.stem)
+        ends = ("/".join(parts[i:]) for i in range(len(parts)))
+        row = next((self._rows[end] for end in ends if end in self._rows), -1)
+        same = row >= 0 and Path(path).is_file() and self._sum(row) == digest(Path(path))
+        return row if same else -1
+
+    @cached_property
+    def _rows(self) -> dict[str, int]:
+        return {str(key): i for i, key in enumerate(self.table.index)}
+
+    def _sum(self, row: int) -> str:
+        """Of the picture when it was captioned; empty for none."""
+        return "" if self.sums is None else str(self.sums.iloc[row])
 
     def _same_pictures(self, stimuli: pd.DataFrame, rows: Any) -> None:
         if self.sums is None or "image" not in stimuli:
             return
         for (stimulus, path), row in zip(stimuli["image"].items(), rows, strict=True):
-            seen = self.sums.iloc[row] if row >= 0 and str(path) else ""
+            seen = self._sum(row) if row >= 0 and str(path) else ""
             if not seen:
                 continue
             if not Path(path).is_file():

@@ -1,4 +1,4 @@
-"""The caption table on disk: written batch by batch, continued where it stopped, joined to the stimuli of trials.
+"""The caption table on disk: written batch by batch, continued where it stopped.
 
 ```
 captions/
@@ -13,7 +13,8 @@ not asked yet. Captions are never asked for while training: whoever trains reads
 import csv
 import io
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -119,23 +120,42 @@ def write(
         return Captions.read(out)
     if (notice := captioner.notice(left, slots)) and (agree is None or not agree(notice)):
         raise PhospheneError(f"nothing was sent, as nobody agreed: {notice}")
-    for start in range(0, len(left), captioner.batch_size):
-        batch = left.iloc[start : start + captioner.batch_size]
-        answers = captioner.caption(batch, slots)
-        if not (out / TABLE).is_file():
-            about = {"model": captioner.identity(), "settings": captioner.config()}
-            write_json(out / ABOUT, {**about, "slots": [slot._asdict() for slot in slots]})
-            with whole(out / TABLE) as part:
-                part.write_text(_lines([COLUMNS]), encoding="utf-8")
-        date, model = now().isoformat(timespec="seconds"), captioner.identity()
-        rows = [
-            (stimulus, slot.name, slot.level, clean(said[slot.name]), model, slot.checksum, sums[stimulus], date)
-            for stimulus, said in zip(batch.index, answers, strict=True)
-            for slot in slots
-        ]
-        _append(out / TABLE, _lines(rows))
-        tick(len(batch))
+    with _begun(captioner, out, slots):
+        for start in range(0, len(left), captioner.batch_size):
+            batch = left.iloc[start : start + captioner.batch_size]
+            answers = captioner.caption(batch, slots)
+            date, model = now().isoformat(timespec="seconds"), captioner.identity()
+            rows = [
+                (stimulus, slot.name, slot.level, clean(said[slot.name]), model, slot.checksum, sums[stimulus], date)
+                for stimulus, said in zip(batch.index, answers, strict=True)
+                for slot in slots
+            ]
+            _append(out / TABLE, _lines(rows))
+            tick(len(batch))
     return Captions.read(out)
+
+
+@contextmanager
+def _begun(captioner: Captioner, out: Path, slots: tuple[Slot, ...]) -> Iterator[None]:
+    """A folder that can be written to, before anything is asked; a new one goes again if an error is all that came."""
+    if (out / TABLE).is_file():
+        yield
+        return
+    own = not out.exists()
+    about = {"model": captioner.identity(), "settings": captioner.config()}
+    write_json(out / ABOUT, {**about, "slots": [slot._asdict() for slot in slots]})
+    head = _lines([COLUMNS])
+    with whole(out / TABLE) as part:
+        part.write_text(head, encoding="utf-8")
+    try:
+        yield
+    except BaseException:
+        if (out / TABLE).read_text(encoding="utf-8") == head:
+            (out / TABLE).unlink()
+            (out / ABOUT).unlink()
+            if own:
+                out.rmdir()
+        raise
 
 
 def _continued(captioner: Captioner, sums: dict[str, str], out: Path, slots: tuple[Slot, ...]) -> set[str]:

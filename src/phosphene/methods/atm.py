@@ -62,7 +62,7 @@ class ATM(Aligned):
     n_chans, n_times, sfreq : the trials' shape and rate (Hz).
     concepts : not used; every method is built from the same facts.
     preset : "default" is ours; "atm2024" and "atm2024-generation" are the two trainings of the code released in 2024,
-        faults included.
+        faults included. None, as of a saved method, adds nothing to what is given.
     encoder, encoder_args : a registered encoder and its further arguments, beside those of the preset.
     backbone : CLIP row of the backbone table, the target space.
     similarity : in the contrastive loss, "cosine" with a temperature learned from 0.07, or "raw": products of
@@ -96,7 +96,7 @@ class ATM(Aligned):
         sfreq: float | None = None,
         concepts: list[str] | None = None,
         *,
-        preset: Literal["default", "atm2024", "atm2024-generation"] = "default",
+        preset: Literal["default", "atm2024", "atm2024-generation"] | None = "default",
         encoder: str = "atm",
         encoder_args: dict[str, Any] | None = None,
         backbone: str = "mini",
@@ -118,14 +118,15 @@ class ATM(Aligned):
     ):
         given: dict[str, Any] = {"similarity": similarity, "negatives": negatives, "unit_targets": unit_targets,
                  "contrastive": contrastive, "text": text, "mse": mse}  # fmt: skip
-        chosen, base = settled(self.name, PRESETS, preset, given), PRESETS[preset]
+        chosen = settled(self.name, PRESETS, preset, given)
         if not any(chosen[key] > 0 for key in ("contrastive", "text", "mse")):
             raise PhospheneError("contrastive, text and mse are all 0: nothing would be learned; give one a weight")
-        encoder_args = {**(base["encoder_args"] if encoder == "atm" else {}), **(encoder_args or {})}
-        prior_args = {**(base["prior_args"] if prior == "diffusion" else {}), **(prior_args or {})}
+        base: dict[str, Any] = {} if preset is None else PRESETS[preset]
+        encoder_args = {**(base.get("encoder_args", {}) if encoder == "atm" else {}), **(encoder_args or {})}
+        prior_args = {**(base.get("prior_args", {}) if prior == "diffusion" else {}), **(prior_args or {})}
         super().__init__(n_chans, n_times, sfreq, backbone, encoder, encoder_args, subjects, prior, prior_args)
         self.config = {
-            "n_chans": n_chans, "n_times": n_times, "sfreq": sfreq, "preset": preset, "encoder": encoder,
+            "n_chans": n_chans, "n_times": n_times, "sfreq": sfreq, "preset": None, "encoder": encoder,
             "encoder_args": encoder_args, "backbone": backbone, **chosen, "subjects": subjects, "prior": prior,
             "prior_args": prior_args, "low_level": low_level, "low_level_args": low_level_args,
             "low_level_loss": low_level_loss, "autoencoder": autoencoder, "strength": strength,

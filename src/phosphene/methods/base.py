@@ -183,9 +183,17 @@ def named(subjects: list[str] | Literal[True] | None) -> list[str]:
     return list(subjects or [])
 
 
-def settled(method: str, presets: Mapping[str, dict[str, Any]], preset: str, given: dict[str, Any]) -> dict[str, Any]:
-    """What was given, with the preset's value for each argument that is None. A method keeps it in its `config`, so
-    that a saved one means the same when the preset is another."""
+def settled(
+    method: str, presets: Mapping[str, dict[str, Any]], preset: str | None, given: dict[str, Any]
+) -> dict[str, Any]:
+    """What was given, with the preset's value for each argument that is None.
+
+    A method keeps all of it in its `config`, and no preset, so that a saved one means the same when a preset changes.
+    """
+    if preset is None:
+        if lacking := [key for key, value in given.items() if value is None]:
+            raise PhospheneError(f"without a preset {method} needs {lacking[0]}: give it, or {nearest('', presets)}")
+        return given
     if preset not in presets:
         raise PhospheneError(f"unknown preset '{preset}' of {method}: {nearest(preset, presets)}")
     return {key: presets[preset][key] if value is None else value for key, value in given.items()}

@@ -55,7 +55,8 @@ class SYNAPSE(Method):
     ----------
     n_chans, n_times, sfreq : the trials' shape and rate (Hz).
     concepts : the training concepts, sorted; the label of ``drawing="label"`` is one of them.
-    preset : "default" is ours; "released" is the released code, faults included.
+    preset : "default" is ours; "released" is the released code, faults included. None, as of a saved method, adds
+        nothing to what is given.
     backbone : CLIP row of the backbone table, the space of pictures.
     diffusion : diffusion row of the backbone table whose U-Net is tuned; the generator of the run must be of this row.
     size : picture side of the diffusion model's latents, pixels; None takes the row's. Published: 512.
@@ -95,7 +96,7 @@ class SYNAPSE(Method):
         sfreq: float | None = None,
         concepts: list[str] | None = None,
         *,
-        preset: Literal["default", "released"] = "default",
+        preset: Literal["default", "released"] | None = "default",
         backbone: str = "mini",
         diffusion: str = "mini",
         size: int | None = None,
@@ -127,7 +128,7 @@ class SYNAPSE(Method):
         }  # fmt: skip
         self.chosen = _chosen(preset, given)
         self.config = {
-            "n_chans": n_chans, "n_times": n_times, "sfreq": sfreq, "concepts": concepts, "preset": preset,
+            "n_chans": n_chans, "n_times": n_times, "sfreq": sfreq, "concepts": concepts, "preset": None,
             "backbone": backbone, "diffusion": diffusion, "size": size, "autoencoder": autoencoder,
             "autoencoder_args": autoencoder_args, "caption": caption, "template": template, **self.chosen,
             "drawing": drawing, "n_adapter": n_adapter, "trainable": list(trainable), "checkpointing": checkpointing,
@@ -281,7 +282,7 @@ class SYNAPSE(Method):
         return generator.tuned(self.draw)
 
 
-def _chosen(preset: str, given: dict[str, Any]) -> dict[str, Any]:
+def _chosen(preset: str | None, given: dict[str, Any]) -> dict[str, Any]:
     chosen = settled("synapse", PRESETS, preset, given)
     known: dict[str, tuple[str, ...]] = {
         "captions": ("own", "first"), "cosine": ("feature", "token"), "negatives": ("distinct", "all"), "times": TIMES,
