@@ -100,6 +100,24 @@ def test_another_picture_of_the_same_name_is_not_taken_for_the_captioned_one(tmp
     assert joined["ObjectSnap"].tolist() == ["red", "taller", "", ""]
 
 
+def test_a_folder_of_captions_joins_in_any_order_and_refuses_what_it_lacks(tmp_path, stimuli):
+    said = stimuli.assign(ObjectSnap=[f"a thing {s}" for s in stimuli.index], KindName=[*stimuli["concept"]])
+    made = write(build("captioner", "drawn"), said, tmp_path / "c", SLOTS[:2])
+    told = Said.read(tmp_path / "c")
+    joined = told.join(stimuli)
+    assert list(joined.columns) == [*stimuli.columns, "ObjectSnap", "KindName"]
+    assert joined["ObjectSnap"].to_dict() == made.wide()["ObjectSnap"].to_dict()
+    shuffled = stimuli.sample(frac=1, random_state=0)
+    assert (told.join(shuffled)["KindName"] == joined["KindName"].loc[shuffled.index]).all()
+    assert told.join(stimuli.assign(ObjectSnap="old")).at["s00", "ObjectSnap"] == "a thing s00"
+    write(build("captioner", "drawn"), said.iloc[:2], tmp_path / "part", SLOTS[:2])
+    with pytest.raises(PhospheneError, match="10 in all"):
+        Said.read(tmp_path / "part").join(stimuli)
+    write(build("captioner", "drawn"), said.assign(ObjectSnap=["", *said["ObjectSnap"][1:]]), tmp_path / "e", SLOTS[:1])
+    with pytest.raises(PhospheneError, match="'s00' has no ObjectSnap"):
+        Said.read(tmp_path / "e").join(stimuli)
+
+
 def test_captions_of_concepts_stand_for_their_pictures(tmp_path, stimuli):
     concepts = sorted(set(stimuli["concept"]))
     pd.DataFrame({"concept": concepts, "ThemeTag": [f"all about {c}" for c in concepts]}).to_csv(

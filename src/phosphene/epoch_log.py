@@ -1,12 +1,24 @@
 """`log.jsonl` of a run folder: one line for each epoch, whatever was stopped and trained again."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from phosphene.files import whole
+
+
+def entries(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each line of the log, with its end, and what it holds; a line cut off by a stop is passed over."""
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict):
+            yield f"{line}\n", row
 
 
 class EpochLog:
@@ -23,15 +35,11 @@ class EpochLog:
     @cached_property
     def _lines(self) -> dict[tuple[str, str, int], str]:
         """By fold, stage and epoch; what a stop cut off is no line, and is taken away."""
-        lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True) if self.path.is_file() else []
         found = {}
-        for line in lines:
-            try:
-                row = json.loads(line)
-                found[row["fold"], row["stage"], row["epoch"]] = line.rstrip("\n") + "\n"
-            except (ValueError, TypeError, LookupError):
-                continue
-        if lines and "".join(found.values()) != "".join(lines):
+        for line, row in entries(self.path):
+            with suppress(LookupError, TypeError):
+                found[row["fold"], row["stage"], row["epoch"]] = line
+        if self.path.is_file() and "".join(found.values()) != self.path.read_text(encoding="utf-8"):
             self._rewrite(found.values())
         return found
 

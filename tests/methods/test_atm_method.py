@@ -119,6 +119,8 @@ def test_subjects_have_tokens_and_a_stranger_the_shared_one(seen):
 def test_bad_settings_name_the_fix():
     with pytest.raises(PhospheneError, match="unknown preset 'atm2025' of atm: did you mean 'atm2024'"):
         ATM(**SHAPE, preset="atm2025")
+    with pytest.raises(PhospheneError, match=r"without a preset atm needs negatives: give it, or a preset \(default, "):
+        ATM(**SHAPE, preset=None, similarity="raw")
     with pytest.raises(PhospheneError, match="nothing would be learned"):
         ATM(**SHAPE, contrastive=0.0)
 

@@ -107,7 +107,7 @@ class Said:
                 )
             empty |= blank
         joined = joined[~empty]
-        self._same_pictures(joined, rows[~empty.to_numpy()])
+        self._same_pictures(joined)
         return joined
 
     def _place(self, stimuli: pd.DataFrame) -> Any:
@@ -116,10 +116,9 @@ class Said:
         In a file, people may write the picture's file name. A folder's pictures are called by their path below the
         folder that was captioned: the end of a stimulus's own path is sought, and the picture must be the same.
         """
-        if self.by == "concept":
-            return self.table.index.get_indexer(stimuli["concept"].astype(str))
-        rows = self.table.index.get_indexer(stimuli.index.astype(str))
-        if "image" in stimuli:
+        keys = stimuli["concept"] if self.by == "concept" else stimuli.index
+        rows = np.array([self._rows.get(str(key), -1) for key in keys], int)
+        if self.by == "stimulus" and "image" in stimuli:
             by_picture = self._by_file if self.sums is None else self._by_end
             for i in np.flatnonzero(rows < 0):
                 rows[i] = by_picture(PurePath(str(stimuli["image"].iloc[i])))
@@ -143,10 +142,12 @@ class Said:
         """Of the picture when it was captioned; empty for none."""
         return "" if self.sums is None else str(self.sums.iloc[row])
 
-    def _same_pictures(self, stimuli: pd.DataFrame, rows: Any) -> None:
+    def _same_pictures(self, stimuli: pd.DataFrame) -> None:
+        """Of those that were found by their names; who was found by the picture has the same one."""
         if self.sums is None or "image" not in stimuli:
             return
-        for (stimulus, path), row in zip(stimuli["image"].items(), rows, strict=True):
+        for stimulus, path in stimuli["image"].items():
+            row = self._rows.get(str(stimulus), -1)
             seen = self._sum(row) if row >= 0 and str(path) else ""
             if not seen:
                 continue

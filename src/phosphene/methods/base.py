@@ -192,7 +192,9 @@ def settled(
     """
     if preset is None:
         if lacking := [key for key, value in given.items() if value is None]:
-            raise PhospheneError(f"without a preset {method} needs {lacking[0]}: give it, or {nearest('', presets)}")
+            raise PhospheneError(
+                f"without a preset {method} needs {lacking[0]}: give it, or a preset ({', '.join(presets)})"
+            )
         return given
     if preset not in presets:
         raise PhospheneError(f"unknown preset '{preset}' of {method}: {nearest(preset, presets)}")

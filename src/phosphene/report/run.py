@@ -1,6 +1,5 @@
 """A finished run as the report reads it: every file looked up once, and what is optional may be missing."""
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +12,7 @@ from safetensors import SafetensorError
 
 from phosphene.captions import NAMED
 from phosphene.decoded import stand_for_categories
+from phosphene.epoch_log import entries
 from phosphene.errors import PhospheneError
 from phosphene.evaluation.audit import ALPHA
 from phosphene.evaluation.protocols import Fold
@@ -174,14 +174,8 @@ class Run:
 
     @cached_property
     def log(self) -> pd.DataFrame:
-        """(epochs) rows of `log.jsonl` that have a loss; a line cut off by a stop is passed over."""
-        path, rows = self.folder / "log.jsonl", []
-        for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
-            try:
-                rows.append(json.loads(line))
-            except ValueError:
-                continue
-        rows = [row for row in rows if isinstance(row, dict) and "loss" in row and "epoch" in row]
+        """(epochs) rows of `log.jsonl` that have a loss."""
+        rows = [row for _, row in entries(self.folder / "log.jsonl") if "loss" in row and "epoch" in row]
         return pd.DataFrame(rows, columns=["fold", "stage", "epoch", "loss", "val_loss"])
 
     def headline(self) -> list[pd.Series]:
