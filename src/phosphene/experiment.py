@@ -26,7 +26,7 @@ from phosphene.files import parse_yaml, read_json, whole, write_json
 from phosphene.generators.base import Conditioning, Generator
 from phosphene.lazy import lazy, read
 from phosphene.methods.base import Method
-from phosphene.preparation import check_alike, cut, dataset_of, prepared, shuffled
+from phosphene.preparation import as_trained, cut, dataset_of, prepared, shuffled
 from phosphene.progress import Bar, Display, Silent
 from phosphene.recipe import Recipe
 from phosphene.registry import build, find
@@ -375,8 +375,7 @@ class Experiment:
         if subject is not None and subject not in subjects:
             raise PhospheneError(f"no model of subject '{subject}': {nearest(subject, subjects)}")
         fold = self.folds[0 if subject is None else subjects.index(subject)]
-        trials = self._windowed(trials.pick(self.trials.signal.ch_names))
-        check_alike(trials, self.trials)
+        trials = as_trained(trials, self.trials, self.trials.select(fold.train))
         if self.recipe.whitening is not None:
             trials = whitened_by(safetensors.numpy.load_file(self.folder(fold) / "whitening.safetensors"), trials)
         samples = self.protocol.samples(self._silenced(trials), "test")

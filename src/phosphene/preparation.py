@@ -1,6 +1,7 @@
 """From a recipe to its trials: the dataset, captions joined to its stimuli, the window; and the twin's trials."""
 
 import inspect
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -9,12 +10,16 @@ import numpy as np
 
 from phosphene.captions import SLOTS, Said
 from phosphene.datasets.base import Dataset
-from phosphene.errors import PhospheneError
+from phosphene.errors import PhospheneError, nearest
+from phosphene.lazy import chunks
 from phosphene.preprocessing import Preprocessing
 from phosphene.progress import Display
 from phosphene.recipe import Recipe
 from phosphene.registry import build, find
+from phosphene.scale import check_same
 from phosphene.trials import Trials
+
+log = logging.getLogger(__name__)
 
 
 def dataset_of(recipe: Recipe) -> Dataset:
@@ -68,18 +73,49 @@ def cut(trials: Trials, edges: tuple[float | None, float | None], key: str) -> T
     return trials.crop(*edges)
 
 
-def check_alike(trials: Trials, own: Trials) -> None:
-    """Refuse trials of the same channels that are not what a run's own are."""
+def as_trained(trials: Trials, own: Trials, trained: Trials) -> Trials:
+    """Other trials, of the channels and times of a run's own.
+
+    Parameters
+    ----------
+    own : the run's trials, as its methods see them.
+    trained : those of them that the method was trained on.
+
+    Raises
+    ------
+    PhospheneError
+        Where channels, rate, times, unit or scale are not those of the run; the message names both.
+    """
+    names, fix = own.signal.ch_names, "preprocess them as the run was"
+    if lost := [c for c in names if c not in trials.signal.ch_names]:
+        raise PhospheneError(
+            f"the run was trained on {len(names)} channels, and these trials lack {len(lost)} of them: '{lost[0]}' "
+            f"({nearest(lost[0], trials.signal.ch_names)}): {fix}, or set preprocessing.rename"
+        )
     if trials.signal.unit != own.signal.unit:
+        raise PhospheneError(f"the run's trials are in {own.signal.unit}, these in {trials.signal.unit}: {fix}")
+    rate, new = own.signal.sfreq, trials.signal.sfreq
+    if not np.isclose(rate, new, rtol=1e-6):
+        raise PhospheneError(f"the run's trials have {rate:g} Hz, these {new:g} Hz: {fix} (preprocessing.sfreq)")
+    step, times = 1 / rate, trials.times
+    start, stop = own.signal.tmin, own.signal.tmin + own.n_times * step
+    if times[0] > start + step / 2 or times[-1] + step < stop - step / 2:
         raise PhospheneError(
-            f"the run's trials are in {own.signal.unit}, these in {trials.signal.unit}: preprocess them as the run was"
+            f"the run decodes {start:g} to {stop:g} s, and these trials span {times[0]:g} to {times[-1] + step:g} s: "
+            f"{fix} (preprocessing.tmin, tmax)"
         )
-    run, new = (own.signal.sfreq, own.signal.tmin), (trials.signal.sfreq, trials.signal.tmin)
-    if not np.allclose(run, new, atol=1e-6) or trials.n_times != own.n_times:
+    trials = trials.pick(names).crop(start, stop)
+    if abs(trials.signal.tmin - start) > 1e-6 or trials.n_times != own.n_times:
         raise PhospheneError(
-            f"the run's trials start at {run[1]:g} s, {own.n_times} samples at {run[0]:g} Hz, these at "
-            f"{new[1]:g} s, {trials.n_times} at {new[0]:g} Hz: preprocess them as the run was"
+            f"the run's trials begin at {start:g} s, {own.n_times} samples, these at {trials.signal.tmin:g} s, "
+            f"{trials.n_times}: {fix}"
         )
+    for first, x in chunks(trials.eeg):
+        if len(broken := np.flatnonzero(~np.isfinite(x).all(axis=(1, 2)))):
+            raise PhospheneError(f"trial {first + broken[0]} (from 0) holds NaN or infinity: leave it out")
+    for note in check_same(trials, trained):
+        log.warning(note)
+    return trials
 
 
 def load(name: str, preprocessing: Preprocessing | None = None, **arguments: Any) -> Trials:

@@ -1,7 +1,6 @@
 """From a continuous recording to epochs, on MNE objects: filter, reference, epoch, baseline, resample."""
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -9,9 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 import pandas as pd
 
+from phosphene import channels
 from phosphene.errors import PhospheneError, nearest
 from phosphene.lazy import EEG, LazyArray, chunks, lazy, read, stays
 from phosphene.montages import standard_montage
+from phosphene.scale import check_recording, check_trials
 from phosphene.trials import Signal, Trials
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ class Preprocessing:
     ----------
     picks : channels to keep, in this order; None keeps every EEG channel.
     rename : old name -> new name, before anything else.
+    channel_types : channel, renamed -> its type, in MNE's words: "eeg", "eog", "ecg", "emg", "misc", "stim", ...
+        Channels that are no electrodes by their names (`phosphene.channels`) are left out, unless ``picks`` names them
+        or this says that they are "eeg".
     montage : a standard montage of MNE (such as "standard_1005") for recordings without positions; "keep" leaves as is.
     l_freq, h_freq : band edges, Hz; None leaves that side open.
     notch : line frequency to remove, Hz; None leaves it.
@@ -42,6 +46,7 @@ class Preprocessing:
         *,
         picks: Sequence[str] | None = None,
         rename: dict[str, str] | None = None,
+        channel_types: dict[str, str] | None = None,
         montage: str = "keep",
         l_freq: float | None = 0.1,
         h_freq: float | None = 40.0,
@@ -73,6 +78,7 @@ class Preprocessing:
                 f"h_freq ({h_freq:g} Hz) is above half of sfreq ({sfreq:g} Hz): lower it or raise sfreq"
             )
         self.picks, self.rename, self.montage = picks, rename, montage
+        self.channel_types = channels.check_types(channel_types)
         self.l_freq, self.h_freq, self.notch, self.reference = l_freq, h_freq, notch, reference
         self.phase, self.tmin, self.tmax, self.sfreq, self.reject = phase, tmin, tmax, sfreq, reject
         self.baseline = None if baseline is None else tuple(baseline)
@@ -106,11 +112,7 @@ class Preprocessing:
     def continuous(self, raw: "mne.io.BaseRaw") -> "mne.io.BaseRaw":
         """A filtered, re-referenced copy of a recording."""
         raw = raw.copy().load_data(verbose="error")
-        if self.rename:
-            unknown = [c for c in self.rename if c not in raw.ch_names]
-            if unknown:
-                raise PhospheneError(f"cannot rename channel '{unknown[0]}': {nearest(unknown[0], raw.ch_names)}")
-            raw.rename_channels(self.rename, verbose="error")
+        self.typed(raw)
         for name in self.picks or ():
             if name not in raw.ch_names:
                 raise PhospheneError(
@@ -118,13 +120,13 @@ class Preprocessing:
                     "(set preprocessing.rename)"
                 )
         if self.reference is not None:  # of all electrodes, before some are picked
-            wanted = [self.reference] if isinstance(self.reference, str) else list(self.reference)
-            for name in wanted if self.reference != "average" else ():
+            wanted = self._references()
+            for name in wanted:
                 if name not in raw.ch_names:
                     raise PhospheneError(f"reference '{name}' is not a channel: {nearest(name, raw.ch_names)}")
             raw.set_eeg_reference("average" if self.reference == "average" else wanted, verbose="error")
         raw.pick(list(self.picks) if self.picks else "eeg", exclude=(), verbose="error")
-        _refuse_markers(raw.ch_names)
+        channels.retype(raw, dict.fromkeys(self.picks or (), "eeg"))  # what is picked is decoded, whatever its type
         bad = [c for c, x in zip(raw.ch_names, np.isnan(raw.get_data()).any(axis=1), strict=True) if x]
         if bad:
             raise PhospheneError(f"channel '{bad[0]}' holds NaN ({len(bad)} such): leave it out of preprocessing.picks")
@@ -152,6 +154,50 @@ class Preprocessing:
             raw.notch_filter(np.arange(self.notch, nyquist, self.notch), phase=self.phase, verbose="error")
         return raw
 
+    def typed(self, data: "mne.io.BaseRaw | mne.BaseEpochs | mne.Info") -> list[str]:
+        """Rename channels and set their types, in place; those whose names are no electrodes become misc.
+
+        Returns
+        -------
+        These.
+        """
+        unknown = [c for c in self.rename or () if c not in data.ch_names]
+        if unknown:
+            raise PhospheneError(f"cannot rename channel '{unknown[0]}': {nearest(unknown[0], data.ch_names)}")
+        data.rename_channels(self.rename or {}, verbose="error")
+        return channels.set_types(data, self.channel_types, self.picks)
+
+    def typed_epochs(self, epochs: "mne.BaseEpochs") -> list[str]:
+        """The same in epochs, where what is picked or a reference becomes EEG, whatever its type; notes about it."""
+        gone = self.typed(epochs)
+        wanted = [*(self.picks or ()), *self._references()]
+        channels.retype(epochs, {c: "eeg" for c in wanted if c in epochs.ch_names})
+        return [] if self.picks else channels.note_of([c for c in gone if c not in wanted])
+
+    def of_typed(self) -> Self:
+        """The steps for epochs whose channels `typed_epochs` saw to."""
+        kept = {c: t for c, t in (self.channel_types or {}).items() if t == "eeg" or c in self._references()}
+        return type(self)(**{**self.config(), "rename": None, "channel_types": kept or None})
+
+    def _references(self) -> list[str]:
+        """The channels that are the reference."""
+        if self.reference in (None, "average"):
+            return []
+        return [self.reference] if isinstance(self.reference, str) else list(self.reference or ())
+
+    def _told(self, raw: "mne.io.BaseRaw", onsets: np.ndarray) -> list[str]:
+        """Notes about a recording's channels, whose scale is checked as it was recorded, where events (s) are."""
+        info = raw.info.copy()
+        gone = self.typed(info)
+        electrodes = [c for c, kind in zip(info.ch_names, info.get_channel_types(), strict=True) if kind == "eeg"]
+        names = self._compared(electrodes, info.ch_names)
+        seconds = (self.tmax or 0.0) - (self.tmin or 0.0)
+        notes = [] if self.picks else channels.note_of(gone)
+        where = [info.ch_names.index(name) for name in names]
+        if not names:  # what is missing is told in its place
+            return notes
+        return notes + check_recording(raw, where, names, onsets + (self.tmin or 0.0), seconds)
+
     def __call__(
         self, raw: "mne.io.BaseRaw", table: pd.DataFrame, stimuli: pd.DataFrame, notes: Sequence[str] = ()
     ) -> Trials:
@@ -174,6 +220,7 @@ class Preprocessing:
             raise PhospheneError("the recording holds no event: check the annotations or the event column")
         if self.tmin is None or self.tmax is None:
             raise PhospheneError("a continuous recording has no epochs: set preprocessing.tmin and preprocessing.tmax")
+        notes = [*notes, *self._told(raw, table["onset"].to_numpy(float))]
         raw = self.continuous(raw)
         rate = float(raw.info["sfreq"])
         # Where the rates divide, the band-limited recording is decimated in place: no edge effects at epoch borders.
@@ -233,14 +280,19 @@ class Preprocessing:
             if name not in signal.ch_names:
                 raise PhospheneError(f"cannot rename channel '{name}': {nearest(name, signal.ch_names)}")
         signal = replace(signal, ch_names=tuple(names), unit=unit)
+        channels.check_known(self.channel_types, names)
+        types = self.channel_types or {}
+        gone = channels.left_out([c for c in names if types.get(c, "eeg") == "eeg"], self.picks, types)
+        electrodes = [c for c in names if c not in gone and types.get(c, "eeg") == "eeg"]
         trials = Trials(LazyArray(eeg, scale), table.reset_index(drop=True), stimuli, signal, list(notes))
+        trials.notes += [] if self.picks else channels.note_of(gone)
         if unit != "V":
             trials.notes.append(f"EEG values are {unit}: their volts are lost.")
+        trials.notes += check_trials(trials.pick(self._compared(electrodes, names)), scale)
         if self.reference is not None:  # of all electrodes, before some are picked
-            trials = replace(trials, eeg=self._referenced(trials))
-        if self.picks is not None:
-            trials = trials.pick(self.picks)
-        _refuse_markers(trials.signal.ch_names)
+            trials = replace(trials, eeg=self._referenced(trials, electrodes))
+        if self.picks is not None or len(electrodes) < len(names):
+            trials = trials.pick(electrodes if self.picks is None else self.picks)
         if self.montage != "keep":
             trials = replace(trials, signal=_located(trials.signal, self.montage))
         if self.baseline is not None:
@@ -265,11 +317,13 @@ class Preprocessing:
             trials = trials.crop(self.tmin, self.tmax)
         return trials if stays(trials.eeg) else replace(trials, eeg=read(trials.eeg))
 
-    def _referenced(self, trials: Trials) -> EEG:
-        names = list(trials.signal.ch_names)
-        if self.reference != "average":
-            names = [self.reference] if isinstance(self.reference, str) else list(self.reference or ())
-        index = trials.signal.indices(names)
+    def _compared(self, electrodes: Sequence[str], names: Sequence[str]) -> list[str]:
+        """The channels whose scale counts: those picked, and those that they are referenced to."""
+        wanted = electrodes if self.picks is None or self.reference == "average" else []
+        return [c for c in dict.fromkeys([*wanted, *(self.picks or ()), *self._references()]) if c in names]
+
+    def _referenced(self, trials: Trials, electrodes: Sequence[str]) -> EEG:
+        index = trials.signal.indices(self._references() or electrodes)
         return lazy(trials.eeg).map(lambda x, _: x - x[:, index].mean(axis=1, keepdims=True))
 
     def _corrected(self, trials: Trials) -> EEG:
@@ -300,15 +354,6 @@ class Preprocessing:
         n_times = step(np.zeros((1, 1, trials.n_times)), np.zeros(1)).shape[2]
         signal = replace(trials.signal, sfreq=wanted)
         return replace(trials, eeg=lazy(trials.eeg).map(step, n_times=n_times), signal=signal)
-
-
-def _refuse_markers(ch_names: Sequence[str]) -> None:
-    """A marker channel says what was shown: as EEG it would be decoded."""
-    for name in ch_names:
-        if re.match(r"(?i)(sti|stim|status|trig|trigger|marker)[\s_]*\d*$", name):
-            raise PhospheneError(
-                f"channel '{name}' holds markers, not EEG: set its type to stim, or leave it out of preprocessing.picks"
-            )
 
 
 def _located(signal: Signal, montage: str) -> Signal:

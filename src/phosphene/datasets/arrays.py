@@ -14,11 +14,12 @@ import pandas as pd
 from phosphene.datasets.base import Dataset, Epoched
 from phosphene.datasets.events import Keep, check_column, kept, numbered, numbers, read_cells
 from phosphene.datasets.shown import Split, split_column, stimulus_table
-from phosphene.datasets.stored import WITHOUT_VOLTS, check_shape, check_values, open_eeg
+from phosphene.datasets.stored import check_shape, check_values, counts_note, open_eeg
 from phosphene.errors import PhospheneError
 from phosphene.files import read_json
 from phosphene.lazy import EEG, lazy
 from phosphene.registry import register
+from phosphene.scale import WITHOUT_VOLTS
 from phosphene.trials import Signal
 
 
@@ -122,7 +123,8 @@ class Arrays(Dataset):
         )
         for subject in subjects:
             own = rows[rows["subject"] == subject]
-            yield piece(f"sub-{subject}", eeg, own, signal, scale, unit, stored.get("notes"))
+            notes = [*(stored.get("notes") or ()), *counts_note(eeg, unit, self.eeg)]
+            yield piece(f"sub-{subject}", eeg, own, signal, scale, unit, notes)
 
     def _signal(self, stored: dict[str, Any]) -> Signal:
         """What the user says, else what `signal.json` says."""

@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 
 from phosphene.datasets.shown import PICTURES
-from phosphene.datasets.stored import check_size
 from phosphene.errors import PhospheneError, nearest
 from phosphene.lazy import EEG, read, spooled, stays
 from phosphene.preprocessing import Preprocessing
 from phosphene.registry import checked
+from phosphene.scale import check_levels, check_size, level
 from phosphene.trials import Signal, Trials, concatenate
 
 if TYPE_CHECKING:
@@ -155,6 +155,7 @@ class Dataset(ABC):
                     f"picture {image} of stimulus '{stimulus}' is missing: restore it or drop its trials"
                 )
         parts, dropped, events, held = [], {}, 0, 0
+        levels: dict[str, list[tuple[str, float]]] = {}
         for recording in self.recordings(self.chosen()):
             try:
                 if isinstance(recording, Epoched):
@@ -166,9 +167,12 @@ class Dataset(ABC):
                     )  # fmt: skip
                 else:
                     parts.append(preprocessing(recording.raw, recording.table, stimuli, recording.notes))
-                    check_size(parts[-1].eeg, "V", "the recording", "scale it to volts from", low=0.0)
+                    check_size(parts[-1].eeg, "V", "the recording", "scale it to volts from")
             except PhospheneError as error:
                 raise PhospheneError(f"{recording.name}: {error}") from None
+            alike = levels.setdefault(parts[-1].signal.unit, [])
+            alike.append((recording.name, level(parts[-1])))
+            check_levels(alike, parts[-1].signal.unit)
             if isinstance(parts[-1].eeg, np.ndarray) and not stays(parts[-1].eeg):
                 held += parts[-1].eeg.nbytes
                 parts[-1].eeg = spooled(parts[-1].eeg) if held > _HELD else parts[-1].eeg

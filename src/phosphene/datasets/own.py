@@ -1,6 +1,6 @@
 """Own recordings and arrays, from Python: `from_mne` and `from_arrays` give `Trials` by the path that datasets take."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,11 +23,12 @@ from phosphene.datasets.events import (
     read_cells,
 )
 from phosphene.datasets.shown import Pictures, Split, split_column, stimulus_table
-from phosphene.datasets.stored import check_shape, check_size, check_values
+from phosphene.datasets.stored import check_shape, check_values, counts_note
 from phosphene.errors import PhospheneError
 from phosphene.lazy import EEG
 from phosphene.preprocessing import Preprocessing
 from phosphene.registry import checked
+from phosphene.scale import check_size
 from phosphene.trials import Signal, Trials
 
 if TYPE_CHECKING:
@@ -101,6 +102,8 @@ def from_mne(
     if preprocessing is not None and steps:
         raise PhospheneError(f"give preprocessing or {', '.join(steps)}, not both")
     parts, tables = _recordings(data, events)
+    as_they_are = Preprocessing.as_stored if isinstance(parts[0], mne.BaseEpochs) else Preprocessing
+    taken = preprocessing or as_they_are(**checked(Preprocessing, steps, "from_mne"))
     where = "the annotations" if events is None and isinstance(parts[0], mne.io.BaseRaw) else "the events"
     labels = {"subject": subject, "session": session}
     for key, label in labels.items():
@@ -116,10 +119,11 @@ def from_mne(
         own_labels = {key: label if isinstance(label, str) else label[i] for key, label in labels.items()}
         shown.append(_labelled(rows, {**own_labels, "run": f"{i + 1:02d}"}))
     rows, pictures = _told(pd.concat(shown, ignore_index=True), stimuli, keep, image, concept, split, where)
-    pieces = [_piece(part, f"run {i + 1}", rows[rows[_PART] == i], pictures) for i, part in enumerate(parts)]
+    pieces = [_piece(part, f"run {i + 1}", rows[rows[_PART] == i], pictures, taken) for i, part in enumerate(parts)]
     pieces = [p for p in pieces if len(p.table)]
-    own = Own(pieces, pictures)
-    return own.load(preprocessing or own.steps(checked(Preprocessing, steps, "from_mne")))
+    if isinstance(parts[0], mne.BaseEpochs):
+        taken = taken.of_typed()
+    return Own(pieces, pictures).load(taken)
 
 
 def from_arrays(
@@ -171,7 +175,7 @@ def from_arrays(
     check_column(rows, event, where, "event")
     rows = _labelled(rows.assign(stimulus=rows[event].astype(str)), {"subject": subject, "session": session})
     rows, pictures = _told(rows, stimuli, keep, image, concept, split, where)
-    held = piece("the array", eeg, rows, signal, scale, unit)
+    held = piece("the array", eeg, rows, signal, scale, unit, counts_note(eeg, unit, "X"))
     return Own([held], pictures).load(preprocessing or Preprocessing.as_stored(montage=montage))
 
 
@@ -179,10 +183,16 @@ def _recordings(data: Any, events: Any) -> tuple[list[Any], list[Any]]:
     """The recordings, and for each its event table or None."""
     import mne
 
-    parts = [data] if isinstance(data, mne.io.BaseRaw | mne.BaseEpochs) else list(data)
+    alone = isinstance(data, mne.io.BaseRaw | mne.BaseEpochs | mne.Evoked)
+    parts = [data] if alone or not isinstance(data, Iterable) else list(data)
     tables = list(events) if isinstance(events, list | tuple) else [events] * (len(parts) if events is None else 1)
     if not parts or len(tables) != len(parts):
         raise PhospheneError(f"{len(parts)} recordings and {len(tables)} event tables: give one for each recording")
+    if any(isinstance(part, mne.Evoked) for part in parts):
+        raise PhospheneError(
+            "an mne.Evoked is an average over trials, and single trials are decoded: give the Epochs that it was made "
+            "of; or, to decode averages, from_arrays(np.stack([e.data for e in evokeds]), ...) with a row for each"
+        )
     for part, table in zip(parts, tables, strict=True):
         if not isinstance(part, mne.io.BaseRaw | mne.BaseEpochs):
             raise PhospheneError(f"from_mne takes mne Raw or Epochs objects, not {type(part).__name__}")
@@ -219,14 +229,21 @@ def _told(
     ), pictures
 
 
-def _piece(part: Any, name: str, rows: pd.DataFrame, pictures: pd.DataFrame) -> Recording | Epoched:
+def _piece(
+    part: Any, name: str, rows: pd.DataFrame, pictures: pd.DataFrame, steps: Preprocessing
+) -> Recording | Epoched:
     import mne
 
     table = rows.drop(columns=[_PART, _PLACE]).reset_index(drop=True)
     if isinstance(part, mne.BaseEpochs):
-        held = Trials.from_mne(part[rows[_PLACE].to_numpy()], table, pictures)
-        check_size(held.eeg, "V", name, "scale it to volts from", low=0.0)
-        return Epoched(name, held.eeg, held.signal, held.table)
+        some = part[rows[_PLACE].to_numpy()]
+        try:
+            notes = steps.typed_epochs(some)
+        except PhospheneError as error:
+            raise PhospheneError(f"{name}: {error}") from None
+        held = Trials.from_mne(some, table, pictures, notes)
+        check_size(held.eeg, "V", name, "scale it to volts from")
+        return Epoched(name, held.eeg, held.signal, held.table, notes=held.notes)
     check_onsets(table["onset"], part.times[-1], name)
     raw = part.copy()
     # MNE leaves out epochs in a stretch named "bad...", and a picture may be called "badge"

@@ -9,13 +9,7 @@ import numpy as np
 from phosphene.errors import PhospheneError, nearest
 from phosphene.lazy import EEG, chunks
 from phosphene.restricted import read_npy
-from phosphene.trials import UNITS as SIGNAL_UNITS
-
-UNITS = {"V": 1.0, "mV": 1e-3, "uV": 1e-6, "µV": 1e-6, "μV": 1e-6, "nV": 1e-9}
-WITHOUT_VOLTS = tuple(unit for unit in SIGNAL_UNITS if unit != "V")
-PLAUSIBLE = (2e-8, 2e-3)  # V; how much a trial varies in time: averages of many repeats to raw saline-net drifts
-_USUAL = (1e-6, 3e-4)  # V; the same for the unit that is proposed
-_SAMPLE = 64  # trials from which the unit is judged
+from phosphene.scale import UNITS, WITHOUT_VOLTS, check_size
 
 
 def open_eeg(path: Path, key: str = "dataset.eeg") -> np.ndarray:
@@ -101,32 +95,12 @@ def check_values(eeg: EEG, unit: str, name: object, key: str = "dataset.unit") -
         broken = np.flatnonzero(~np.isfinite(block).all(axis=(1, 2)))
         if len(broken):
             raise PhospheneError(f"{name}: trial {first + broken[0]} (from 0) holds NaN or infinity: leave it out")
-    if unit not in WITHOUT_VOLTS and _typical(eeg) == 0:
-        raise PhospheneError(f"{name} does not vary in time: it holds no EEG, save it again")
     return check_size(eeg, unit, name, f"set {key} to")
 
 
-def check_size(eeg: EEG, unit: str, name: object, fix: str, low: float = PLAUSIBLE[0]) -> float:
-    """Values as large as EEG is in ``unit``, at least ``low`` V; ``fix`` begins what to do, and a unit follows.
-
-    Returns
-    -------
-    The factor to volts; 1 where the volts are lost.
-    """
-    if unit in WITHOUT_VOLTS:
-        return 1.0
-    typical = _typical(eeg)
-    if typical and not low <= typical * UNITS[unit] <= PLAUSIBLE[1]:
-        likely = [u for u in ("uV", "V", "mV", "nV") if _USUAL[0] <= typical * UNITS[u] <= _USUAL[1]]
-        fix = f"they look like {likely[0]}, {fix} {likely[0]}" if likely else f"{fix} the one they have"
-        raise PhospheneError(
-            f"{name}: a typical value is {typical:.3g} {unit}, which no EEG is: {fix} (standardised, if volts are lost)"
-        )
-    return UNITS[unit]
-
-
-def _typical(eeg: EEG) -> float:
-    """Robust SD over time, (1.4826 x the median absolute deviation), median over some trials and all channels."""
-    rows = np.unique(np.linspace(0, len(eeg) - 1, _SAMPLE).astype(int))
-    some = np.stack([np.asarray(eeg[i], np.float64) for i in rows])
-    return float(np.median(1.4826 * np.median(np.abs(some - np.median(some, axis=2, keepdims=True)), axis=2)))
+def counts_note(eeg: EEG, unit: str, name: object) -> list[str]:
+    """A note about whole numbers, which may be the counts of a converter; none for others."""
+    if eeg.dtype.kind == "f" or unit in WITHOUT_VOLTS:
+        return []
+    told = "if they are counts of the converter, multiply them by its resolution"
+    return [f"{name} holds whole numbers ({eeg.dtype}), taken as {unit}: {told}"]
