@@ -190,8 +190,13 @@ def test_decoding_saved_trials_gives_what_the_run_gave(finished, tmp_path):
     assert len([*(out / "images").glob("*.png")]) == 80
     with pytest.raises(PhospheneError, match="exists already"):
         finished.decode(test, out)
-    with pytest.raises(PhospheneError, match="channel 'Fp1' is not in the recording"):
-        finished.decode(test.pick(["Oz", "Cz"]), tmp_path / "other")
+    other = tmp_path / "other"
+    with pytest.raises(PhospheneError, match=r"trained on \d+ channels, and these trials lack \d+ of them: 'Fp1'"):
+        finished.decode(test.pick(["Oz", "Cz"]), other)
+    with pytest.raises(PhospheneError, match="about 1,000,000 times as large as those that the run was trained on"):
+        finished.decode(replace(test, eeg=1e6 * np.asarray(test.eeg)), other)
+    turned = finished.decode(test.pick(test.signal.ch_names[::-1]).select(np.arange(len(test)) < 8), other)
+    assert len(pd.read_csv(turned / "retrieved.csv")) <= 8
 
 
 def test_a_missing_picture_is_named(study, tmp_path):

@@ -26,6 +26,8 @@ CHAPTERS = {
     "A BIDS study": "tests/datasets/test_bids.py",
     "Arrays and tables": "tests/datasets/test_arrays.py",
     "MNE objects": "tests/datasets/test_own.py",
+    "Units and scale": "tests/datasets/test_units.py",
+    "Types of channels": "tests/test_channels.py",
     "The Muse recordings": "tests/datasets/test_muse.py",
     "Preprocessing": "tests/test_preprocessing.py",
     "Trials": "tests/test_trials.py",

@@ -61,7 +61,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
     ),
     "battery": (r"bat(t|tery)?(_?(level|percent|pct|voltage|v|low))?" + _N,),
     "other input": (
-        r"(l|r|left|right)?_?aux\w*", r"bip_?\d*", r"e(xg|rg)_?\d+", r"dc_?\d*", r"misc_?\d*", r"other" + _N,
+        r"(l|r|left|right)?_?aux\w*", r"bip\w*", r"e(xg|rg)_?\d+", r"dc_?\d*", r"misc_?\d*", r"other" + _N,
         r"(adc|ana|analog|analogue)(_?(in|input|ch|channel))?" + _N, r"force\w*", r"grip\w*", r"joystick\w*",
         r"buttons?" + _N, r"mouse\w*", r"pressure\w*", r"respon[sc]e\w*",
     ),

@@ -33,7 +33,8 @@ _SAMPLE = 64  # trials from which the unit is judged
 OFF = 200.0  # times as large, or as small, as the others
 LOUD, QUIET = 20.0, 1 / 100  # of a channel, against the others: is told
 _LIMIT = float(np.log10(OFF))
-_LIKELY = (np.log10(PLAUSIBLE[0]), np.log10(3e-4))  # log10 V
+_LIKELY = 3e-4  # V, at most
+_SHARE = 0.2  # of channels and trials whose size is likely: then only some are off
 _NOISE = -7.0  # log10 V: no amplifier has less
 _PIECES = 32  # of each run
 _MOST = 4096  # pieces of several runs together
@@ -52,17 +53,14 @@ def check_size(eeg: EEG, unit: str, name: object, fix: str) -> float:
     some = _some(eeg, np.arange(len(eeg)), _SAMPLE)
     if not np.ptp(some, axis=2).any():
         raise PhospheneError(f"{name} does not vary in time: it holds no EEG, save it again")
-    value = _typical(some)
-    if value and not PLAUSIBLE[0] <= value * UNITS[unit] <= PLAUSIBLE[1]:
+    sizes = UNITS[unit] * 10 ** spread(some)  # V; NaN where flat
+    value = float(np.nanmedian(sizes)) if np.isfinite(sizes).any() else 0.0
+    mixed = np.mean((sizes >= PLAUSIBLE[0]) & (sizes <= _LIKELY)) >= _SHARE  # what is off, the comparison names
+    if value and not mixed and not PLAUSIBLE[0] <= value <= PLAUSIBLE[1]:
+        value /= UNITS[unit]
         advice = _advice(some, value, unit, fix)
         raise PhospheneError(f"{name}: a typical value is {value:.3g} {unit}, which no EEG is: {advice}")
     return UNITS[unit]
-
-
-def _typical(some: np.ndarray) -> float:
-    """How much trials vary in time (robust SD), median over trials and channels; flat ones do not count."""
-    found = 1.4826 * np.median(np.abs(some - np.median(some, axis=2, keepdims=True)), axis=2)
-    return float(np.median(found[found > 0])) if (found > 0).any() else 0.0
 
 
 def _advice(some: np.ndarray, value: float, unit: str, fix: str) -> str:
@@ -79,9 +77,12 @@ def _advice(some: np.ndarray, value: float, unit: str, fix: str) -> str:
     )
 
 
-def spread(x: np.ndarray, sfreq: float) -> np.ndarray:
-    """(n, n_chans) log10 of how much pieces (n, n_chans, n_times) vary in time; NaN where they do not."""
-    width = round(0.02 * sfreq)
+def spread(x: np.ndarray, sfreq: float | None = None) -> np.ndarray:
+    """(n, n_chans) log10 of how much pieces (n, n_chans, n_times) vary in time; NaN where they do not.
+
+    With a rate (Hz), the power line is averaged out.
+    """
+    width = round(0.02 * (sfreq or 0.0))
     if width > 1 and x.shape[2] >= 8 * width:
         whole = x.shape[2] // width * width
         x = x[:, :, :whole].reshape(*x.shape[:2], whole // width, width).mean(axis=3)
@@ -199,7 +200,7 @@ def check_same(new: Trials, trained: Trials) -> list[str]:
         if _is_off(value - then - change, value, unit):
             raise PhospheneError(
                 f"channel '{name}' is {_times(value - then)} in the run's training trials ({_size(value, unit)}, "
-                f"trained on {_size(then, unit)}): {_fix(value - then, unit)}, or preprocess these trials as the run was"
+                f"trained on {_size(then, unit)}): {_fix(value - then, unit)}, or preprocess them as the run was"
             )
     level_of_each = np.nanmedian(np.where(both, found - was, np.nan)[:, both], axis=1)
     at = [f"trial {i} (from 0)" for i in rows]
@@ -236,10 +237,10 @@ def _one_scale(
         here = [names[i] for i in off if abs(away[i] - factor) < 1]
         raise PhospheneError(
             f"{_channels(here)} {_times(factor)} the others ({_size(per_channel[off[0]] + middle, unit)}, others "
-            f"{_size(usual + middle, unit)}): {_fix(factor, unit)}, or leave out {_leave(here)}"
+            f"{_size(usual + middle, unit)}): {_fix(factor, unit)}, or leave {_left(here)}"
         )
     for i in good:
-        _check_stretch(relative[:, i], at, unit, _channels([names[i]]), f"or leave out {_leave([names[i]])}", middle)
+        _check_stretch(relative[:, i], at, unit, _channels([names[i]]), f"or leave {_left([names[i]])}", middle)
     with np.errstate(invalid="ignore"):
         quiet, loud = flat | (away < np.log10(QUIET)), away > np.log10(LOUD)
     notes = {
@@ -272,7 +273,7 @@ def _usual(values: np.ndarray, unit: str, middle: float = 0.0) -> float:
     if len(values) == 0:
         return np.nan
     volts = values + middle
-    likely = (volts >= _LIKELY[0]) & (volts <= _LIKELY[1]) if unit not in WITHOUT_VOLTS else np.ones(len(values))
+    likely = (volts >= np.log10(PLAUSIBLE[0])) & (volts <= np.log10(_LIKELY)) | (unit in WITHOUT_VOLTS)
     near = (np.abs(values[:, None] - values) < 1).sum(axis=1)
     return float(values[np.lexsort((-np.arange(len(values)), near, likely))[-1]])
 
@@ -326,9 +327,10 @@ def _channels(names: Sequence[str]) -> str:
     return f"channel {shown} is" if len(names) == 1 else f"channels {shown}{more} are"
 
 
-def _leave(names: Sequence[str]) -> str:
+def _left(names: Sequence[str]) -> str:
+    """How to leave channels out, after "leave"."""
     of = f"{names[0]}: misc" + (", ..." if len(names) > 1 else "")
-    return f"{'it' if len(names) == 1 else 'them'} (preprocessing.channel_types: {{{of}}}, or preprocessing.picks)"
+    return f"{'it' if len(names) == 1 else 'them'} out (preprocessing.channel_types: {{{of}}}, or preprocessing.picks)"
 
 
 def _some(eeg: EEG, rows: np.ndarray, n: int) -> np.ndarray:
