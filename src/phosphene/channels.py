@@ -30,11 +30,11 @@ _NAMES: dict[str, tuple[str, ...]] = {
         r"([eb]df_)?annotations?",
     ),
     "EOG": (
-        r"\w*eog\w*", r"[hv]eo[lrud]?", r"io", r"(lo|io|so)[12]", r"[lr]oc", r"\w*eye\w*", r"\w*(gaze|pupil|canth)\w*",
-        r"[xy]pos_\w+", r"blinks?",
+        r"\w*eog\w*", r"[hv]eo[lrud]?", r"io", r"(lo|io|so)[12]", r"[lr]oc(_\w+)?", r"\w*eye\w*",
+        r"\w*(gaze|pupil|canth)\w*", r"[xy]pos_\w+", r"blinks?",
     ),
     "ECG": (r"\w*e[ck]g\w*", r"heart\w*", r"hrv?", r"ibi"),
-    "EMG": (r"\w*emg\w*", rf"chin{_N}", r"\w*(masseter|corrugator|zygomatic)\w*"),
+    "EMG": (r"\w*emg\w*", r"chin\w*", r"[lr]?legs?(_\w+)?", r"\w*(masseter|corrugator|zygomatic|tibialis)\w*"),
     "skin conductance": (rf"(gsr|eda|scr|scl){_N}", r"(gsr|eda|scr|scl)_\w+", r"skin\w*", r"electrodermal\w*"),
     "breathing": (
         r"resp\w*", r"breath\w*", r"belt", r"thora\w*", r"abdom\w*", r"(air)?flow", r"nasal\w*", r"snor\w*",

@@ -253,7 +253,7 @@ class Preprocessing:
 
     def epoched(
         self, eeg: EEG, signal: Signal, table: pd.DataFrame, stimuli: pd.DataFrame, notes: Sequence[str] = (), *,
-        scale: float = 1.0, unit: str = "V",
+        scale: float = 1.0, unit: str = "V", bads: Sequence[str] = (),
     ) -> Trials:  # fmt: skip
         """The same steps on trials that are stored as epochs, filters left out; large arrays stay on disk.
 
@@ -264,6 +264,7 @@ class Preprocessing:
         table, stimuli, notes : as for recordings; `onset` is not needed.
         scale : factor to volts.
         unit : "V", "whitened" or "standardised".
+        bads : channels marked bad, which may have any size.
 
         Raises
         ------
@@ -288,7 +289,7 @@ class Preprocessing:
         trials.notes += [] if self.picks else channels.note_of(gone)
         if unit != "V":
             trials.notes.append(f"EEG values are {unit}: their volts are lost.")
-        trials.notes += check_trials(trials.pick(self._compared(electrodes, names)), scale)
+        trials.notes += check_trials(trials.pick(self._compared(electrodes, names)), scale, bads)
         if self.reference is not None:  # of all electrodes, before some are picked
             trials = replace(trials, eeg=self._referenced(trials, electrodes))
         if self.picks is not None or len(electrodes) < len(names):

@@ -37,8 +37,9 @@ _LIKELY = 3e-4  # V, at most
 _SHARE = 0.2  # of channels and trials whose size is likely: then only some are off
 _NOISE = -7.0  # log10 V: no amplifier has less
 _PIECES = 32  # of each run
+_FEW = 12  # pieces of a recording at least
 _MOST = 4096  # pieces of several runs together
-_SMOOTH = 5  # pieces: what is off for one or two of them is an artefact
+_SMOOTH = 5  # pieces: what is off for one or two of many is an artefact
 
 
 def check_size(eeg: EEG, unit: str, name: object, fix: str) -> float:
@@ -100,7 +101,8 @@ def check_recording(
     ----------
     raw : volts, before filters and references.
     where, names : its channels that are used, and what they are called now.
-    starts : (n,) s from the first sample, of the pieces that are cut from it.
+    starts : (n,) s from the first sample, of the epochs that are cut from it; where they are few, what lies between
+        them counts too.
     seconds : how long they are.
 
     Returns
@@ -115,6 +117,8 @@ def check_recording(
     rate, some, at = raw.info["sfreq"], [], []
     bads = [name for i, name in zip(where, names, strict=True) if raw.ch_names[i] in raw.info["bads"]]
     n_times = round(min(max(seconds, 1.0), 2.0) * rate)
+    if len(starts) < _FEW:
+        starts = np.linspace(starts.min(), starts.max(), _FEW)
     for start in _evenly(np.sort(starts), _PIECES):
         first = min(max(round(start * rate), 0), max(0, raw.n_times - n_times))
         x = raw.get_data(list(where), first, min(first + n_times, raw.n_times), "omit", verbose="error")
@@ -124,12 +128,13 @@ def check_recording(
     return _one_scale(np.array(some), names, at, "V", bads) if some else []
 
 
-def check_trials(trials: Trials, scale: float = 1.0) -> list[str]:
+def check_trials(trials: Trials, scale: float = 1.0, bads: Sequence[str] = ()) -> list[str]:
     """The same of trials, in each of their runs and between them; of each run some trials are read.
 
     Parameters
     ----------
     scale : factor to volts of the values as they were stored, for the message.
+    bads : channels marked bad.
     """
     labels, unit = ["subject", "session", "run"], _stored_in(trials.signal.unit, scale)
     runs = trials.table.groupby(labels, sort=False).indices
@@ -139,8 +144,9 @@ def check_trials(trials: Trials, scale: float = 1.0) -> list[str]:
     for label, rows in runs.items():
         found = spread(_some(trials.eeg, rows, n), trials.signal.sfreq)
         name = ", ".join(f"{c} {v}" for c, v in zip(labels, label, strict=True))
+        at = [f"trial {i} (from 0)" for i in _evenly(rows, n)]
         try:
-            told = _one_scale(found, trials.signal.ch_names, [f"trial {i} (from 0)" for i in _evenly(rows, n)], unit)
+            told = _one_scale(found, trials.signal.ch_names, at, unit, bads)
         except PhospheneError as error:
             raise PhospheneError(f"{name}: {error}" if len(runs) > 1 else str(error)) from None
         notes.update(dict.fromkeys(told))
@@ -253,9 +259,9 @@ def _one_scale(
 def _check_stretch(values: np.ndarray, at: Sequence[str], unit: str, what: str, fix: str, middle: float = 0.0) -> None:
     """Refuse a stretch of pieces that is off from the rest of the run; ``middle`` is added to give log10 volts."""
     known = np.flatnonzero(np.isfinite(values))
-    if len(known) <= _SMOOTH:
+    if len(known) < 4:
         return
-    smooth = median_filter(values[known], _SMOOTH, mode="mirror")
+    smooth = median_filter(values[known], _SMOOTH if len(known) > 2 * _SMOOTH else 3, mode="mirror")
     usual = _usual(smooth, unit, middle)
     off = [i for i, v in enumerate(smooth) if _is_off(v - usual, v + middle, unit)]
     if off:

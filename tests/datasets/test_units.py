@@ -167,6 +167,18 @@ def test_the_power_line_in_a_loose_electrode_is_no_unit(pictures):
     assert from_mne(raw, pictures, **STEPS).n_chans == 8
 
 
+@pytest.mark.parametrize("make", [recording, epochs])
+@pytest.mark.parametrize("events", [[0, 10, 16, 20], [0, 2, 14, 15, 16]])
+def test_a_gain_that_changes_is_seen_between_few_events(pictures, make, events):
+    data = make(times(1e3, samples=LATE))
+    if make is recording:
+        data.annotations.delete([i for i in range(N) if i not in events])
+    else:
+        data = data[events]
+    with pytest.raises(PhospheneError, match="on, its values are about 1,000 times as large as in the rest of the run"):
+        from_mne(data, pictures, **(STEPS if make is recording else {}))
+
+
 @pytest.mark.parametrize("factor", [1e3, 1e-3, 1e6])
 @pytest.mark.parametrize("n_runs", [2, 3])
 @pytest.mark.parametrize("make", [recording, epochs])

@@ -56,6 +56,7 @@ class Epoched:
     scale : factor to volts.
     unit : "V", or "whitened" or "standardised" where volts are lost.
     notes : what the user must know.
+    bads : channels marked bad.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Epoched:
     scale: float = 1.0
     unit: str = "V"
     notes: list[str] = field(default_factory=list)
+    bads: Sequence[str] = ()
 
 
 class Dataset(ABC):
@@ -162,7 +164,7 @@ class Dataset(ABC):
                     parts.append(
                         preprocessing.epoched(
                             recording.eeg, recording.signal, recording.table, stimuli, recording.notes,
-                            scale=recording.scale, unit=recording.unit,
+                            scale=recording.scale, unit=recording.unit, bads=recording.bads,
                         )
                     )  # fmt: skip
                 else:

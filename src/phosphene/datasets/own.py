@@ -243,7 +243,7 @@ def _piece(
             raise PhospheneError(f"{name}: {error}") from None
         held = Trials.from_mne(some, table, pictures, notes)
         check_size(held.eeg, "V", name, "scale it to volts from")
-        return Epoched(name, held.eeg, held.signal, held.table, notes=held.notes)
+        return Epoched(name, held.eeg, held.signal, held.table, notes=held.notes, bads=tuple(some.info["bads"]))
     check_onsets(table["onset"], part.times[-1], name)
     raw = part.copy()
     # MNE leaves out epochs in a stretch named "bad...", and a picture may be called "badge"
