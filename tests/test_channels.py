@@ -8,6 +8,7 @@ from phosphene.datasets.eegcvpr40_names import CHANNELS as OF_EEGCVPR40
 from phosphene.datasets.things.channels import CHANNELS as OF_THINGS
 from phosphene.errors import PhospheneError
 from phosphene.preprocessing import Preprocessing
+from phosphene.recipe import Recipe
 
 CAP = ["fp1", "fp2", "c3", "c4", "o1", "o2"]  # as some systems write them
 
@@ -95,3 +96,13 @@ def test_an_unknown_type_is_told(kind, near):
 
 def test_types_may_be_written_as_in_bids():
     assert Preprocessing(channel_types={"Cz": "EEG", "x": "EOG"}).channel_types == {"Cz": "eeg", "x": "eog"}
+
+
+def test_a_recipe_holds_the_types_and_one_without_them_is_as_before():
+    given = {"dataset.root": "study", "preprocessing.channel_types": {"Photo": "misc"}}
+    assert Recipe.read("own-study", given).steps().channel_types == {"Photo": "misc"}
+    assert "channel_types" not in Recipe.read("own-study", {"dataset.root": "study"}).model_dump()["preprocessing"]
+    with pytest.raises(
+        PhospheneError, match="channel_types: 'Photo' is 'mis', no type of channel: did you mean 'misc'"
+    ):
+        Recipe.read("own-study", {**given, "preprocessing.channel_types": {"Photo": "mis"}})
