@@ -1,4 +1,4 @@
-"""How large EEG is: whether its values are those of its unit, and whether every channel, run and stretch has one scale.
+"""How large EEG is: whether every channel, run and stretch of a run has the scale of the others.
 
 Design rationale
 ----------------
@@ -26,56 +26,17 @@ if TYPE_CHECKING:
 UNITS = {"V": 1.0, "mV": 1e-3, "uV": 1e-6, "µV": 1e-6, "μV": 1e-6, "nV": 1e-9}
 WITHOUT_VOLTS = tuple(unit for unit in SIGNAL_UNITS if unit != "V")
 PLAUSIBLE = (2e-8, 2e-3)  # V; how much a trial varies in time: averages of many repeats to raw saline-net drifts
-#: the unit of values that vary by less than this: single trials (1 to 100 uV) and averages (0.1 to 5 uV) alike
-_LOOKS = ((3e-4, "V"), (0.1, "mV"), (1e3, "uV"), (1e6, "nV"))
-_SAMPLE = 64  # trials from which the unit is judged
+SAMPLE = 64  # trials from which a unit is judged
 
 OFF = 200.0  # times as large, or as small, as the others
 LOUD, QUIET = 20.0, 1 / 100  # of a channel, against the others: is told
 _LIMIT = float(np.log10(OFF))
-_LIKELY = 3e-4  # V, at most
-_SHARE = 0.2  # of channels and trials whose size is likely: then only some are off
+LIKELY = 3e-4  # V, at most
 _NOISE = -7.0  # log10 V: no amplifier has less
 _PIECES = 32  # of each run
 _FEW = 12  # pieces of a recording at least
 _MOST = 4096  # pieces of several runs together
 _SMOOTH = 5  # pieces: what is off for one or two of many is an artefact
-
-
-def check_size(eeg: EEG, unit: str, name: object, fix: str) -> float:
-    """Values as large as EEG is in ``unit``; ``fix`` begins what to do, and a unit follows.
-
-    Returns
-    -------
-    The factor to volts; 1 where the volts are lost.
-    """
-    if unit in WITHOUT_VOLTS:
-        return 1.0
-    some = _some(eeg, np.arange(len(eeg)), _SAMPLE)
-    if not np.ptp(some, axis=2).any():
-        raise PhospheneError(f"{name} does not vary in time: it holds no EEG, save it again")
-    sizes = UNITS[unit] * 10 ** spread(some)  # V; NaN where flat
-    value = float(np.nanmedian(sizes)) if np.isfinite(sizes).any() else 0.0
-    mixed = np.mean((sizes >= PLAUSIBLE[0]) & (sizes <= _LIKELY)) >= _SHARE  # what is off, the comparison names
-    if value and not mixed and not PLAUSIBLE[0] <= value <= PLAUSIBLE[1]:
-        value /= UNITS[unit]
-        advice = _advice(some, value, unit, fix)
-        raise PhospheneError(f"{name}: a typical value is {value:.3g} {unit}, which no EEG is: {advice}")
-    return UNITS[unit]
-
-
-def _advice(some: np.ndarray, value: float, unit: str, fix: str) -> str:
-    lost = "(standardised, if volts are lost)"
-    if value > 1 and (some == np.round(some)).all():
-        counts = "they are whole numbers, such as the counts of a converter: multiply them by its resolution"
-        return f"{counts}, or {fix} uV if they are microvolts"
-    likely = next((u for limit, u in _LOOKS if value < limit), unit)
-    if value >= PLAUSIBLE[0] and likely != unit:
-        return f"they look like {likely}, {fix} {likely} {lost}"
-    twice = [f"{10**k:,}" for k in (3, 6, 9) if 3e-7 <= value * UNITS[unit] * 10.0**k < 3e-4]
-    return (
-        f"they look scaled once too often, multiply them by {twice[0]}" if twice else f"{fix} the one they have {lost}"
-    )
 
 
 def spread(x: np.ndarray, sfreq: float | None = None) -> np.ndarray:
@@ -142,7 +103,7 @@ def check_trials(trials: Trials, scale: float = 1.0, bads: Sequence[str] = ()) -
     notes: dict[str, None] = {}
     levels = []
     for label, rows in runs.items():
-        found = spread(_some(trials.eeg, rows, n), trials.signal.sfreq)
+        found = spread(sampled(trials.eeg, rows, n), trials.signal.sfreq)
         name = ", ".join(f"{c} {v}" for c, v in zip(labels, label, strict=True))
         at = [f"trial {i} (from 0)" for i in _evenly(rows, n)]
         try:
@@ -162,7 +123,7 @@ def _stored_in(unit: str, scale: float) -> str:
 
 def level(trials: Trials) -> float:
     """log10 of how much some trials vary in time, median over channels; NaN if they do not."""
-    return _level(spread(_some(trials.eeg, np.arange(len(trials)), _PIECES), trials.signal.sfreq))
+    return _level(spread(sampled(trials.eeg, np.arange(len(trials)), _PIECES), trials.signal.sfreq))
 
 
 def _level(found: np.ndarray) -> float:
@@ -189,9 +150,9 @@ def check_same(new: Trials, trained: Trials) -> list[str]:
     Notes: channels that are flat here alone.
     """
     unit = new.signal.unit
-    rows = _evenly(np.arange(len(new)), _SAMPLE)
-    found = spread(_some(new.eeg, rows, _SAMPLE), new.signal.sfreq)
-    was = _of_channels(spread(_some(trained.eeg, np.arange(len(trained)), _SAMPLE), trained.signal.sfreq))
+    rows = _evenly(np.arange(len(new)), SAMPLE)
+    found = spread(sampled(new.eeg, rows, SAMPLE), new.signal.sfreq)
+    was = _of_channels(spread(sampled(trained.eeg, np.arange(len(trained)), SAMPLE), trained.signal.sfreq))
     now = _of_channels(found)
     both = np.isfinite(was) & np.isfinite(now)
     if not both.any():
@@ -279,7 +240,7 @@ def _usual(values: np.ndarray, unit: str, middle: float = 0.0) -> float:
     if len(values) == 0:
         return np.nan
     volts = values + middle
-    likely = (volts >= np.log10(PLAUSIBLE[0])) & (volts <= np.log10(_LIKELY)) | (unit in WITHOUT_VOLTS)
+    likely = (volts >= np.log10(PLAUSIBLE[0])) & (volts <= np.log10(LIKELY)) | (unit in WITHOUT_VOLTS)
     near = (np.abs(values[:, None] - values) < 1).sum(axis=1)
     return float(values[np.lexsort((-np.arange(len(values)), near, likely))[-1]])
 
@@ -339,7 +300,7 @@ def _left(names: Sequence[str]) -> str:
     return f"{'it' if len(names) == 1 else 'them'} out (preprocessing.channel_types: {{{of}}}, or preprocessing.picks)"
 
 
-def _some(eeg: EEG, rows: np.ndarray, n: int) -> np.ndarray:
+def sampled(eeg: EEG, rows: np.ndarray, n: int) -> np.ndarray:
     """(n, n_chans, n_times) float64 of at most ``n`` trials, spread over ``rows``."""
     return np.stack([np.asarray(eeg[i], np.float64) for i in _evenly(rows, n)])
 

@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 
 from phosphene.datasets.shown import PICTURES
+from phosphene.datasets.stored import check_size
 from phosphene.errors import PhospheneError, nearest
 from phosphene.lazy import EEG, read, spooled, stays
 from phosphene.preprocessing import Preprocessing
 from phosphene.registry import checked
-from phosphene.scale import check_levels, check_size, level
+from phosphene.scale import check_levels, level
 from phosphene.trials import Signal, Trials, concatenate
 
 if TYPE_CHECKING:

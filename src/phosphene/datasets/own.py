@@ -23,12 +23,11 @@ from phosphene.datasets.events import (
     read_cells,
 )
 from phosphene.datasets.shown import Pictures, Split, split_column, stimulus_table
-from phosphene.datasets.stored import check_shape, check_values, counts_note
+from phosphene.datasets.stored import check_shape, check_size, check_values, counts_note
 from phosphene.errors import PhospheneError
 from phosphene.lazy import EEG
 from phosphene.preprocessing import Preprocessing
 from phosphene.registry import checked
-from phosphene.scale import check_size
 from phosphene.trials import Signal, Trials
 
 if TYPE_CHECKING:

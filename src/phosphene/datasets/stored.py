@@ -9,7 +9,11 @@ import numpy as np
 from phosphene.errors import PhospheneError, nearest
 from phosphene.lazy import EEG, chunks
 from phosphene.restricted import read_npy
-from phosphene.scale import UNITS, WITHOUT_VOLTS, check_size
+from phosphene.scale import LIKELY, PLAUSIBLE, SAMPLE, UNITS, WITHOUT_VOLTS, sampled, spread
+
+#: the unit of values that vary by less than this: single trials (1 to 100 uV) and averages (0.1 to 5 uV) alike
+_LOOKS = ((3e-4, "V"), (0.1, "mV"), (1e3, "uV"), (1e6, "nV"))
+_SHARE = 0.2  # of channels and trials whose size is likely: then only some are off
 
 
 def open_eeg(path: Path, key: str = "dataset.eeg") -> np.ndarray:
@@ -96,6 +100,42 @@ def check_values(eeg: EEG, unit: str, name: object, key: str = "dataset.unit") -
         if len(broken):
             raise PhospheneError(f"{name}: trial {first + broken[0]} (from 0) holds NaN or infinity: leave it out")
     return check_size(eeg, unit, name, f"set {key} to")
+
+
+def check_size(eeg: EEG, unit: str, name: object, fix: str) -> float:
+    """Values as large as EEG is in ``unit``; ``fix`` begins what to do, and a unit follows.
+
+    Returns
+    -------
+    The factor to volts; 1 where the volts are lost.
+    """
+    if unit in WITHOUT_VOLTS:
+        return 1.0
+    some = sampled(eeg, np.arange(len(eeg)), SAMPLE)
+    if not np.ptp(some, axis=2).any():
+        raise PhospheneError(f"{name} does not vary in time: it holds no EEG, save it again")
+    sizes = UNITS[unit] * 10 ** spread(some)  # V; NaN where flat
+    value = float(np.nanmedian(sizes)) if np.isfinite(sizes).any() else 0.0
+    mixed = np.mean((sizes >= PLAUSIBLE[0]) & (sizes <= LIKELY)) >= _SHARE  # what is off, the comparison names
+    if value and not mixed and not PLAUSIBLE[0] <= value <= PLAUSIBLE[1]:
+        value /= UNITS[unit]
+        advice = _advice(some, value, unit, fix)
+        raise PhospheneError(f"{name}: a typical value is {value:.3g} {unit}, which no EEG is: {advice}")
+    return UNITS[unit]
+
+
+def _advice(some: np.ndarray, value: float, unit: str, fix: str) -> str:
+    lost = "(standardised, if volts are lost)"
+    if value > 1 and (some == np.round(some)).all():
+        counts = "they are whole numbers, such as the counts of a converter: multiply them by its resolution"
+        return f"{counts}, or {fix} uV if they are microvolts"
+    likely = next((u for limit, u in _LOOKS if value < limit), unit)
+    if value >= PLAUSIBLE[0] and likely != unit:
+        return f"they look like {likely}, {fix} {likely} {lost}"
+    twice = [f"{10**k:,}" for k in (3, 6, 9) if 3e-7 <= value * UNITS[unit] * 10.0**k < 3e-4]
+    return (
+        f"they look scaled once too often, multiply them by {twice[0]}" if twice else f"{fix} the one they have {lost}"
+    )
 
 
 def counts_note(eeg: EEG, unit: str, name: object) -> list[str]:
