@@ -1,3 +1,5 @@
+from collections import Counter
+
 import mne
 import numpy as np
 import pandas as pd
@@ -8,7 +10,7 @@ from phosphene.errors import PhospheneError
 from phosphene.lazy import stays
 from phosphene.montages import standard_montage
 from phosphene.preprocessing import Preprocessing
-from phosphene.trials import Signal
+from phosphene.trials import Signal, concatenate
 
 SFREQ = 250.0
 STIMULI = pd.DataFrame({"concept": ["a", "b"]}, index=pd.Index(["s0", "s1"], name="stimulus"))
@@ -58,6 +60,59 @@ def test_rates_and_lengths(sfreq, n_times):
     assert trials.n_times == n_times
     assert trials.signal.sfreq == (sfreq or SFREQ)
     assert trials.times[0] == pytest.approx(-0.2)
+
+
+LIMITS = [(-0.1, 0.7), (-0.2, 0.8), (-0.05, 0.61), (0.05, 0.7), (-0.0333, 0.7001)]
+
+
+@pytest.mark.parametrize("limits", LIMITS, ids=str)
+@pytest.mark.parametrize(
+    ("sfreq", "h_freq"), [(128.0, 40.0), (100.0, 40.0), (125.0, None), (90.0, 30.0), (256.0, 40.0)]
+)
+def test_every_rate_gives_the_same_times(sfreq, h_freq, limits):
+    """Whole multiples of 1 / sfreq within the limits, whether or not the rates divide; to half a recorded sample."""
+    first, end = (int(np.ceil(edge * sfreq - 1e-6)) for edge in limits)
+    steps = Preprocessing(tmin=limits[0], tmax=limits[1], sfreq=sfreq, l_freq=None, h_freq=h_freq, baseline=None)
+    parts = []
+    for rate in (256.0, 500.0, 512.0, 1000.0):
+        step = np.zeros((2, int(6 * rate)))
+        step[:, int(3 * rate) :] = 1e-5  # at the onset of the second event
+        raw = mne.io.RawArray(step, mne.create_info(["Cz", "Oz"], rate, "eeg"), verbose="error")
+        parts.append(steps(raw, events(4)[:3].assign(onset=[1.0, 3.0, 5.0]), STIMULI))
+        np.testing.assert_allclose(parts[-1].times, np.arange(first, end) / sfreq, atol=0.51 / rate)
+        if limits[0] < 0:
+            rise = np.interp(5e-6, parts[-1].eeg[1, 0, : 2 - first], parts[-1].times[: 2 - first])
+            assert abs(rise) < 1 / sfreq
+    assert len(concatenate(parts)) == 12
+
+
+def test_limits_without_a_sample_are_told():
+    steps = Preprocessing(tmin=0.001, tmax=0.004, sfreq=100.0, baseline=None)
+    with pytest.raises(PhospheneError, match="no sample of 100 Hz lies in 0.001 to 0.004 s: raise preprocessing.sfreq"):
+        steps(recording(), events(), STIMULI)
+
+
+def test_dropped_epochs_are_counted_by_reason():
+    raw = recording()
+    raw._data[1, 1000:1010] = 1e-2  # at 4 s
+    raw.set_annotations(mne.Annotations([2.6, 5.6], [0.1, 0.0], ["Bad ET", "bad"]))
+    table, dropped = events().assign(onset=[0.05, *events()["onset"][1:9], 19.9]), Counter()
+    steps = Preprocessing(l_freq=None, h_freq=None, sfreq=None, reject=1e-3)
+    trials = steps(raw, table, STIMULI, dropped=dropped)
+    assert len(trials) == 5
+    assert dropped == {
+        "cut off by the recording's begin or end": 2, "in the bad stretch 'Bad ET'": 1, "in the bad stretch 'bad'": 1,
+        "above preprocessing.reject": 1,
+    }  # fmt: skip
+
+
+def test_channels_that_are_picked_are_eeg_and_without_any_there_is_a_line():
+    raw = recording().set_channel_types(dict.fromkeys(("Fz", "Cz", "Pz", "Oz"), "misc"), verbose="error")
+    steps = {"l_freq": None, "h_freq": None, "sfreq": None}
+    with pytest.raises(PhospheneError, match=r"no channel is of type EEG \(types: misc\): correct them .*channel_types"):
+        Preprocessing(**steps)(raw, events(), STIMULI)
+    trials = Preprocessing(**steps, picks=["Oz", "Cz"], reference="average")(raw, events(), STIMULI)
+    assert trials.signal.ch_names == ("Oz", "Cz")
 
 
 def test_line_noise_and_drift_are_filtered():

@@ -1,9 +1,10 @@
 """From a continuous recording to epochs, on MNE objects: filter, reference, epoch, baseline, resample."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,13 @@ from phosphene.trials import Signal, Trials
 
 if TYPE_CHECKING:
     import mne
+
+CUT = "BAD cut: "  # before the name of what marks a cut: MNE then drops epochs across it
+_LIMIT, _ENDS = "above preprocessing.reject", "cut off by the recording's begin or end"
+
+
+class NothingLeft(PhospheneError):
+    """No trial of a recording is left: where other recordings have some, this one is left out."""
 
 
 class Preprocessing:
@@ -109,8 +117,8 @@ class Preprocessing:
     def config(self) -> dict[str, Any]:
         return dict(vars(self))
 
-    def continuous(self, raw: "mne.io.BaseRaw") -> "mne.io.BaseRaw":
-        """A filtered, re-referenced copy of a recording."""
+    def continuous(self, raw: "mne.io.BaseRaw", bads: Literal["keep", "interpolate"] = "keep") -> "mne.io.BaseRaw":
+        """A filtered, re-referenced copy of a recording; ``bads`` says what becomes of channels marked bad."""
         raw = raw.copy().load_data(verbose="error")
         self.typed(raw)
         for name in self.picks or ():
@@ -119,6 +127,10 @@ class Preprocessing:
                     f"channel '{name}' is not in the recording: {nearest(name, raw.ch_names)} "
                     "(set preprocessing.rename)"
                 )
+        if not self.picks:
+            check_eeg(raw)
+        if bads == "interpolate":
+            self.interpolate(raw)
         if self.reference is not None:  # of all electrodes, before some are picked
             wanted = self._references()
             for name in wanted:
@@ -198,9 +210,39 @@ class Preprocessing:
             return notes
         return notes + check_recording(raw, where, names, onsets + (self.tmin or 0.0), seconds)
 
+    def interpolate(self, inst: "mne.io.BaseRaw | mne.BaseEpochs") -> None:
+        """Interpolate the channels marked bad from the others, in place.
+
+        Positions are the recording's; where it has none, those of ``montage``.
+
+        Raises
+        ------
+        PhospheneError
+            A channel has no position, or too few channels are left.
+        """
+        inst.info["bads"] = [c for c in inst.info["bads"] if c in inst.ch_names]
+        if not inst.info["bads"]:
+            return
+        kinds = dict(zip(inst.ch_names, inst.get_channel_types(), strict=True))
+
+        def lost() -> list[str]:
+            places = {c["ch_name"]: c["loc"][:3] for c in inst.info["chs"]}
+            return [c for c, at in places.items() if kinds[c] == "eeg" and not (np.isfinite(at).all() and np.any(at))]
+
+        if lost() and self.montage != "keep":
+            inst.set_montage(standard_montage(self.montage), on_missing="ignore", verbose="error")
+        try:
+            if missing := lost():
+                raise ValueError(f"channel '{missing[0]}' has no position, which preprocessing.montage can give it")
+            inst.interpolate_bads(reset_bads=False, verbose="error")
+        except (ValueError, RuntimeError, np.linalg.LinAlgError) as error:
+            line = " ".join(str(error).split())
+            raise PhospheneError(f"bad channels stay ({line}): give positions, or set bads to keep") from None
+
     def __call__(
-        self, raw: "mne.io.BaseRaw", table: pd.DataFrame, stimuli: pd.DataFrame, notes: Sequence[str] = ()
-    ) -> Trials:
+        self, raw: "mne.io.BaseRaw", table: pd.DataFrame, stimuli: pd.DataFrame, notes: Sequence[str] = (), *,
+        bads: Literal["keep", "interpolate"] = "keep", dropped: Counter[str] | None = None,
+    ) -> Trials:  # fmt: skip
         """Epochs of one recording.
 
         Parameters
@@ -208,25 +250,30 @@ class Preprocessing:
         raw : continuous recording, volts.
         table : one row for each event: `onset` in s from the first sample, `stimulus`, and any trial columns.
         stimuli : the stimulus table, indexed by stimulus.
+        bads : "keep" channels marked bad, or "interpolate" them once positions are known.
+        dropped : counts, by reason, the epochs that are dropped.
 
         Raises
         ------
         PhospheneError
-            Unknown channel, missing montage, wrong rate, NaN, or no epoch left; the message names the fix.
+            Unknown channel, missing montage, wrong rate or NaN; `NothingLeft` if no epoch is; it names the fix.
         """
         import mne
 
         if len(table) == 0:
-            raise PhospheneError("the recording holds no event: check the annotations or the event column")
+            raise NothingLeft("the recording holds no event: check the annotations or the event column")
         if self.tmin is None or self.tmax is None:
             raise PhospheneError("a continuous recording has no epochs: set preprocessing.tmin and preprocessing.tmax")
         notes = [*notes, *self._told(raw, table["onset"].to_numpy(float))]
-        raw = self.continuous(raw)
+        raw = self.continuous(raw, bads)
         rate = float(raw.info["sfreq"])
         # Where the rates divide, the band-limited recording is decimated in place: no edge effects at epoch borders.
-        step = 1
-        if self.sfreq is not None and math.isclose(rate / self.sfreq, round(rate / self.sfreq), rel_tol=1e-9):
-            step = round(rate / self.sfreq) if self.h_freq is not None else 1
+        step, grid, last = 1, None, self.tmax - 1 / rate
+        if self.sfreq is not None:
+            if math.isclose(rate / self.sfreq, round(rate / self.sfreq), rel_tol=1e-9):
+                step = round(rate / self.sfreq) if self.h_freq is not None else 1
+            grid = _grid(self.tmin, self.tmax, rate, self.sfreq)
+            last = grid.stop / rate
         samples = np.round(table["onset"].to_numpy(float) * rate).astype(int)
         events = np.column_stack([samples + raw.first_samp, np.zeros_like(samples), np.arange(1, len(samples) + 1)])
         order = np.argsort(events[:, 0], kind="stable")
@@ -234,7 +281,7 @@ class Preprocessing:
             raw,
             events[order],
             tmin=self.tmin,
-            tmax=self.tmax - 1 / rate,
+            tmax=last,
             baseline=self.baseline,
             decim=step,
             reject=None if self.reject is None else {"eeg": self.reject},
@@ -243,17 +290,24 @@ class Preprocessing:
             verbose="error",
         )
         kept = order[epochs.selection]
+        reasons = Counter(_reason(log, raw.ch_names) for log in epochs.drop_log if log)
         if len(kept) == 0:
-            raise PhospheneError(
-                f"none of {len(table)} epochs is left: raise preprocessing.reject or check tmin and tmax"
+            raise NothingLeft(
+                f"none of {len(table)} epochs is left: raise preprocessing.reject or check tmin and tmax "
+                f"({told(reasons)})"
             )
-        if self.sfreq is not None and not math.isclose(epochs.info["sfreq"], self.sfreq):
-            epochs.resample(self.sfreq, verbose="error")
+        if dropped is not None:
+            dropped.update(reasons)
+        if grid is not None and self.sfreq is not None:
+            epochs.crop(grid.start / rate, None, verbose="error")
+            if not math.isclose(epochs.info["sfreq"], self.sfreq):
+                epochs.resample(self.sfreq, verbose="error")
+            epochs.crop(None, epochs.tmin + (grid.length - 1) / self.sfreq, verbose="error")
         return Trials.from_mne(epochs, table.iloc[kept], stimuli, notes)
 
     def epoched(
         self, eeg: EEG, signal: Signal, table: pd.DataFrame, stimuli: pd.DataFrame, notes: Sequence[str] = (), *,
-        scale: float = 1.0, unit: str = "V", bads: Sequence[str] = (),
+        scale: float = 1.0, unit: str = "V", bads: Sequence[str] = (), dropped: Counter[str] | None = None,
     ) -> Trials:  # fmt: skip
         """The same steps on trials that are stored as epochs, filters left out; large arrays stay on disk.
 
@@ -265,6 +319,7 @@ class Preprocessing:
         scale : factor to volts.
         unit : "V", "whitened" or "standardised".
         bads : channels marked bad, which may have any size.
+        dropped : counts, by reason, the trials that are dropped.
 
         Raises
         ------
@@ -273,7 +328,7 @@ class Preprocessing:
         """
         self._refuse_filters()
         if len(table) == 0:
-            raise PhospheneError("there is no trial: check the table")
+            raise NothingLeft("there is no trial: check the table")
         if unit != "V" and self.reject is not None:
             raise PhospheneError(f"the stored trials are {unit}, without volts: leave out preprocessing.reject")
         names = [(self.rename or {}).get(c, c) for c in signal.ch_names]
@@ -303,7 +358,9 @@ class Preprocessing:
             for start, x in chunks(trials.eeg):
                 kept[start : start + len(x)] = np.ptp(x, axis=2).max(axis=1) <= limit
             if not kept.any():
-                raise PhospheneError(f"none of {len(kept)} epochs is left: raise preprocessing.reject")
+                raise NothingLeft(f"none of {len(kept)} epochs is left: raise preprocessing.reject")
+            if dropped is not None and not kept.all():
+                dropped[_LIMIT] += int((~kept).sum())
             trials = trials.select(kept)
         if self.sfreq is not None and not math.isclose(self.sfreq, trials.signal.sfreq, rel_tol=1e-6):
             trials = self._resampled(trials)
@@ -355,6 +412,50 @@ class Preprocessing:
         n_times = step(np.zeros((1, 1, trials.n_times)), np.zeros(1)).shape[2]
         signal = replace(trials.signal, sfreq=wanted)
         return replace(trials, eeg=lazy(trials.eeg).map(step, n_times=n_times), signal=signal)
+
+
+class _Grid(NamedTuple):
+    """Samples of a recording that are resampled to the times ``k / sfreq`` of an epoch."""
+
+    start: int  # first and last sample of the recording, from onset
+    stop: int
+    length: int  # of the resampled epoch
+
+
+def _grid(tmin: float, tmax: float, rate: float, sfreq: float) -> _Grid:
+    """The same times for every rate: whole multiples of ``1 / sfreq`` with ``tmin <= time < tmax``."""
+    first, end = (math.ceil(edge * sfreq - 1e-6) for edge in (tmin, tmax))
+    if end <= first:
+        raise PhospheneError(f"no sample of {sfreq:g} Hz lies in {tmin:g} to {tmax:g} s: raise preprocessing.sfreq")
+    start, stop = max(round(first / sfreq * rate), round(tmin * rate)), round((tmax - 1 / rate) * rate)
+    while round((stop - start + 1) * sfreq / rate) < end - first:
+        stop += 1
+    return _Grid(start, stop, end - first)
+
+
+def _reason(log: Sequence[str], ch_names: Sequence[str]) -> str:
+    """Why MNE dropped an epoch, from its entry of the drop log."""
+    first = str(log[0])
+    if first in ch_names:
+        return _LIMIT
+    if first.lower().startswith("bad"):
+        return f"in the bad stretch '{first.removeprefix(CUT)}'"
+    return _ENDS
+
+
+def told(reasons: Counter[str]) -> str:
+    """Reasons with their counts, the most frequent first."""
+    return ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+
+
+def check_eeg(inst: "mne.io.BaseRaw | mne.BaseEpochs") -> None:
+    """Without a channel of type EEG there is nothing to decode."""
+    kinds = sorted(set(inst.get_channel_types()))
+    if "eeg" not in kinds:
+        raise PhospheneError(
+            f"no channel is of type EEG (types: {', '.join(kinds)}): correct them (column type of channels.tsv: EEG, "
+            "EOG, ECG, EMG, TRIG, MISC; or preprocessing.channel_types), or name the channels in preprocessing.picks"
+        )
 
 
 def _located(signal: Signal, montage: str) -> Signal:

@@ -248,6 +248,9 @@ class Trials:
         cls, epochs: "mne.BaseEpochs", table: pd.DataFrame, stimuli: pd.DataFrame, notes: Sequence[str] = ()
     ) -> "Trials":
         """EEG epochs of MNE and their table (a row for each epoch); SI units, montage and time axis come along."""
+        if "eeg" not in epochs.get_channel_types():
+            types = ", ".join(sorted(set(epochs.get_channel_types())))
+            raise PhospheneError(f"no channel is of type EEG (types: {types}): correct them with set_channel_types")
         epochs = epochs.copy().pick("eeg", exclude=())
         if len(epochs) == 0:
             raise PhospheneError("no epoch is left: check the event names, tmin/tmax and the rejection threshold")
@@ -289,7 +292,7 @@ def concatenate(parts: Sequence[Trials]) -> Trials:
         if (part.signal.sfreq, part.n_times) != (first.signal.sfreq, first.n_times):
             raise PhospheneError(
                 f"recordings differ in rate or length ({part.signal.sfreq:g} Hz x {part.n_times} and "
-                f"{first.signal.sfreq:g} Hz x {first.n_times}): set preprocessing.sfreq to resample them"
+                f"{first.signal.sfreq:g} Hz x {first.n_times}): set preprocessing.sfreq, tmin, tmax"
             )
         if part.signal.unit != first.signal.unit:
             raise PhospheneError(f"recordings are in {first.signal.unit} and {part.signal.unit}: read them apart")

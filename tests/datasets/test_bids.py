@@ -203,7 +203,7 @@ def test_bad_channels_can_be_interpolated(made, copy):
     for file in [*copy.rglob("*electrodes.*"), *copy.rglob("*coordsystem.json")]:
         file.unlink()
     assert any("no electrode positions" in n for n in load(copy).notes)
-    with pytest.raises(PhospheneError, match="bad channels stay .*set dataset.bads to keep"):
+    with pytest.raises(PhospheneError, match="bad channels stay .*set bads to keep"):
         load(copy, bads="interpolate")
 
 
@@ -246,8 +246,8 @@ def test_wrong_settings_are_told_in_one_line(made, arguments, message):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("9.5\t", "950\t", "the event at 950 lies outside the recording (0 to 11.99 s): onsets are seconds"),
-        ("9.5\t", "soon\t", "onset 'soon' is no number"),
+        ("\t0.3\t", "000\t0.3\t", "the event at 1000 lies outside the recording (0 to 11.99 s): onsets are seconds"),
+        ("9.5\t", "soon\t", "row 9: onset 'soon' is no number: correct it, or write n/a"),
         ("9.5\t", "8\t", "two events at 8 s: leave one kind out with keep"),
         ("onset", "time", "has no column 'onset'"),
         ("stim_file", "file", "where are the pictures? Set dataset.stimuli"),

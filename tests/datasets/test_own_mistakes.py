@@ -66,7 +66,9 @@ def test_a_marker_channel_is_no_eeg(pictures):
 def test_bad_channels_are_named(pictures):
     raw = recording()
     raw.info["bads"] = ["Pz"]
-    assert any("marked bad are kept: Pz" in note for note in load(raw, pictures).notes)
+    assert any(
+        "channels marked bad: Pz; kept (bads can interpolate them)" in note for note in load(raw, pictures).notes
+    )
 
 
 def test_the_average_reference_is_of_all_electrodes_not_of_the_picked(pictures):

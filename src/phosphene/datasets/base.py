@@ -2,10 +2,11 @@
 
 import hashlib
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ from phosphene.datasets.shown import PICTURES
 from phosphene.datasets.stored import check_size
 from phosphene.errors import PhospheneError, nearest
 from phosphene.lazy import EEG, read, spooled, stays
-from phosphene.preprocessing import Preprocessing
+from phosphene.preprocessing import NothingLeft, Preprocessing, told
 from phosphene.registry import checked
 from phosphene.scale import check_levels, level
 from phosphene.trials import Signal, Trials, concatenate
@@ -36,12 +37,14 @@ class Recording:
     raw : the recording, volts; may be lazily loaded.
     table : one row for each event: `onset` (s from the first sample), `stimulus`, and the trial columns.
     notes : what the user must know (repairs, dropped events).
+    bads : "keep" channels marked bad, or "interpolate" them from the others.
     """
 
     name: str
     raw: "mne.io.BaseRaw"
     table: pd.DataFrame
     notes: list[str] = field(default_factory=list)
+    bads: Literal["keep", "interpolate"] = "keep"
 
 
 @dataclass
@@ -68,6 +71,12 @@ class Epoched:
     unit: str = "V"
     notes: list[str] = field(default_factory=list)
     bads: Sequence[str] = ()
+
+
+def bads_note(name: str, bads: Sequence[str], done: str, key: str) -> str:
+    """What becomes of channels marked bad; ``key`` is the setting that decides it."""
+    what = "interpolated" if done == "interpolate" else f"kept ({key} can interpolate them)"
+    return f"{name}: channels marked bad: {', '.join(bads)}; {what}"
 
 
 class Dataset(ABC):
@@ -148,29 +157,45 @@ class Dataset(ABC):
     def load(self, preprocessing: Preprocessing, progress: Callable[[str], None] = lambda name: None) -> Trials:
         """Preprocess every recording and join the trials; ``progress`` hears the name of each one done.
 
+        Epochs that are dropped are counted in a note, by reason and recording. A recording of which nothing is left is
+        left out and noted, where others remain.
+
         Stored epochs stay where they are. Of recordings, a quarter of a gigabyte of epochs is held in memory and the
         rest in a temporary file (in `TMPDIR`), so that memory is bounded by the longest recording.
         """
         stimuli = self.stimuli()
         for stimulus, image in stimuli["image"].items() if "image" in stimuli else ():
             if not Path(image).is_file():
-                raise PhospheneError(
-                    f"picture {image} of stimulus '{stimulus}' is missing: restore it or drop its trials"
-                )
+                fix = "write its path with /, not with a backslash" if "\\" in str(image) else "restore it"
+                raise PhospheneError(f"picture {image} of stimulus '{stimulus}' is missing: {fix} or drop its trials")
         parts, dropped, events, held = [], {}, 0, 0
         levels: dict[str, list[tuple[str, float]]] = {}
+        reasons: Counter[str] = Counter()
+        empty: dict[str, str] = {}
+        notes: list[str] = []  # of recordings that are left out
         for recording in self.recordings(self.chosen()):
             try:
                 if isinstance(recording, Epoched):
                     parts.append(
                         preprocessing.epoched(
                             recording.eeg, recording.signal, recording.table, stimuli, recording.notes,
-                            scale=recording.scale, unit=recording.unit, bads=recording.bads,
+                            scale=recording.scale, unit=recording.unit, bads=recording.bads, dropped=reasons,
                         )
                     )  # fmt: skip
                 else:
-                    parts.append(preprocessing(recording.raw, recording.table, stimuli, recording.notes))
+                    parts.append(
+                        preprocessing(
+                            recording.raw, recording.table, stimuli, recording.notes, bads=recording.bads,
+                            dropped=reasons,
+                        )
+                    )  # fmt: skip
                     check_size(parts[-1].eeg, "V", "the recording", "scale it to volts from")
+            except NothingLeft as error:
+                why = [] if len(recording.table) else [note for note in recording.notes if "left out" in note]
+                empty[recording.name] = "; ".join([str(error), *why])
+                notes += recording.notes
+                progress(recording.name)
+                continue
             except PhospheneError as error:
                 raise PhospheneError(f"{recording.name}: {error}") from None
             alike = levels.setdefault(parts[-1].signal.unit, [])
@@ -183,11 +208,14 @@ class Dataset(ABC):
             if len(parts[-1]) < len(recording.table):
                 dropped[recording.name] = len(recording.table) - len(parts[-1])
             progress(recording.name)
+        if empty and not parts:
+            name = next(iter(empty))
+            raise PhospheneError(f"{name}: {empty[name]}")
         trials = concatenate(parts)
         trials.eeg = read(trials.eeg)
-        trials.notes[:0] = self.caveats
+        trials.notes[:0] = [*self.caveats, *(note for note in notes if note not in trials.notes)]
+        trials.notes += [f"{name} left out: {why}" for name, why in empty.items()]
         if dropped:
             where = ", ".join(f"{name} {count}" for name, count in dropped.items())
-            reason = "above preprocessing.reject, in a marked bad stretch, or cut off by the recording's end"
-            trials.notes.append(f"{sum(dropped.values())} of {events} epochs dropped ({reason}): {where}")
+            trials.notes.append(f"{sum(dropped.values())} of {events} epochs dropped ({told(reasons)}): {where}")
         return trials

@@ -1,26 +1,18 @@
 """Any EEG study in BIDS (Pernet et al. 2019, doi 10.1038/s41597-019-0104-8), read with mne-bids."""
 
-import json
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
-from phosphene.datasets.base import Dataset, Recording
-from phosphene.datasets.events import (
-    NONE,
-    STRETCH,
-    Keep,
-    check_column,
-    check_onsets,
-    kept,
-    numbered,
-    numbers,
-    read_cells,
-)
-from phosphene.datasets.shown import Split, split_column, stimulus_table
+from phosphene.datasets.base import Dataset, Recording, bads_note
+from phosphene.datasets.bids_files import check_cells, description, read_recording
+from phosphene.datasets.events import NONE, Keep, check_column, kept, numbered, read_cells
+from phosphene.datasets.onsets import seconds, within
+from phosphene.datasets.shown import Split, file_names, shows_picture, split_column, stimulus_table, windows_note
+from phosphene.datasets.stretches import annotated_stretches, mark, told_apart
 from phosphene.datasets.synthetic import Synthetic
 from phosphene.errors import MissingExtra, PhospheneError, nearest
 from phosphene.files import read_json
@@ -38,8 +30,12 @@ class Bids(Dataset):
     """An EEG study in BIDS: BrainVision, EDF, BDF or EEGLAB recordings, `events.tsv`, and the pictures shown.
 
     Positions come from `electrodes.tsv`, channel types and bad channels from `channels.tsv`; channels that are not EEG
-    are ignored, bad ones are noted. Rows of `events.tsv` whose event column is `n/a` are left out, and noted; every
-    other row that ``keep`` lets through needs a picture.
+    are ignored, bad ones are noted. Rows of `events.tsv` whose onset or event column is `n/a` are left out, and noted;
+    every other row that ``keep`` lets through needs a picture.
+
+    Epochs over a bad stretch are dropped and counted: over rows of `events.tsv`, or markers in the recording, whose
+    name begins with "bad" or "edge" in any case, and over cuts ("boundary", "New Segment"). The name of a picture
+    ("badge") is no stretch.
 
     Parameters
     ----------
@@ -55,7 +51,9 @@ class Bids(Dataset):
     concept : column of the events or of ``stimuli``. None: `concept`; else each stimulus is its own concept.
     split : column that says train or test; or a rule: ``{column: values of the test part}`` (also `session` and
         `run`), or ``{concept: 0.2}``, a share. None: the column `split`; else all is train.
-    bads : "keep" channels marked bad, or "interpolate" them from the others.
+    bads : "keep" channels marked bad, or "interpolate" them from the others, once `preprocessing.montage` has given
+        positions to a recording without.
+    renamed : read BrainVision recordings whose header still names its files' old names; nothing on disk is changed.
     design : how stimuli follow each other: "rapid", "block" or "oddball".
     """
 
@@ -77,10 +75,12 @@ class Bids(Dataset):
         concept: str | None = None,
         split: str | dict[str, float | str | list[str]] | None = None,
         bads: Literal["keep", "interpolate"] = "keep",
+        renamed: bool = False,
         design: Literal["rapid", "block", "oddball"] = "rapid",
     ):
         super().__init__(root, subject)
         self.session, self.run, self.task, self.event, self.bads = session, run, task, event, bads
+        self.renamed = renamed
         self.keep: Keep | None = keep
         self.pictures, self.image, self.concept = stimuli, image, concept
         self.split: Split | None = split
@@ -88,19 +88,10 @@ class Bids(Dataset):
 
     def _facts(self, design: str) -> None:
         """What the study says of itself stands in front of the class's facts."""
-        own: dict[str, Any] = {"design": design}
-        path = self.root / "dataset_description.json"
-        if path.is_file():
-            try:
-                facts = json.loads(path.read_text(encoding="utf-8-sig"))
-            except ValueError as error:
-                raise PhospheneError(f"{path} is not readable JSON ({error}): write it again") from None
-            authors = ", ".join(facts.get("Authors") or ["unknown authors"])
-            doi = f" {facts['DatasetDOI']}" if facts.get("DatasetDOI") else ""
-            own["citation"] = f"{authors}. {facts.get('Name') or self.root.name}.{doi}"
-            own["licence"] = facts.get("License") or "not stated"
+        own: dict[str, Any] = {"design": design, **description(self.root)}
         if (self.root / "dataset.json").is_file():  # written by `phosphene simulate`
-            own["simulated"] = bool(read_json(self.root / "dataset.json").get("simulated"))
+            facts = read_json(self.root / "dataset.json")
+            own["simulated"] = isinstance(facts, dict) and bool(facts.get("simulated"))
             own["caveats"] = Synthetic.caveats if own["simulated"] else ()
         vars(self).update(own)
 
@@ -152,77 +143,77 @@ class Bids(Dataset):
                 table = read_cells(Path(file))
                 check_column(table, "onset", file, "its header right")
                 check_column(table, self.event, file, "dataset.event")
+                check_cells(table, Path(file))
+                table["onset"] = seconds(table, "onset", file)
                 labels = {"subject": path.subject, "session": path.session or "01", "run": path.run or "01"}
-                tables.append(table.assign(recording=_name(path), **labels))
-        events = pd.concat(tables, ignore_index=True).fillna("")
+                tables.append(table.assign(recording=_name(path), stimulus=table[self.event], **labels))
+        if not any(len(table) for table in tables):
+            raise PhospheneError("events.tsv: there is no event in any: restore their rows")
+        events = pd.concat([table for table in tables if len(table)], ignore_index=True)
+        events = events.assign(**events.drop(columns="onset").fillna(""))
+        shows = partial(
+            shows_picture, stimuli=self.pictures, image=self._image(events), concept=self.concept, folders=self._folders
+        )
+        events, self._stretches, self._said = told_apart(events, shows, "events.tsv")
+        said = [column for column in dict.fromkeys((self.event, "trial_type")) if column in events]
+        self._names = {str(name) for column in said for name in events[column]}
         events = kept(events, self.keep, "events.tsv")
-        events = events[~events[self.event].str.match(STRETCH)]
         nothing = events[self.event].isin(NONE)
         if nothing.all():
             raise PhospheneError(f"no event names a {self.event}: set dataset.event to another column of events.tsv")
-        self._left_out = int(nothing.sum())
+        if count := int(nothing.sum()):
+            self._said.append(f"{count} events that name no {self.event} left out")
         events = events[~nothing].reset_index(drop=True)
-        events["stimulus"] = events[self.event]
-        events["onset"] = numbers(events, "onset", "events.tsv")
         events["repeat"] = numbered(events, "events.tsv")
         return events
+
+    @property
+    def _folders(self) -> tuple[Path, ...]:
+        """Where paths of pictures start."""
+        return (self.root / "stimuli", self.root) if self.pictures is None else (self.root,)
+
+    def _image(self, events: pd.DataFrame) -> str | None:
+        named = self.pictures is None and self.image is None and "stim_file" in events
+        return "stim_file" if named else self.image
 
     def stimuli(self) -> pd.DataFrame:
         return self._stimuli.copy()
 
     @cached_property
     def _stimuli(self) -> pd.DataFrame:
-        image = self.image
-        if self.pictures is None and image is None and "stim_file" in self.events:
-            image = "stim_file"
         return stimulus_table(
-            self.events, stimuli=self.pictures, image=image, concept=self.concept, where="events.tsv",
-            folders=(self.root / "stimuli", self.root) if self.pictures is None else (self.root,),
+            self.events, stimuli=self.pictures, image=self._image(self.events), concept=self.concept,
+            where="events.tsv", folders=self._folders,
         )  # fmt: skip
 
     def recordings(self, subjects: Sequence[str]) -> Iterator[Recording]:
         events, stimuli = self.events, self._stimuli
         events["concept"] = events["stimulus"].map(stimuli["concept"])
         events["split"] = split_column(events, stimuli, self.split, "events.tsv")
-        notes = [f"{self._left_out} events that name no {self.event} left out"] if self._left_out else []
-        for path in self._paths:
+        notes = [*self._said, *windows_note(events, stimuli, self._image(events))]
+        tables = {
+            path: events[events["recording"] == _name(path)].drop(columns="recording").reset_index(drop=True)
+            for path in self._paths
+            if path.subject in subjects
+        }
+        what = " that dataset.keep lets through" if self.keep else ""
+        notes += [f"{_name(path)} shows nothing{what}: left out" for path, table in tables.items() if not len(table)]
+        for path, table in tables.items():
             name = _name(path)
-            table = events[events["recording"] == name].drop(columns="recording").reset_index(drop=True)
-            if path.subject not in subjects:
-                continue
             if len(table) == 0:
-                notes.append(f"{name} shows nothing that dataset.keep lets through: left out")
                 continue
-            raw = self._read(path)
-            check_onsets(table["onset"], raw.times[-1], name)
-            # MNE leaves out epochs in a stretch named "bad...", and a picture may be called "badge"
-            shown = [i for i, text in enumerate(raw.annotations.description) if not STRETCH.match(text)]
-            raw.annotations.delete(shown)
-            yield Recording(name, raw, table, [*notes, *self._notes(raw, name)])
+            raw, marks, repairs = read_recording(path, self.renamed)
+            table, left_out = within(table, raw.times[-1], raw.info["sfreq"], name)
+            told = self._stretches[self._stretches["recording"] == name]
+            mark(raw, pd.concat([told, annotated_stretches(marks, 0.0, self._names | file_names(stimuli))]))
+            yield Recording(name, raw, table, [*notes, *repairs, *left_out, *self._notes(raw, name)], self.bads)
             notes = []
-
-    def _read(self, path: "BIDSPath") -> "mne.io.BaseRaw":
-        import mne_bids
-
-        try:
-            raw = mne_bids.read_raw_bids(path, extra_params={"preload": True}, verbose="error")
-        except (OSError, ValueError, RuntimeError, KeyError, AttributeError, ImportError) as error:
-            line = " ".join(str(error).split())[:300] or type(error).__name__
-            raise PhospheneError(f"{path.fpath} cannot be read ({line}): restore it, or check its sidecars") from None
-        if self.bads == "interpolate" and raw.info["bads"]:
-            try:
-                raw.interpolate_bads(reset_bads=False, verbose="error")
-            except (ValueError, RuntimeError) as error:
-                line = " ".join(str(error).split())
-                raise PhospheneError(f"{_name(path)}: bad channels stay ({line}): set dataset.bads to keep") from None
-        return raw
 
     def _notes(self, raw: "mne.io.BaseRaw", name: str) -> list[str]:
         """What the sidecars say that a user should know."""
         notes = []
         if raw.info["bads"]:
-            done = "interpolated" if self.bads == "interpolate" else "kept (dataset.bads can interpolate them)"
-            notes.append(f"{name}: channels marked bad in channels.tsv: {', '.join(raw.info['bads'])}; {done}")
+            notes.append(bads_note(name, raw.info["bads"], self.bads, "dataset.bads"))
         if raw.info["line_freq"]:
             notes.append(f"power line at {raw.info['line_freq']:g} Hz, says the study (preprocessing.notch removes it)")
         if raw.get_montage() is None:

@@ -3,7 +3,6 @@
 Shared by the sources that a user describes (`bids`, `arrays`, `from_mne`).
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -12,13 +11,13 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 import pandas as pd
 
+from phosphene.datasets.onsets import epoch_onsets, seconds
 from phosphene.errors import PhospheneError, nearest
 
 if TYPE_CHECKING:
     import mne
 
 NONE = ("", "n/a")  # an empty cell, in CSV and in BIDS
-STRETCH = re.compile(r"(BAD|EDGE)([_ ]|$)|bad$")  # what MNE calls a bad stretch: never a picture
 
 Keep: TypeAlias = Mapping[str, str | Sequence[str]]
 Table: TypeAlias = str | Path | pd.DataFrame
@@ -69,19 +68,6 @@ def numbers(table: pd.DataFrame, column: str, where: object, gaps: bool = False)
     return values
 
 
-def check_onsets(onsets: pd.Series, end: float, where: object) -> None:
-    """Onsets must be seconds inside the recording, no two alike."""
-    outside = onsets[~onsets.between(0, end)]
-    if len(outside):
-        raise PhospheneError(
-            f"{where}: the event at {outside.iloc[0]:g} lies outside the recording (0 to {end:g} s): onsets are "
-            "seconds from its start, not samples or milliseconds"
-        )
-    twice = onsets[onsets.duplicated()]
-    if len(twice):
-        raise PhospheneError(f"{where}: two events at {twice.iloc[0]:g} s: leave one kind out with keep")
-
-
 def numbered(events: pd.DataFrame, where: object) -> pd.Series:
     """How often each trial's stimulus has now been shown: the column `repeat`, or counted, from 1."""
     if "repeat" in events:
@@ -90,12 +76,10 @@ def numbered(events: pd.DataFrame, where: object) -> pd.Series:
 
 
 def annotated(raw: "mne.io.BaseRaw") -> pd.DataFrame:
-    """The annotations that are no bad stretches, as events; onsets in s from the first sample."""
+    """The annotations as events: `onset` and `duration` in s from the first sample, `stimulus`."""
     import mne
 
-    names = [n for n in dict.fromkeys(raw.annotations.description.tolist()) if not STRETCH.match(n)]
-    if not names:
-        raise PhospheneError("the recording has no annotations: give events, such as mne.find_events(raw)")
+    names = list(dict.fromkeys(raw.annotations.description.tolist()))
     codes, _ = mne.events_from_annotations(
         raw, event_id={name: i for i, name in enumerate(names)}, regexp=None, verbose="error"
     )
@@ -104,7 +88,7 @@ def annotated(raw: "mne.io.BaseRaw") -> pd.DataFrame:
 
 
 def listed(raw: "mne.io.BaseRaw", events: "Table | np.ndarray", event: str | None) -> pd.DataFrame:
-    """An event table, or MNE's event array, with `onset` and `stimulus`."""
+    """An event table, or MNE's event array, with `onset` (NaN where there is none) and `stimulus`."""
     if isinstance(events, np.ndarray):
         if events.ndim != 2 or events.shape[1] != 3:
             raise PhospheneError(f"events has shape {events.shape}: give (n_events, 3), as mne.find_events returns it")
@@ -117,16 +101,21 @@ def listed(raw: "mne.io.BaseRaw", events: "Table | np.ndarray", event: str | Non
     check_column(table, "onset", where, "the column's name right")
     name = event or next((c for c in ("stimulus", "trial_type") if c in table), "stimulus")
     check_column(table, name, where, "event")
-    return table.assign(onset=numbers(table, "onset", where), stimulus=table[name].astype(str))
+    return table.assign(onset=seconds(table, "onset", where), stimulus=table[name].astype(str))
 
 
-def of_epochs(epochs: "mne.BaseEpochs", event: str | None) -> pd.DataFrame:
-    """A row for each epoch: its metadata, `onset`, and the name of what was shown as `stimulus`."""
+def of_epochs(epochs: "mne.BaseEpochs", event: str | None) -> tuple[pd.DataFrame, list[str]]:
+    """A row for each epoch: its metadata, `onset`, and the name of what was shown as `stimulus`; and notes."""
     table = pd.DataFrame(index=range(len(epochs))) if epochs.metadata is None else epochs.metadata
     names = {code: name for name, code in epochs.event_id.items()}
     table = table.reset_index(drop=True).assign(**{"event name": [names[code] for code in epochs.events[:, 2]]})
     name = event or next((c for c in ("stimulus", "trial_type") if c in table), "event name")
     check_column(table, name, "epochs.metadata", "event")
+    notes = []
     if "onset" not in table:
-        table["onset"] = epochs.events[:, 0] / epochs.info["sfreq"]
-    return table.assign(stimulus=table[name].astype(str))
+        onset = epoch_onsets(epochs)
+        if isinstance(onset, str):
+            notes.append(f"when the epochs began is not known ({onset}): their column onset is empty")
+        else:
+            table["onset"] = onset
+    return table.assign(stimulus=table[name].astype(str)), notes

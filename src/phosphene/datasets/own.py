@@ -1,32 +1,42 @@
 """Own recordings and arrays, from Python: `from_mne` and `from_arrays` give `Trials` by the path that datasets take."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from phosphene.datasets.arrays import piece
-from phosphene.datasets.base import Dataset, Epoched, Recording
+from phosphene.datasets.base import Dataset, Epoched, Recording, bads_note
 from phosphene.datasets.events import (
-    STRETCH,
     Keep,
     Table,
     annotated,
     check_column,
-    check_onsets,
     kept,
     listed,
     numbered,
     of_epochs,
     read_cells,
 )
-from phosphene.datasets.shown import Pictures, Split, split_column, stimulus_table
+from phosphene.datasets.onsets import within
+from phosphene.datasets.shown import (
+    Pictures,
+    Split,
+    file_names,
+    shows_picture,
+    split_column,
+    stimulus_table,
+    windows_note,
+)
 from phosphene.datasets.stored import check_shape, check_size, check_values, counts_note
+from phosphene.datasets.stretches import annotated_stretches, mark, spanned, told_apart
 from phosphene.errors import PhospheneError
 from phosphene.lazy import EEG
-from phosphene.preprocessing import Preprocessing
+from phosphene.preprocessing import Preprocessing, check_eeg
 from phosphene.registry import checked
 from phosphene.trials import Signal, Trials
 
@@ -69,6 +79,7 @@ def from_mne(
     split: Split | None = None,
     subject: str | Sequence[str] = "01",
     session: str | Sequence[str] = "01",
+    bads: Literal["keep", "interpolate"] = "keep",
     preprocessing: Preprocessing | None = None,
     **steps: Any,
 ) -> Trials:
@@ -80,14 +91,16 @@ def from_mne(
     stimuli : what was shown: a folder of pictures whose names are the event names, a mapping from event name to picture
         file, or a table (csv, tsv, `DataFrame`) with columns `stimulus`, `image`, `concept` and, if wanted, `split` and
         captions.
-    events : of a continuous recording: a table with `onset` (s from the first sample) and ``event``, or an MNE event
-        array, whose codes become names ("1"); one for each recording. None: its annotations.
+    events : of a continuous recording: a table with `onset` (s from the first sample), ``event`` and, of bad
+        stretches, `duration` (s); or an MNE event array, whose codes become names ("1"); one for each recording. None:
+        its annotations.
     event : the column that names what was shown, of the events or the epochs' metadata. None: `stimulus`, else
         `trial_type`, else the epochs' event names.
     keep : the events that show a picture: names, in which ``*`` stands for anything, or column -> such values.
-        None: all but bad stretches.
+        None: all but bad stretches. Epochs over a bad stretch are dropped and counted, whatever is kept: see Notes.
     image, concept, split : as in the dataset `bids`: a column or pattern, a column, a column or rule.
     subject, session : who and when, where the table has no such column; one for all, or one for each recording.
+    bads : "keep" channels marked bad, or "interpolate" them from the others, once ``montage`` has given positions.
     preprocessing, steps : a `Preprocessing`, or its arguments: `tmin`, `tmax`, `sfreq`, `rename`, `montage`, ...
         Epochs keep the times, rate and baseline that they have unless told otherwise.
 
@@ -95,34 +108,72 @@ def from_mne(
     ------
     PhospheneError
         An event without a picture, a missing picture, an unknown column, times outside the recording, ...: one line.
+
+    Notes
+    -----
+    Bad stretches are annotations and rows of the event table whose name begins with "bad" or "edge", in any case, and
+    cuts: "boundary", "New Segment". A name of one of the pictures ("badge") is a picture and no stretch.
     """
     import mne
 
     if preprocessing is not None and steps:
         raise PhospheneError(f"give preprocessing or {', '.join(steps)}, not both")
     parts, tables = _recordings(data, events)
-    as_they_are = Preprocessing.as_stored if isinstance(parts[0], mne.BaseEpochs) else Preprocessing
-    taken = preprocessing or as_they_are(**checked(Preprocessing, steps, "from_mne"))
+    epoched = isinstance(parts[0], mne.BaseEpochs)
+    given = checked(Preprocessing, steps, "from_mne")
+    taken = preprocessing or (Preprocessing.as_stored(**given) if epoched else Preprocessing(**given))
     where = "the annotations" if events is None and isinstance(parts[0], mne.io.BaseRaw) else "the events"
     labels = {"subject": subject, "session": session}
     for key, label in labels.items():
         if not isinstance(label, str) and len(label) != len(parts):
             raise PhospheneError(f"{len(parts)} recordings and {len(label)} {key}s: give one for all, or one for each")
-    shown = []
+    if bads not in ("keep", "interpolate"):
+        raise PhospheneError(f"bads is '{bads}': give keep or interpolate")
+    shown, notes = [], []
     for i, (part, table) in enumerate(zip(parts, tables, strict=True)):
-        if isinstance(part, mne.BaseEpochs):
-            rows = of_epochs(part, event)
+        if epoched:
+            rows, said = of_epochs(part, event)
+            notes += [f"run {i + 1}: {note}" for note in said]
         else:
             rows = annotated(part) if table is None else listed(part, table, event)
         rows = rows.assign(**{_PART: i, _PLACE: range(len(rows))})
         own_labels = {key: label if isinstance(label, str) else label[i] for key, label in labels.items()}
         shown.append(_labelled(rows, {**own_labels, "run": f"{i + 1:02d}"}))
-    rows, pictures = _told(pd.concat(shown, ignore_index=True), stimuli, keep, image, concept, split, where)
-    pieces = [_piece(part, f"run {i + 1}", rows[rows[_PART] == i], pictures, taken) for i, part in enumerate(parts)]
-    pieces = [p for p in pieces if len(p.table)]
-    if isinstance(parts[0], mne.BaseEpochs):
-        taken = taken.of_typed()
-    return Own(pieces, pictures).load(taken)
+    shown = [rows for rows in shown if len(rows)]
+    if not shown and where == "the annotations":
+        raise PhospheneError("the recording has no annotations: give events, such as mne.find_events(raw)")
+    if not shown:
+        raise PhospheneError("there is no event: check the event table, or what made it")
+    rows, shows = pd.concat(shown, ignore_index=True), partial(shows_picture, stimuli=stimuli, prefix="")
+    stretches = pd.DataFrame(columns=[_PART])
+    if not epoched:
+        rows, stretches, said = told_apart(rows, partial(shows, image=image, concept=concept), where)
+        notes += said
+        if not len(rows):
+            raise PhospheneError(f"{where} name bad stretches alone: no event shows a picture")
+    known = set(rows["stimulus"])
+    rows, pictures = _told(rows, stimuli, keep, image, concept, split, where)
+    notes += windows_note(rows, pictures, image)
+    known |= file_names(pictures)
+    pieces: list[Recording | Epoched] = []
+    for i, (part, table) in enumerate(zip(parts, tables, strict=True)):
+        name, held = f"run {i + 1}", rows[rows[_PART] == i]
+        if not len(held):
+            notes.append(f"{name} holds no event{' that keep lets through' if keep else ''}: left out")
+        elif epoched:
+            pieces.append(_cut(part, name, held, pictures, bads, taken))
+        else:
+            texts = [str(text) for text in part.annotations.description]
+            named = pd.DataFrame({"stimulus": texts})
+            alike = known | (set(named["stimulus"][shows(named)]) if stimuli is not None and texts else set())
+            bad = annotated_stretches(part.annotations, part.first_time, alike)
+            if table is not None:
+                bad = pd.concat([bad, stretches[stretches[_PART] == i]])
+            pieces.append(_recording(part, name, held, bad, bads))
+    if not any(len(piece.table) for piece in pieces):
+        raise PhospheneError(f"{pieces[0].name}: the recording holds no event: {'; '.join(pieces[0].notes)}")
+    pieces[0].notes[:0] = notes
+    return Own(pieces, pictures).load(taken.of_typed() if epoched else taken)
 
 
 def from_arrays(
@@ -228,25 +279,42 @@ def _told(
     ), pictures
 
 
-def _piece(
-    part: Any, name: str, rows: pd.DataFrame, pictures: pd.DataFrame, steps: Preprocessing
-) -> Recording | Epoched:
+def _cut(
+    part: "mne.BaseEpochs", name: str, rows: pd.DataFrame, pictures: pd.DataFrame, bads: str, steps: Preprocessing
+) -> Epoched:
+    """Epochs of MNE as they are, channels marked bad interpolated where asked."""
     import mne
 
     table = rows.drop(columns=[_PART, _PLACE]).reset_index(drop=True)
-    if isinstance(part, mne.BaseEpochs):
-        some = part[rows[_PLACE].to_numpy()]
-        try:
-            notes = steps.typed_epochs(some)
-        except PhospheneError as error:
-            raise PhospheneError(f"{name}: {error}") from None
-        held = Trials.from_mne(some, table, pictures, notes)
-        check_size(held.eeg, "V", name, "scale it to volts from")
-        return Epoched(name, held.eeg, held.signal, held.table, notes=held.notes, bads=tuple(some.info["bads"]))
-    check_onsets(table["onset"], part.times[-1], name)
-    raw = part.copy()
-    # MNE leaves out epochs in a stretch named "bad...", and a picture may be called "badge"
-    shown = [i for i, text in enumerate(raw.annotations.description) if not STRETCH.match(text)]
-    raw.annotations.delete(shown)
-    bads = ", ".join(raw.info["bads"])
-    return Recording(name, raw, table, [f"{name}: channels marked bad are kept: {bads}"] if bads else [])
+    part = part[rows[_PLACE].to_numpy()]
+    try:
+        notes = steps.typed_epochs(part)
+        check_eeg(part)
+        if bads == "interpolate":
+            steps.interpolate(part)
+    except PhospheneError as error:
+        raise PhospheneError(f"{name}: {error}") from None
+    if lost := Counter(str(log[0]) for log in part.drop_log if log and "IGNORED" not in log):
+        reasons = ", ".join(f"{reason} {count}" for reason, count in lost.most_common(5))
+        notes.append(f"{name}: epochs that MNE had dropped: {sum(lost.values())} ({reasons})")
+    if over := Counter(spanned(part, set(table["stimulus"]) | set(part.event_id))):
+        named = ", ".join(f"{count} of '{text}'" for text, count in over.most_common(5))
+        notes.append(f"{name}: epochs that hold part of a bad stretch, kept as MNE gave them: {named}")
+    if part.info["bads"]:
+        notes.append(bads_note(name, part.info["bads"], bads, "bads"))
+    with mne.use_log_level("error"):
+        held = Trials.from_mne(part, table, pictures)
+    check_size(held.eeg, "V", name, "scale it to volts from")
+    return Epoched(name, held.eeg, held.signal, held.table, notes=notes, bads=tuple(part.info["bads"]))
+
+
+def _recording(
+    part: "mne.io.BaseRaw", name: str, rows: pd.DataFrame, stretches: pd.DataFrame, bads: Literal["keep", "interpolate"]
+) -> Recording:
+    """A recording that is annotated with its bad stretches alone."""
+    raw, table = part.copy(), rows.drop(columns=[_PART, _PLACE]).reset_index(drop=True)
+    table, notes = within(table, raw.times[-1], raw.info["sfreq"], name)
+    mark(raw, stretches)
+    if raw.info["bads"]:
+        notes.append(bads_note(name, raw.info["bads"], bads, "bads"))
+    return Recording(name, raw, table, notes, bads)

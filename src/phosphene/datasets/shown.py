@@ -5,11 +5,13 @@ Shared by the sources that a user describes (`bids`, `arrays`, `from_mne`).
 
 import hashlib
 import unicodedata
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from string import Formatter
 from typing import TypeAlias
 
+import numpy as np
 import pandas as pd
 
 from phosphene.datasets.events import NONE, check_column, read_cells
@@ -68,7 +70,7 @@ def stimulus_table(
             check_column(events, image, where, f"{prefix}image")
             paths = events[image].astype(str).to_list()
         table["image"] = _one(events, paths, "pictures", where, f"set {prefix}event to the column that names a picture")
-        table["image"] = [_path(p, folders) for p in table["image"]]
+        table["image"] = _paths(table["image"], folders)
     own = concept or "concept"
     if own in table:
         table["concept"] = table[own]
@@ -89,6 +91,49 @@ def stimulus_table(
     if len(empty):
         raise PhospheneError(f"stimulus '{empty[0]}' has no concept: fill in its cell, or set {prefix}concept")
     return table
+
+
+def shows_picture(
+    events: pd.DataFrame,
+    *,
+    stimuli: Pictures | None = None,
+    image: str | None = None,
+    concept: str | None = None,
+    folders: Sequence[Path] = (Path(),),
+    prefix: str = "dataset.",
+) -> np.ndarray:
+    """(n_events,) whether an event names a picture that ``stimuli`` or ``image`` know, as in `stimulus_table`.
+
+    Without either, an event whose ``concept`` is filled in counts as one.
+    """
+    if stimuli is not None:
+        known = _given(stimuli, list(dict.fromkeys(events["stimulus"])), folders, prefix)[0].index
+        return events["stimulus"].isin(known).to_numpy()
+    column = image or concept or "concept"
+    if "{" in column:
+        rows = events.fillna("").astype(str).to_dict("records")
+        paths = [_path(column.format_map(defaultdict(str, row)), folders) for row in rows]
+        return np.array([Path(path).is_file() for path in paths], bool)
+    if column not in events:
+        return np.zeros(len(events), bool)
+    return ~events[column].fillna("").astype(str).isin(NONE).to_numpy()
+
+
+def file_names(pictures: pd.DataFrame) -> set[str]:
+    """What the picture files are called, with and without suffix."""
+    files = [Path(image) for image in pictures["image"]] if "image" in pictures else []
+    return {name for file in files for name in (file.name, file.stem)}
+
+
+def windows_note(events: pd.DataFrame, pictures: pd.DataFrame, image: str | None) -> list[str]:
+    """What became of paths that were written on Windows: a note with the first one, if there is any."""
+    cells = events[image if image in events else "stimulus"].astype(str)
+    names = events["stimulus"][cells.str.contains("\\", regex=False)].tolist()
+    if not names or "image" not in pictures:
+        return []
+    first = cells[events["stimulus"] == names[0]].iloc[0]
+    found = "/".join(Path(pictures.loc[names[0], "image"]).parts[-2:])
+    return [f"paths with backslashes were read as those of Windows: '{first}' is {found}"]
 
 
 def split_column(
@@ -162,7 +207,7 @@ def _given(
     """The stimulus table from what the user gave, images as absolute paths; and every name it knows."""
     if isinstance(stimuli, Mapping):
         files = {str(name): str(file) for name, file in stimuli.items()}
-        table = pd.DataFrame({"image": [_path(file, folders) for file in files.values()]}, index=list(files))
+        table = pd.DataFrame({"image": _paths(files.values(), folders)}, index=list(files))
         return table.rename_axis("stimulus"), table.index
     if not isinstance(stimuli, pd.DataFrame):
         path = Path(_path(str(stimuli), folders))
@@ -185,7 +230,7 @@ def _given(
         empty = table.index[table["image"].astype(str).isin(NONE)]
         if len(empty):
             raise PhospheneError(f"{stimuli} names no image for stimulus '{empty[0]}': fill in its cell")
-        table["image"] = [_path(str(p), folders) for p in table["image"]]
+        table["image"] = _paths(table["image"].astype(str), folders)
     return table, table.index
 
 
@@ -199,7 +244,9 @@ def _found(folder: Path, names: list[str]) -> tuple[pd.DataFrame, Iterable[str]]
         inside = file.relative_to(folder)
         for alias in (inside.as_posix(), inside.with_suffix("").as_posix(), file.name, file.stem):
             aliases.setdefault(_composed(alias), set()).add(file)
-    meant = {name: aliases.get(_composed(name), set()) for name in names}
+    spelt = {name: [_composed(s) for s in _spelt(name)] for name in names}
+    meant = {name: next((aliases[s] for s in spelt[name] if s in aliases), set()) for name in names}
+    _check_apart({name: str(min(files)) for name, files in meant.items() if files})
     for name in names:
         if len(meant[name]) > 1:
             one, two = sorted(p.relative_to(folder).as_posix() for p in meant[name])[:2]
@@ -214,9 +261,36 @@ def _composed(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
+def _spelt(name: str) -> list[str]:
+    """What a name may be below a folder: as it stands; of a Windows path also with slashes, or its last parts alone."""
+    if "\\" not in name:
+        return [name]
+    parts = [part for part in PureWindowsPath(name).parts if not part.endswith(("\\", ":"))]
+    return [name, *("/".join(parts[i:]) for i in range(len(parts)))]
+
+
+def _paths(names: Iterable[str], folders: Sequence[Path]) -> list[str]:
+    """Absolute paths; two Windows paths of different folders never become one picture."""
+    found = {name: _path(name, folders) for name in names}
+    _check_apart(found)
+    return [found[name] for name in names]
+
+
+def _check_apart(found: Mapping[str, str]) -> None:
+    seen: dict[str, str] = {}
+    for name, path in found.items():
+        other = seen.setdefault(path, name)
+        if "\\" in name + other and PureWindowsPath(other) != PureWindowsPath(name):
+            raise PhospheneError(
+                f"'{other}' and '{name}' would both be {path}: a backslash parts folders on Windows alone, write paths "
+                "with / below the folder of pictures"
+            )
+
+
 def _path(name: str, folders: Sequence[Path]) -> str:
     """An absolute path; of the first folder that holds ``name``, else of the first folder."""
-    for folder in folders:
-        if (folder / name).exists():
-            return str((folder / name).resolve())
+    for spelt in _spelt(name):
+        for folder in folders:
+            if (folder / spelt).exists():
+                return str((folder / spelt).resolve())
     return str((folders[0] / name).absolute())

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import mne
 import numpy as np
@@ -63,7 +63,7 @@ class Linear:
 class _Cut(Preprocessing):
     """The steps after the filters alone."""
 
-    def continuous(self, raw: mne.io.BaseRaw) -> mne.io.BaseRaw:
+    def continuous(self, raw: mne.io.BaseRaw, bads: Literal["keep", "interpolate"] = "keep") -> mne.io.BaseRaw:
         return raw
 
 

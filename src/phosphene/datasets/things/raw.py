@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from phosphene.datasets.brainvision import named_files, outside
 from phosphene.datasets.things import held
 from phosphene.errors import PhospheneError
 from phosphene.restricted import read_npy
@@ -133,10 +134,8 @@ def read_source(path: Path, name: str, part: str, session: str) -> Continuous:
     import mne
 
     try:
-        for kind, file in re.findall(
-            r"(?im)^\s*(DataFile|MarkerFile)\s*=\s*(.+?)\s*$", path.read_text("utf-8", "replace")
-        ):
-            if "/" in file or "\\" in file:
+        for kind, file in named_files(path).items():
+            if outside(file):
                 raise ValueError(f"{kind} {file} lies outside of its folder")
         raw = mne.io.read_raw_brainvision(path, preload=False, verbose="error")
     except Exception as error:  # whatever a damaged header leads MNE to
