@@ -17,9 +17,9 @@ RNG = np.random.default_rng(0)
 @pytest.mark.parametrize(
     ("k", "said"),
     [
-        (1, "no interval: 1 test concept is too few (6 at least)"),
-        (2, "no interval: 2 test concepts are too few (6 at least)"),
-        (5, "no interval: 5 test concepts are too few (6 at least)"),
+        (1, "no interval: 1 test concept is too few, 6 are needed"),
+        (2, "no interval: 2 test concepts are too few, 6 are needed"),
+        (5, "no interval: 5 test concepts are too few, 6 are needed"),
     ],
 )
 def test_too_few_clusters_have_no_interval(k, said):
@@ -40,7 +40,7 @@ def test_all_or_none_has_the_exact_interval_of_so_many_clusters(k, value):
     found = intervals.of_scores(np.full(3 * k, value), np.arange(3 * k) % k, "test concepts", n_boot=50)
     exact = binomtest(int(value * k), k).proportion_ci(0.95, method="exact")
     assert (found.low, found.high) == pytest.approx((exact.low, exact.high))
-    assert f"Clopper-Pearson interval of {k} test concepts" in found.said
+    assert f"Clopper-Pearson interval: all {k} test concepts" in found.said
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_two_categories_told_perfectly_have_the_interval_of_independent_pairs():
     row = TwoCategories("auc", truth.astype(float), truth, runs).answer(n_boot=50, n_perm=9)
     assert (row["value"], row["ci_high"]) == (1, 1)
     assert row["ci_low"] == pytest.approx(0.025 ** (1 / 20))
-    assert "20 pairs of trials" in row["interval"]
+    assert "all 20 pairs of trials" in row["interval"]
 
 
 def test_a_distance_of_few_pictures_has_no_interval():
@@ -90,7 +90,7 @@ def test_a_distance_of_few_pictures_has_no_interval():
         n_boot=9
     )
     assert np.isfinite(row["value"])
-    assert row["interval"] == "no interval: 2 test concepts are too few (6 at least)"
+    assert row["interval"] == "no interval: 2 test concepts are too few, 6 are needed"
 
 
 @pytest.mark.parametrize(

@@ -70,24 +70,35 @@ def p_text(p: float, level: float = ALPHA) -> str:
     return f"p = {p:.{digits}f}"
 
 
-def why_undecided(p_min: float, n_perm: int, level: float = ALPHA, key: str = "evaluation.n_perm") -> str:
+def why_undecided(
+    p_min: float, n_perm: int, level: float = ALPHA, key: str = "evaluation.n_perm", n_tests: int = 1
+) -> str:
     """Why no p of a test reaches the threshold, and what helps.
 
     Parameters
     ----------
     p_min : the smallest p of the test, not corrected.
     n_perm : exchanges drawn.
-    level : the threshold for that p; of several tests their share of it.
+    level : the threshold.
     key : what sets ``n_perm``.
+    n_tests : for so many tests p is corrected.
     """
-    least = f"{p_min:.2g}" if p_min < 0.1 else f"{p_min:.2f}"
-    if n_perm < needed(level):
+    if not math.isfinite(p_min):
+        return "there is no p"
+    least, enough = _short(p_min), needed(level / n_tests)
+    if n_tests > 1:
+        least += f" ({_short(min(1.0, n_tests * p_min))} corrected for {n_tests} tests)"
+    if n_perm < enough:
         more = "" if p_min <= smallest(n_perm) * 1.5 else ", and more pictures, runs or subjects"
-        return f"{n_perm} exchanges can give no p below {least}; at least {needed(level)} are needed ({key}){more}"
+        return f"{n_perm} exchanges can give no p below {least}; at least {enough} are needed ({key}){more}"
     return (
         f"no power: so few different exchanges exist that no p is below {least}; "
         "more pictures, runs or subjects are needed"
     )
+
+
+def _short(p: float) -> str:
+    return f"{p:.2g}" if p < 0.1 else f"{p:.2f}"
 
 
 def rule(n_tests: int = 1, what: str = "Above chance", correction: str = "Holm") -> str:

@@ -16,14 +16,16 @@ import numpy as np
 import pandas as pd
 
 from phosphene.errors import PhospheneError
+from phosphene.evaluation import chance
 from phosphene.evaluation.corrections import corrected
 from phosphene.evaluation.statistics import paired
 
 Over = Literal["stimuli", "subjects", "both"]
 COLUMNS = (
-    "metric", "a", "b", "difference", "ci_low", "ci_high", "p", "p_corrected", "n", "n_clusters", "higher_is_better",
-    "over", "protocol", "backbone_a", "backbone_b",
+    "metric", "a", "b", "difference", "ci_low", "ci_high", "p", "p_corrected", "p_min", "n", "n_clusters",
+    "higher_is_better", "over", "protocol", "backbone_a", "backbone_b",
 )  # fmt: skip
+_UNITS = {"stimuli": "concepts or runs", "subjects": "subjects", "both": "subjects, or concepts,"}
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,8 @@ def compare(
 
     Returns
     -------
-    Columns `COLUMNS`; `difference` is a - b. The interval is NaN where there are fewer than six clusters.
+    Columns `COLUMNS`; `difference` is a - b, `p_min` the smallest p that any difference could have. The interval is NaN
+    where there are fewer than six clusters.
 
     Raises
     ------
@@ -92,6 +95,41 @@ def compare(
     table = pd.DataFrame(rows)
     table["p_corrected"] = corrected(table["p"].to_numpy(), correction)
     return table[list(COLUMNS)]
+
+
+def answers(table: pd.DataFrame, n_tests: int | None = None) -> list[chance.Answer]:
+    """Whether each row of a table of differences is one, by the rule of `chance`, on its corrected p.
+
+    Parameters
+    ----------
+    n_tests : p is corrected for so many; None for the rows that have one.
+    """
+    n = int(np.isfinite(table["p"]).sum()) if n_tests is None else n_tests
+    pairs = zip(table["p_corrected"].astype(float), table["p_min"].astype(float), strict=True)
+    return [chance.answer(p, n * p_min) for p, p_min in pairs]
+
+
+def lines(table: pd.DataFrame, n_perm: int, correction: str = "holm") -> list[str]:
+    """What each row of `compare`'s table says, and the rule; a line each, for a terminal.
+
+    Parameters
+    ----------
+    n_perm, correction : that the table was made with.
+    """
+    said, n = [], int(np.isfinite(table["p"]).sum())
+    for (_, row), answer in zip(table.iterrows(), answers(table), strict=True):
+        p = chance.p_text(float(row["p_corrected"]))
+        if answer == "undecided":
+            why = chance.why_undecided(float(row["p_min"]), n_perm, n_tests=n)
+            said.append(f"{row['metric']}: undecided: {why}")
+        elif answer == "no":
+            said.append(f"{row['metric']}: no difference shown (corrected {p})")
+        else:
+            first = (row["difference"] > 0) == bool(row["higher_is_better"])
+            said.append(f"{row['metric']}: {'a' if first else 'b'} is better (corrected {p})")
+        if np.isnan(row["ci_low"]):
+            said[-1] += f"; no interval: {row['n_clusters']} {_UNITS[row['over']]} are too few"
+    return [*said, chance.rule(n, "A difference", correction)]
 
 
 def _row(a: Scored, b: Scored, over: Over, n_boot: int, n_perm: int, seed: int) -> dict[str, Any]:
@@ -113,7 +151,7 @@ def _row(a: Scored, b: Scored, over: Over, n_boot: int, n_perm: int, seed: int) 
     )
     return {
         "metric": a.metric, "a": found.a, "b": found.b, "difference": found.value, "ci_low": found.low,
-        "ci_high": found.high, "p": found.p, "n": found.n, "n_clusters": found.n_clusters,
+        "ci_high": found.high, "p": found.p, "p_min": found.p_min, "n": found.n, "n_clusters": found.n_clusters,
         "higher_is_better": a.higher_is_better, "over": over, "protocol": a.protocol, "backbone_a": a.backbone,
         "backbone_b": b.backbone,
     }  # fmt: skip

@@ -58,13 +58,13 @@ def of_scores(
 
 def too_few(k: int, unit: str) -> Interval:
     """No interval."""
-    return Interval(np.nan, np.nan, f"no interval: {_count(k, unit)} too few ({FEWEST} at least)")
+    return Interval(np.nan, np.nan, f"no interval: {_count(k, unit)} too few, {FEWEST} are needed")
 
 
 def all_alike(right: bool, k: int, unit: str) -> Interval:
     """Of k independent clusters that all score 1, or all 0."""
     end = (1 - LEVEL) / 2
-    said = f"Clopper-Pearson interval of {k} {unit} that all score alike"
+    said = f"Clopper-Pearson interval: all {k} {unit} score alike"
     return Interval(end ** (1 / k), 1.0, said) if right else Interval(0.0, 1 - end ** (1 / k), said)
 
 
