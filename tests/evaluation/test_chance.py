@@ -81,11 +81,11 @@ def test_why_undecided_names_what_helps():
     assert few == "10 exchanges can give no p below 0.091; at least 19 are needed (evaluation.n_perm)"
     design = chance.why_undecided(0.5, 2000)
     assert "no p is below 0.50" in design
-    assert "more pictures" in design
+    assert "larger test part" in design
     assert "n_perm" not in design
     both = chance.why_undecided(0.5, 10)
     assert "evaluation.n_perm" in both
-    assert "more pictures" in both
+    assert "larger test part" in both
     assert "at least 39" in chance.why_undecided(1 / 21, 20, 0.05 / 2)
 
 

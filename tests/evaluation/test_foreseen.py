@@ -81,8 +81,8 @@ def test_two_categories_are_counted_in_trials():
     [
         ({"concept": 0.5}, []),
         ({"concept": 0.5001}, []),
-        ({"concept": 0.1}, ["dataset.split asks for 10 % of the concepts and 6 of 12 are for the test: each category"]),
-        ({"stimulus": 0.2}, ["dataset.split asks for 20 % of the stimuli and 12 of 24 are for the test: each concept"]),
+        ({"concept": 0.1}, ["split asks for 10 % of the concepts and 6 of 12 are for the test: each category"]),
+        ({"stimulus": 0.2}, ["split asks for 20 % of the stimuli and 12 of 24 are for the test: each concept"]),
         ({"concept": ["c0"]}, []),
         ("split", []),
     ],

@@ -392,6 +392,8 @@ def scored(**changed):
         ({}, 0.3, "good", ABOVE),
         ({}, 0.001, "bad", SO_IS_THE_TWIN),
         ({"shuffled": 0.56}, None, "bad", SO_IS_THE_TWIN),
+        ({"shuffled": 0.56, "n": 12, "n_perm": 60}, None, "good", ABOVE),  # a mean of so few that lies there by chance
+        ({"shuffled": 0.56, "n": 240, "n_perm": 60}, None, "bad", SO_IS_THE_TWIN),
         ({"p": 0.05}, 0.3, "good", ABOVE),  # the threshold counts
         ({"p": 0.06}, 0.3, "plain", f"{NOT} p decides, though the interval leaves chance out."),
         ({"p": 0.06, "ci_low": 0.4}, 0.3, "plain", NOT),
@@ -406,7 +408,7 @@ def scored(**changed):
          "Undecided: 20 exchanges can give no p below 0.048 (0.095 corrected for 2 tests); at least 39 are needed "
          "(evaluation.n_perm)."),
         ({"p": 0.5, "p_min": 0.5}, 0.5, "plain", "Undecided: no power: so few different exchanges exist that no p is "
-         "below 0.50; more pictures, runs or subjects are needed."),
+         "below 0.50; a larger test part (concepts, trials or subjects) is needed."),
         ({"p": np.nan}, None, "plain", "Undecided: there is no p."),
         ({"metric": "image_median_rank", "ci_low": 2, "ci_high": 5, "chance": 12}, 0.3, "good", ABOVE),
         ({"metric": "image_median_rank", "ci_low": 14, "ci_high": 15, "chance": 12, "p": 0.9}, 0.3, "plain",

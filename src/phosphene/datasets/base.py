@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import pandas as pd
 
+from phosphene.datasets.shares import unmet
 from phosphene.datasets.shown import PICTURES
 from phosphene.datasets.stored import check_size
 from phosphene.errors import PhospheneError, nearest
@@ -190,4 +191,5 @@ class Dataset(ABC):
             where = ", ".join(f"{name} {count}" for name, count in dropped.items())
             reason = "above preprocessing.reject, in a marked bad stretch, or cut off by the recording's end"
             trials.notes.append(f"{sum(dropped.values())} of {events} epochs dropped ({reason}): {where}")
+        trials.notes += unmet(trials.table, getattr(self, "split", None))
         return trials

@@ -43,8 +43,9 @@ class Own(Dataset):
     citation = "the user's own data"
     design = "rapid"
 
-    def __init__(self, pieces: Sequence[Recording | Epoched], stimuli: pd.DataFrame):
+    def __init__(self, pieces: Sequence[Recording | Epoched], stimuli: pd.DataFrame, split: Split | None = None):
         self.root, self.subject, self._pieces, self._stimuli = Path(), "all", pieces, stimuli
+        self.split = split
         vars(self).update(epoched=isinstance(pieces[0], Epoched))
 
     def subjects(self) -> list[str]:
@@ -122,7 +123,7 @@ def from_mne(
     pieces = [p for p in pieces if len(p.table)]
     if isinstance(parts[0], mne.BaseEpochs):
         taken = taken.of_typed()
-    return Own(pieces, pictures).load(taken)
+    return Own(pieces, pictures, split).load(taken)
 
 
 def from_arrays(
@@ -175,7 +176,7 @@ def from_arrays(
     rows = _labelled(rows.assign(stimulus=rows[event].astype(str)), {"subject": subject, "session": session})
     rows, pictures = _told(rows, stimuli, keep, image, concept, split, where)
     held = piece("the array", eeg, rows, signal, scale, unit, counts_note(eeg, unit, "X"))
-    return Own([held], pictures).load(preprocessing or Preprocessing.as_stored(montage=montage))
+    return Own([held], pictures, split).load(preprocessing or Preprocessing.as_stored(montage=montage))
 
 
 def _recordings(data: Any, events: Any) -> tuple[list[Any], list[Any]]:

@@ -3,6 +3,11 @@
 import hashlib
 from collections import defaultdict
 from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+_MANY = {"stimulus": "stimuli", "concept": "concepts"}
 
 
 def drawn(group_of: Mapping[str, str], share: float) -> list[str]:
@@ -29,6 +34,29 @@ def drawn(group_of: Mapping[str, str], share: float) -> list[str]:
     taken = _shares({group: len(names) for group, names in several.items()}, share, count)
     chosen = [name for group, n in taken.items() for name in several[group][:n]]
     return chosen + alone[: max(0, count - len(chosen))]
+
+
+def unmet(table: pd.DataFrame, split: Any) -> list[str]:
+    """How far a share that was asked for is missed, in a sentence; none where it is met or no share was asked for.
+
+    Parameters
+    ----------
+    table : the trial table.
+    split : a column, or a rule: see `shown.split_column`.
+    """
+    if not isinstance(split, Mapping) or len(split) != 1:
+        return []
+    ((column, share),) = split.items()
+    if column not in _MANY or isinstance(share, bool) or not isinstance(share, int | float):
+        return []
+    total, tested = table[column].nunique(), table[column][table["split"] == "test"].nunique()
+    if abs(tested - share * total) <= 1:
+        return []
+    group = "concept" if column == "stimulus" else "category"
+    return [
+        f"split asks for {100 * share:g} % of the {_MANY[column]} and {tested} of {total} are for the test: each "
+        f"{group} of two or more keeps some for either part"
+    ]
 
 
 def _shares(sizes: Mapping[str, int], share: float, count: int) -> dict[str, int]:

@@ -89,11 +89,11 @@ def why_undecided(
     if n_tests > 1:
         least += f" ({_short(min(1.0, n_tests * p_min))} corrected for {n_tests} tests)"
     if n_perm < enough:
-        more = "" if p_min <= smallest(n_perm) * 1.5 else ", and more pictures, runs or subjects"
+        more = "" if p_min <= smallest(n_perm) * 1.5 else ", and a larger test part (concepts, trials or subjects)"
         return f"{n_perm} exchanges can give no p below {least}; at least {enough} are needed ({key}){more}"
     return (
         f"no power: so few different exchanges exist that no p is below {least}; "
-        "more pictures, runs or subjects are needed"
+        "a larger test part (concepts, trials or subjects) is needed"
     )
 
 

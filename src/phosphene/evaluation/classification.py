@@ -145,7 +145,7 @@ def interval(
         return intervals.too_few(n, "trials of a category")
     if free < intervals.FEWEST - 1:
         return intervals.Interval(
-            np.nan, np.nan, f"no interval: {n} trials of a category in {len(cells[0])} runs are too few in each"
+            np.nan, np.nan, f"no interval: {n} trials of a category in {len(cells[0])} runs are too few within a run"
         )
     low, high = bootstrap(labels, scores, names, metric=metric, n_boot=n_boot, level=intervals.LEVEL, seed=seed)
     if low < high:

@@ -1,12 +1,13 @@
 """What a run's scores will not be able to say, known from its test part before anything is trained."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from phosphene.datasets.shares import unmet
 from phosphene.evaluation import chance
 from phosphene.evaluation.classification import run_names
 from phosphene.evaluation.intervals import FEWEST
@@ -39,10 +40,7 @@ def notes(
         own = [fold for fold in folds if fold.subject == subject]
         few = _few_trials(table, own) if categories else _few_concepts(table, own)
         found += [f"subject {subject}: {note}" if len(subjects) > 1 else note for note in few]
-    return [*found, *_share(table, split)]
-
-
-_MANY = {"stimulus": "stimuli", "concept": "concepts"}
+    return [*found, *unmet(table, split)]
 
 
 def _few_concepts(table: pd.DataFrame, folds: Sequence[Fold]) -> list[str]:
@@ -68,21 +66,3 @@ def _few_trials(table: pd.DataFrame, folds: Sequence[Fold]) -> list[str]:
     if least > chance.ALPHA:
         found.append(f"no p can be below {min(1.0, least):.2g}: so few trials have few orders within their runs")
     return found
-
-
-def _share(table: pd.DataFrame, split: Any) -> list[str]:
-    """How far a share that was asked for is met."""
-    if not isinstance(split, Mapping) or len(split) != 1:
-        return []
-    ((column, share),) = split.items()
-    if column not in ("stimulus", "concept") or isinstance(share, bool) or not isinstance(share, int | float):
-        return []
-    total = table[column].nunique()
-    tested = table[column][table["split"] == "test"].nunique()
-    if abs(tested - share * total) <= 1:
-        return []
-    group = "concept" if column == "stimulus" else "category"
-    return [
-        f"dataset.split asks for {100 * share:g} % of the {_MANY[column]} and {tested} of {total} are for the test: "
-        f"each {group} of two or more keeps some for either part"
-    ]

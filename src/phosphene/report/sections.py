@@ -71,7 +71,8 @@ def headline(run: Run) -> list[Content]:
         )
     rule = (
         f"The verdicts follow a rule. {run.rule()} A twin is at chance if by the same rule it is not above chance or, "
-        f"where it is the mean of many shuffles, if it lies within {words.TWIN_MARGIN:g} of chance."
+        f"where it is the mean of many shuffles, if it lies within {words.TWIN_MARGIN:g} or three standard errors of "
+        "chance."
     )
     return [tag("div", cards, class_="cards"), tag("p", rule, class_="note")] if cards else ["No headline score."]
 
@@ -106,7 +107,8 @@ def scores(run: Run) -> list[Content]:
     legend = tag(
         "p", _key("value"), " value with its interval   ", _key("twin"), " shuffled twin   ", _key("chance"),
         " chance. Shares run from 0 to 100 %, AUC from 0 to 1, ranks from 1 to the size of the gallery. p is of each "
-        f"score by itself, and counts at {chance.ALPHA:g} where no other is asked.", class_="note",
+        "score by itself; verdicts are given on the headline scores alone, whose p is corrected for their number.",
+        class_="note",
     )  # fmt: skip
     said = [words.no_interval(row, words.words(row["metric"]).kind) for _, row in run.scores.iterrows()]
     few = [tag("p", f"{text[0].upper()}{text[1:]}.", class_="note") for text in dict.fromkeys(filter(None, said))]

@@ -195,7 +195,9 @@ def twin_at_chance(row: pd.Series, twin: pd.Series | None) -> bool | None:
         return {"yes": False, "no": True}.get(answer(twin))
     if not math.isfinite(row["shuffled"]):
         return None
-    return bool(abs(row["shuffled"] - row["chance"]) <= TWIN_MARGIN)
+    n, n_perm = max(1.0, float(row.get("n", math.inf))), max(1, row.get("n_perm", 1))
+    error = math.sqrt(0.5 / n / n_perm)  # of that mean, of two categories whose folds share their training
+    return bool(abs(row["shuffled"] - row["chance"]) <= max(TWIN_MARGIN, 3 * error))
 
 
 def verdict(row: pd.Series, twin: pd.Series | None) -> tuple[str, str]:
