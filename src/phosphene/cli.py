@@ -388,7 +388,7 @@ def compare(
         with whole(out) as part:
             table.to_csv(part, index=False)
     _say(table.to_string(index=False))
-    for line in lines(table, Experiment.open(a).recipe.evaluation.n_perm, correction):
+    for line in lines(table, Experiment.open(a).recipe.evaluation.n_perm, correction):  # type: ignore[arg-type]
         _say(line)
 
 

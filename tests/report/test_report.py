@@ -404,7 +404,8 @@ def scored(**changed):
         ({"p": 1 / 21, "p_min": 1 / 21, "n_perm": 20}, 0.3, "good", ABOVE),
         ({"p": 1 / 11, "p_min": 1 / 11, "n_perm": 10}, 0.3, "plain", "Undecided: 10 exchanges can give no p below "
          "0.091; at least 19 are needed (evaluation.n_perm)."),
-        ({"p": 1 / 21, "p_corrected": 2 / 21, "n_tests": 2, "p_min": 1 / 21, "n_perm": 20}, 0.3, "plain",
+        ({"p": 1 / 21, "p_corrected": 2 / 21, "n_tests": 2, "p_min": 1 / 21, "p_min_corrected": 2 / 21, "n_perm": 20},
+         0.3, "plain",
          "Undecided: 20 exchanges can give no p below 0.048 (0.095 corrected for 2 tests); at least 39 are needed "
          "(evaluation.n_perm)."),
         ({"p": 0.5, "p_min": 0.5}, 0.5, "plain", "Undecided: no power: so few different exchanges exist that no p is "

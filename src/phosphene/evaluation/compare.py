@@ -18,9 +18,11 @@ import pandas as pd
 from phosphene.errors import PhospheneError
 from phosphene.evaluation import chance
 from phosphene.evaluation.corrections import corrected
+from phosphene.evaluation.intervals import FEWEST
 from phosphene.evaluation.statistics import paired
 
 Over = Literal["stimuli", "subjects", "both"]
+Correction = Literal["holm", "bh", "by"]
 COLUMNS = (
     "metric", "a", "b", "difference", "ci_low", "ci_high", "p", "p_corrected", "p_min", "n", "n_clusters",
     "higher_is_better", "over", "protocol", "backbone_a", "backbone_b",
@@ -61,7 +63,7 @@ def compare(
     b: Sequence[Scored],
     *,
     over: Over = "stimuli",
-    correction: Literal["holm", "bh", "by"] = "holm",
+    correction: Correction = "holm",
     n_boot: int = 2000,
     n_perm: int = 2000,
     seed: int = 0,
@@ -97,19 +99,14 @@ def compare(
     return table[list(COLUMNS)]
 
 
-def answers(table: pd.DataFrame, n_tests: int | None = None) -> list[chance.Answer]:
-    """Whether each row of a table of differences is one, by the rule of `chance`, on its corrected p.
-
-    Parameters
-    ----------
-    n_tests : p is corrected for so many; None for the rows that have one.
-    """
-    n = int(np.isfinite(table["p"]).sum()) if n_tests is None else n_tests
-    pairs = zip(table["p_corrected"].astype(float), table["p_min"].astype(float), strict=True)
-    return [chance.answer(p, n * p_min) for p, p_min in pairs]
+def answers(table: pd.DataFrame, correction: Correction = "holm") -> list[chance.Answer]:
+    """Whether each row of a table of differences is one, by the rule of `chance`: its corrected p, and the smallest
+    that it could have been had all rows their smallest p."""
+    least = corrected(table["p_min"].to_numpy(float), correction)
+    return [chance.answer(p, p_min) for p, p_min in zip(table["p_corrected"].astype(float), least, strict=True)]
 
 
-def lines(table: pd.DataFrame, n_perm: int, correction: str = "holm") -> list[str]:
+def lines(table: pd.DataFrame, n_perm: int, correction: Correction = "holm") -> list[str]:
     """What each row of `compare`'s table says, and the rule; a line each, for a terminal.
 
     Parameters
@@ -117,10 +114,10 @@ def lines(table: pd.DataFrame, n_perm: int, correction: str = "holm") -> list[st
     n_perm, correction : that the table was made with.
     """
     said, n = [], int(np.isfinite(table["p"]).sum())
-    for (_, row), answer in zip(table.iterrows(), answers(table), strict=True):
+    for (_, row), answer in zip(table.iterrows(), answers(table, correction), strict=True):
         p = chance.p_text(float(row["p_corrected"]))
         if answer == "undecided":
-            why = chance.why_undecided(float(row["p_min"]), n_perm, n_tests=n)
+            why = chance.why_undecided(float(row["p_min"]), n_perm, n_tests=n if correction == "holm" else 1)
             said.append(f"{row['metric']}: undecided: {why}")
         elif answer == "no":
             said.append(f"{row['metric']}: no difference shown (corrected {p})")
@@ -128,8 +125,9 @@ def lines(table: pd.DataFrame, n_perm: int, correction: str = "holm") -> list[st
             first = (row["difference"] > 0) == bool(row["higher_is_better"])
             said.append(f"{row['metric']}: {'a' if first else 'b'} is better (corrected {p})")
         if np.isnan(row["ci_low"]):
-            said[-1] += f"; no interval: {row['n_clusters']} {_UNITS[row['over']]} are too few"
-    return [*said, chance.rule(n, "A difference", correction)]
+            said[-1] += f"; no interval: {row['n_clusters']} {_UNITS[row['over']]} are too few, {FEWEST} are needed"
+    names = {"holm": "Holm", "bh": "Benjamini-Hochberg", "by": "Benjamini-Yekutieli"}
+    return [*said, chance.rule(n, "A difference", names[correction])]
 
 
 def _row(a: Scored, b: Scored, over: Over, n_boot: int, n_perm: int, seed: int) -> dict[str, Any]:

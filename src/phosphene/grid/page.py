@@ -67,7 +67,7 @@ def _against(grid: Grid, shown: Sequence[str], differences: pd.DataFrame) -> lis
         return ["No run is paired with the reference."]
     rows = []
     n = int(differences["p"].notna().sum())
-    differences = differences.assign(answer=answers(differences, n))
+    differences = differences.assign(answer=answers(differences))
     for (variant, seed), of in differences.groupby(["variant", "seed"], sort=False):
         said = [_difference(of[of["metric"] == m], m) for m in paired]
         rows.append([f"{variant}, seed {seed}" if grid.seeds else str(variant), *said])

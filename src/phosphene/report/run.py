@@ -194,6 +194,7 @@ class Run:
         chosen = chosen.assign(place=chosen["metric"].map({m: i for i, m in enumerate(words.HEADLINE)}))
         chosen = chosen.dropna(subset="place").sort_values("place", kind="stable").drop(columns="place")
         chosen["p_corrected"] = corrected(chosen["p"].to_numpy(float))
+        chosen["p_min_corrected"] = corrected(chosen["p_min"].where(chosen["p"].notna()).to_numpy(float))
         chosen["n_tests"] = int(np.isfinite(chosen["p"]).sum())
         chosen["n_perm"] = self.recipe.evaluation.n_perm
         return [row for _, row in chosen.iterrows()]

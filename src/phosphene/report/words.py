@@ -183,9 +183,8 @@ def side(row: pd.Series) -> int:
 
 def answer(row: pd.Series) -> chance.Answer:
     """Whether a score is above chance, by `chance.answer`: corrected where the row says for how many tests."""
-    n = row.get("n_tests", 1)
-    least = row.get("p_min", math.nan)
-    return chance.answer(row.get("p_corrected", row["p"]), 0.0 if math.isnan(least) else n * least)
+    least = row.get("p_min_corrected", row.get("p_min", math.nan))
+    return chance.answer(row.get("p_corrected", row["p"]), 0.0 if math.isnan(least) else least)
 
 
 def twin_at_chance(row: pd.Series, twin: pd.Series | None) -> bool | None:
