@@ -153,15 +153,14 @@ def test_a_wrong_variant_stops_the_grid_before_anything_is_written(plan, tmp_pat
 
 
 def test_every_row_of_every_run_is_in_the_table(finished):
-    table = pd.read_csv(finished / "grid.csv", dtype={"subject": str, "protocol": str})
+    text = dict.fromkeys(("subject", "protocol", "interval"), str)
+    table = pd.read_csv(finished / "grid.csv", dtype=text)
     assert tuple(table.columns) == COLUMNS
     for variant in ("small", "full", "cross"):
         for seed in (0, 3):
-            own = pd.read_csv(finished / f"{variant}-seed{seed}" / "scores.csv", dtype={"subject": str})
+            own = pd.read_csv(finished / f"{variant}-seed{seed}" / "scores.csv", dtype=text)
             rows = table[(table["variant"] == variant) & (table["seed"] == seed)]
-            pd.testing.assert_frame_equal(
-                rows.drop(columns="variant").reset_index(drop=True), own.astype({"protocol": str})
-            )
+            pd.testing.assert_frame_equal(rows.drop(columns="variant").reset_index(drop=True), own)
     assert table.loc[table["variant"] == "full", "shuffled"].notna().any()
 
 
@@ -221,6 +220,7 @@ def test_the_page_says_what_the_tables_hold(finished):
     assert "cross-seed0 is not paired: another protocol: split leave_one_subject_out, not given" in page
     assert "No run has a score 'image_topp5': did you mean 'image_top5'" in page
     assert "corrected for the 4 differences" in page
+    assert "A difference means p <= 0.05, corrected for 4 tests (Holm); p decides, not the interval." in page
     assert "Scores rest on mini" in page
 
 

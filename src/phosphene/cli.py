@@ -325,9 +325,15 @@ def decode(
 def evaluate(run: RunFolder) -> None:
     """Compute the scores of a finished run again, from what it decoded and drew."""
     from phosphene.experiment import Experiment
+    from phosphene.report import conclusion
     from phosphene.scoring import score
 
-    _say(score(Experiment.open(run, _display())).to_string(index=False))
+    table = score(Experiment.open(run, _display()))
+    _say(table.drop(columns="interval").to_string(index=False))
+    for said in dict.fromkeys(table["interval"].dropna()):
+        _say(said) if said else None
+    for line in conclusion(run):
+        _say(line)
 
 
 @_verb("phosphene audit runs/demo")
@@ -373,6 +379,8 @@ def compare(
 ) -> None:
     """Compare two runs on the same test samples: paired differences, their intervals and corrected p."""
     from phosphene.compare import compare_runs
+    from phosphene.evaluation.compare import lines
+    from phosphene.experiment import Experiment
     from phosphene.files import whole
 
     table = compare_runs(a, b, over=over, correction=correction)  # type: ignore[arg-type]
@@ -380,6 +388,8 @@ def compare(
         with whole(out) as part:
             table.to_csv(part, index=False)
     _say(table.to_string(index=False))
+    for line in lines(table, Experiment.open(a).recipe.evaluation.n_perm, correction):  # type: ignore[arg-type]
+        _say(line)
 
 
 @_verb("phosphene report runs/demo --also runs/muse")
@@ -415,10 +425,10 @@ def _display() -> Any:
 
 def _conclude(folder: Path, *also: Path) -> None:
     """Headline scores beside their controls, and the page to open."""
-    from phosphene.report import headline
+    from phosphene.report import conclusion
 
     for run in (folder, *also):
-        for line in headline(run):
+        for line in conclusion(run):
             _say(line)
     _say(f"open {folder / 'report.html'}")
 

@@ -1,6 +1,7 @@
 """One recipe to one run folder: prepare, train, decode, draw. Every finished piece is kept, so that an
 interrupted run continues where it stopped."""
 
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,9 +19,10 @@ from safetensors.torch import load_file, save_file
 
 from phosphene import processes, provenance
 from phosphene.captions import said
-from phosphene.decoded import keep_decoded, nearest_pictures, pictured
+from phosphene.decoded import keep_decoded, nearest_pictures, pictured, stand_for_categories
 from phosphene.epoch_log import EpochLog
 from phosphene.errors import PhospheneError, nearest
+from phosphene.evaluation import foreseen
 from phosphene.evaluation.protocols import Fold, overlap_table, overlaps
 from phosphene.files import parse_yaml, read_json, whole, write_json
 from phosphene.generators.base import Conditioning, Generator
@@ -34,6 +36,7 @@ from phosphene.training import fit
 from phosphene.trials import Trials, read_table
 from phosphene.whitening import Whitener, whiten, whitened_by
 
+log = logging.getLogger(__name__)
 _CHUNK = 32  # trials drawn, then kept, at a time
 
 
@@ -84,10 +87,25 @@ class Experiment:
         with processes.main_first():
             self._same_data()
             self.prepare()
+        if processes.is_main():
+            for note in self._foreseen():
+                log.warning(note)
         self.train()
         if processes.is_main():
             self.draw()
         return self.out
+
+    def _foreseen(self) -> list[str]:
+        """What the scores will not be able to say; known before the training."""
+        lda, first = self.recipe.method["name"] == "lda", self.folds[0]
+        seen = self.protocol.among(self.trials, first, self.trials.table["stimulus"][first.test].to_numpy())
+        subjects = len({fold.subject for fold in self.folds})
+        return foreseen.notes(
+            self.trials.table, self.folds, split=self.recipe.dataset.get("split"),
+            categories=lda or stand_for_categories(seen.stimuli),
+            n_perm=self.recipe.evaluation.n_perm,
+            n_tests=2 * subjects if lda else 4 if self.recipe.generator is None else 6,
+        )  # fmt: skip
 
     # -- data ----------------------------------------------------------------------------------
 

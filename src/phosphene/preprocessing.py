@@ -127,8 +127,9 @@ class Preprocessing:
                     f"channel '{name}' is not in the recording: {nearest(name, raw.ch_names)} "
                     "(set preprocessing.rename)"
                 )
-        if not self.picks:
-            check_eeg(raw)
+        if "eeg" not in raw.get_channel_types():
+            channels.retype(raw, dict.fromkeys(self.picks or (), "eeg"))
+        check_eeg(raw)
         if bads == "interpolate":
             self.interpolate(raw)
         if self.reference is not None:  # of all electrodes, before some are picked

@@ -59,9 +59,12 @@ def _tables(experiment: Experiment) -> dict[str, pd.DataFrame]:
         for twin in experiment.twins:
             asked: dict[tuple[str, str], list[Any]] = defaultdict(list)
             for fold in experiment.folds:
+                unit = "test samples" if stand_for_categories(experiment.gallery(fold)[0]) else "test concepts"
                 for question in questions(experiment, fold, twin):
                     if not isinstance(question, Unpaired):
                         question.crossed = crossed
+                    if not isinstance(question, TwoCategories):
+                        question.unit = unit
                     asked[fold.subject, question.metric].append(question)
                     if len({f.subject for f in experiment.folds}) > 1:
                         asked["all", question.metric].append(question)

@@ -10,7 +10,7 @@ import pytest
 from conftest import make_trials
 from phosphene import compare as runs
 from phosphene.errors import PhospheneError
-from phosphene.evaluation.compare import COLUMNS, Scored, compare
+from phosphene.evaluation.compare import COLUMNS, Scored, compare, lines
 from phosphene.evaluation.protocols import Protocol
 from phosphene.evaluation.scores import Question
 from phosphene.evaluation.statistics import paired
@@ -196,3 +196,57 @@ def test_every_draw_of_a_trial_is_in_its_sample(monkeypatch):
     assert drawn.protocol == protocol.hash
     assert len(set(drawn.samples)) == n == len(drawn.n_items)
     assert isinstance(compare([drawn], [drawn], n_boot=20, n_perm=20), pd.DataFrame)
+
+
+def few(n_clusters, skill=5.0, metric="image_top1", **other):
+    """Two methods that differ by far, on so many concepts of three pictures each."""
+    return (scored(metric, skill=s, seed=i, n_subjects=1, n_pictures=3 * n_clusters, **other)
+            for i, s in enumerate((skill, 0.0)))  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("n_clusters", "n_perm", "said"),
+    [
+        (10, 2000, "image_top1: a is better (corrected p = 0.002)"),
+        (6, 2000, "image_top1: a is better (corrected p = 0.031)"),
+        (5, 2000, "image_top1: undecided: no power: so few different exchanges exist that no p is below 0.062; a "
+         "larger test part (concepts, trials or subjects) is needed; no interval: 5 concepts or runs are too few, 6 "
+         "are needed"),
+        (10, 10, "image_top1: undecided: 10 exchanges can give no p below 0.091; at least 19 are needed "
+         "(evaluation.n_perm)"),
+    ],
+)  # fmt: skip
+def test_what_a_difference_says_and_the_rule(n_clusters, n_perm, said):
+    a, b = few(n_clusters)
+    table = compare([a], [b], n_boot=50, n_perm=n_perm)
+    assert lines(table, n_perm) == [said, "A difference means p <= 0.05; p decides, not the interval."]
+    assert (table["p"] >= table["p_min"]).all()
+
+
+def test_the_better_one_is_named_by_the_direction_of_the_metric():
+    a, b = few(10, metric="image_median_rank", higher_is_better=False)
+    assert lines(compare([a], [b], n_boot=50), 2000)[0].startswith("image_median_rank: b is better")
+    a, b = few(10, skill=0.0)
+    assert "no difference shown" in lines(compare([a], [b], n_boot=50), 2000)[0]
+
+
+def test_of_several_metrics_the_corrected_p_decides():
+    names = ("image_top1", "image_top5", "image_map")
+    a, b = ([scored(m, skill=s, seed=i, n_subjects=1, n_pictures=24) for m in names] for i, s in enumerate((5.0, 0.0)))
+    table = compare(a, b, n_boot=50)  # 8 concepts: 2 of 256 exchanges
+    assert table["p"].tolist() == [2 / 256] * 3
+    assert lines(table, 2000)[-1] == (
+        "A difference means p <= 0.05, corrected for 3 tests (Holm); p decides, not the interval."
+    )
+    assert all("a is better" in line for line in lines(table, 2000)[:-1])
+    a, b = ([replace(s, clusters={**s.clusters, "stimuli": np.arange(24) // 4}) for s in side] for side in (a, b))
+    table = compare(a, b, n_boot=50)  # 6 concepts: no p below 2 of 64, three times that corrected
+    assert all("undecided: no power" in line for line in lines(table, 2000)[:-1])
+    controlled = compare(a, b, n_boot=50, correction="bh")  # where all three are as small as can be
+    assert all("a is better" in line for line in lines(controlled, 2000, "bh")[:-1])
+
+
+def test_the_smallest_p_of_crossed_factors_is_that_of_draws_that_all_lie_on_one_side():
+    a, b = scored(skill=9.0), scored(seed=1)
+    row = compare([a], [b], over="both", n_boot=300).iloc[0]
+    assert 0 < row["p_min"] <= row["p"]

@@ -20,7 +20,7 @@ from phosphene.evaluation.scores import COLUMNS
 from phosphene.experiment import Experiment
 from phosphene.methods.nice import NICE
 from phosphene.recipe import Recipe
-from phosphene.report import headline, trust, words, write_report
+from phosphene.report import conclusion, headline, trust, words, write_report
 from phosphene.report.markup import render, tag
 from phosphene.report.run import Run
 from phosphene.scoring import score
@@ -71,7 +71,7 @@ class Page(HTMLParser):
 def _write_scores(folder, rows, name="scores.csv"):
     frame = pd.DataFrame(rows, columns=[*COLUMNS[:9]])
     frame = frame.assign(subject="01", seed=0, protocol="abc", backbone="mini")
-    frame[list(COLUMNS)].to_csv(folder / name, index=False)
+    frame.reindex(columns=list(COLUMNS)).to_csv(folder / name, index=False)
 
 
 @pytest.fixture(scope="module")
@@ -187,14 +187,18 @@ def test_headline_figures_stand_beside_their_controls(page, retrieval):
     shown = text(page)
     assert "Top-1 among 24 pictures of unseen concepts" in shown
     assert "31 % 95 % interval 25–38 %" in shown
-    assert "chance 0.5 % shuffled twin 0.5 % ideal observer 87 % p &lt; 0.001" in shown
+    assert "chance 0.5 % shuffled twin 0.5 % ideal observer 87 % p &lt; 0.001, corrected 0.002" in shown
     assert "Above chance; the shuffled twin is at chance." in shown
     assert "Not distinguishable from chance." in shown
+    rule = "Above chance means p <= 0.05, corrected for 4 tests (Holm); p decides, not the interval."
     (first, *_) = headline(retrieval)
     assert first == (
         "Top-1 among 24 pictures of unseen concepts: 31 % (95 % interval 25–38 %, chance 0.5 %, shuffled twin 0.5 %, "
-        "ideal observer 87 %, p < 0.001). Above chance; the shuffled twin is at chance."
+        "ideal observer 87 %, p < 0.001, corrected 0.002). Above chance; the shuffled twin is at chance."
     )
+    assert conclusion(retrieval)[:-1] == headline(retrieval)
+    assert conclusion(retrieval)[-1] == rule
+    assert rule in shown.replace("&lt;", "<")
 
 
 def test_the_page_is_whole_and_fetches_nothing(page):
@@ -370,20 +374,70 @@ def test_amounts(value, kind, shown):
     assert words.amount(value, kind) == shown
 
 
-def test_verdicts_follow_the_rule():
-    row = pd.Series(
-        {"metric": "auc", "value": 0.7, "ci_low": 0.6, "ci_high": 0.8, "chance": 0.5, "shuffled": 0.5, "p": 0.001}
-    )
-    twin = pd.Series({"p": 0.3})
-    assert words.verdict(row, None)[0] == "good"
-    assert words.verdict(row, twin)[0] == "good"
-    assert words.verdict(row, pd.Series({"p": 0.001}))[0] == "bad"
-    assert words.verdict(pd.Series({**row, "shuffled": 0.56}), None)[0] == "bad"
-    assert words.verdict(pd.Series({**row, "p": 0.02}), twin)[0] == "plain"
-    assert words.verdict(pd.Series({**row, "ci_low": 0.45}), twin)[0] == "plain"
-    rank = {**row, "metric": "image_median_rank", "ci_low": 2, "ci_high": 5, "chance": 12}
-    assert words.verdict(pd.Series(rank), twin)[0] == "good"
-    assert words.verdict(pd.Series({**rank, "ci_high": 13}), twin)[0] == "plain"
+ABOVE = "Above chance; the shuffled twin is at chance."
+SO_IS_THE_TWIN = "Above chance, but so is the shuffled twin: find out why before trusting it."
+NOT = "Not distinguishable from chance."
+
+
+def scored(**changed):
+    row = {"metric": "auc", "value": 0.7, "ci_low": 0.6, "ci_high": 0.8, "chance": 0.5, "shuffled": 0.5, "p": 0.001}
+    return pd.Series({**row, "n_perm": 2000, **changed})
+
+
+@pytest.mark.parametrize(
+    ("changed", "twin", "grade", "said"),
+    [
+        ({}, None, "good", ABOVE),
+        ({"shuffled": np.nan}, None, "good", "Above chance; no shuffled twin to compare."),
+        ({}, 0.3, "good", ABOVE),
+        ({}, 0.001, "bad", SO_IS_THE_TWIN),
+        ({"shuffled": 0.56}, None, "bad", SO_IS_THE_TWIN),
+        ({"shuffled": 0.56, "n": 12, "n_perm": 60}, None, "good", ABOVE),  # a mean of so few that lies there by chance
+        ({"shuffled": 0.56, "n": 240, "n_perm": 60}, None, "bad", SO_IS_THE_TWIN),
+        ({"p": 0.05}, 0.3, "good", ABOVE),  # the threshold counts
+        ({"p": 0.06}, 0.3, "plain", f"{NOT} p decides, though the interval leaves chance out."),
+        ({"p": 0.06, "ci_low": 0.4}, 0.3, "plain", NOT),
+        ({"p": 0.99, "ci_high": 0.4, "ci_low": 0.3}, 0.3, "plain", f"{NOT} It lies below chance."),
+        ({"ci_low": 0.45}, 0.3, "good", f"{ABOVE} p decides, though the interval reaches chance."),
+        ({"ci_low": np.nan, "ci_high": np.nan}, 0.3, "good", ABOVE),
+        ({"p": 0.03, "p_corrected": 0.06, "n_tests": 2, "ci_low": 0.4}, 0.3, "plain", NOT),
+        ({"p": 1 / 21, "p_min": 1 / 21, "n_perm": 20}, 0.3, "good", ABOVE),
+        ({"p": 1 / 11, "p_min": 1 / 11, "n_perm": 10}, 0.3, "plain", "Undecided: 10 exchanges can give no p below "
+         "0.091; at least 19 are needed (evaluation.n_perm)."),
+        ({"p": 1 / 21, "p_corrected": 2 / 21, "n_tests": 2, "p_min": 1 / 21, "p_min_corrected": 2 / 21, "n_perm": 20},
+         0.3, "plain",
+         "Undecided: 20 exchanges can give no p below 0.048 (0.095 corrected for 2 tests); at least 39 are needed "
+         "(evaluation.n_perm)."),
+        ({"p": 0.5, "p_min": 0.5}, 0.5, "plain", "Undecided: no power: so few different exchanges exist that no p is "
+         "below 0.50; a larger test part (concepts, trials or subjects) is needed."),
+        ({"p": np.nan}, None, "plain", "Undecided: there is no p."),
+        ({"metric": "image_median_rank", "ci_low": 2, "ci_high": 5, "chance": 12}, 0.3, "good", ABOVE),
+        ({"metric": "image_median_rank", "ci_low": 14, "ci_high": 15, "chance": 12, "p": 0.9}, 0.3, "plain",
+         f"{NOT} It is worse than chance."),
+    ],
+)  # fmt: skip
+def test_verdicts_follow_the_rule(changed, twin, grade, said):
+    found = words.verdict(scored(**changed), None if twin is None else pd.Series({"p": twin}))
+    assert found == (grade, said)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({}, "0.70 (95 % interval 0.60–0.80, chance 0.50, shuffled twin 0.50, p = 0.001)"),
+        ({"ci_low": np.nan, "ci_high": np.nan, "interval": "no interval: 2 test concepts are too few, 6 are needed"},
+         "0.70 (no interval: 2 test concepts are too few, 6 are needed, chance 0.50, shuffled twin 0.50, p = 0.001)"),
+        ({"ci_low": 0.7, "ci_high": 0.7},  # of a table that was written before
+         "0.70 (95 % interval 0.70–0.70 [the interval has no width: the samples are too few, or all alike], chance "
+         "0.50, shuffled twin 0.50, p = 0.001)"),
+        ({"ci_low": 0.0, "ci_high": 1.0}, "0.70 (95 % interval 0.00–1.00 [the interval holds every value: the samples "
+         "are too few], chance 0.50, shuffled twin 0.50, p = 0.001)"),
+        ({"p": 0.0503, "n_tests": 3, "p_corrected": 0.151}, "0.70 (95 % interval 0.60–0.80, chance 0.50, shuffled "
+         "twin 0.50, p = 0.0503, corrected 0.15)"),
+    ],
+)  # fmt: skip
+def test_a_score_on_one_line_says_what_its_interval_is_worth(changed, said):
+    assert words.sentence(scored(**changed)) == said
 
 
 def test_every_split_has_its_words():

@@ -18,6 +18,7 @@ from scipy.spatial.distance import squareform
 from scipy.stats import rankdata
 
 from phosphene.errors import PhospheneError
+from phosphene.evaluation.intervals import FEWEST
 from phosphene.evaluation.retrieval import correlation
 
 LEAST = 5  # stimuli
@@ -66,7 +67,8 @@ def relate(a: np.ndarray, b: np.ndarray, *, n_boot: int = 1000, n_perm: int = 20
         pairs = (drawn[i] != drawn[j]).nonzero()
         k, m = drawn[i[pairs]], drawn[j[pairs]]
         draws.append(_pearson(ranks[k, m], other[k, m]))
-    low, high = np.nanquantile(draws, [0.025, 0.975]) if np.isfinite(draws).any() else (np.nan, np.nan)
+    known = n >= FEWEST and np.isfinite(draws).any()
+    low, high = np.nanquantile(draws, [0.025, 0.975]) if known else (np.nan, np.nan)
     orders = (rng.permutation(n) for _ in range(n_perm))
     exchanged = [_pearson(ranks[order[i], order[j]], other[i, j]) for order in orders]
     hits = int(np.sum(np.array(exchanged) >= observed - 1e-12)) if np.isfinite(observed) else n_perm

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 import pandas as pd
 
+from phosphene.datasets.shares import unmet
 from phosphene.datasets.shown import PICTURES
 from phosphene.datasets.stored import check_size
 from phosphene.errors import PhospheneError, nearest
@@ -218,4 +219,5 @@ class Dataset(ABC):
         if dropped:
             where = ", ".join(f"{name} {count}" for name, count in dropped.items())
             trials.notes.append(f"{sum(dropped.values())} of {events} epochs dropped ({told(reasons)}): {where}")
+        trials.notes += unmet(trials.table, getattr(self, "split", None))
         return trials

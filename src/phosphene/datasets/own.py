@@ -53,8 +53,9 @@ class Own(Dataset):
     citation = "the user's own data"
     design = "rapid"
 
-    def __init__(self, pieces: Sequence[Recording | Epoched], stimuli: pd.DataFrame):
+    def __init__(self, pieces: Sequence[Recording | Epoched], stimuli: pd.DataFrame, split: Split | None = None):
         self.root, self.subject, self._pieces, self._stimuli = Path(), "all", pieces, stimuli
+        self.split = split
         vars(self).update(epoched=isinstance(pieces[0], Epoched))
 
     def subjects(self) -> list[str]:
@@ -173,7 +174,7 @@ def from_mne(
     if not any(len(piece.table) for piece in pieces):
         raise PhospheneError(f"{pieces[0].name}: the recording holds no event: {'; '.join(pieces[0].notes)}")
     pieces[0].notes[:0] = notes
-    return Own(pieces, pictures).load(taken.of_typed() if epoched else taken)
+    return Own(pieces, pictures, split).load(taken.of_typed() if epoched else taken)
 
 
 def from_arrays(
@@ -226,7 +227,7 @@ def from_arrays(
     rows = _labelled(rows.assign(stimulus=rows[event].astype(str)), {"subject": subject, "session": session})
     rows, pictures = _told(rows, stimuli, keep, image, concept, split, where)
     held = piece("the array", eeg, rows, signal, scale, unit, counts_note(eeg, unit, "X"))
-    return Own([held], pictures).load(preprocessing or Preprocessing.as_stored(montage=montage))
+    return Own([held], pictures, split).load(preprocessing or Preprocessing.as_stored(montage=montage))
 
 
 def _recordings(data: Any, events: Any) -> tuple[list[Any], list[Any]]:

@@ -3,7 +3,6 @@
 Shared by the sources that a user describes (`bids`, `arrays`, `from_mne`).
 """
 
-import hashlib
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from phosphene.datasets.events import NONE, check_column, read_cells
+from phosphene.datasets.shares import drawn
 from phosphene.errors import PhospheneError, nearest
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
@@ -144,7 +144,9 @@ def split_column(
     Parameters
     ----------
     split : a column of the events or the stimuli; or a rule, ``{column: values of the test part}``; or
-        ``{"concept": 0.2}`` (or "stimulus"): that share of the concepts, fixed by their names, is the test part.
+        ``{"concept": 0.2}`` (or "stimulus"): that share of the concepts, fixed by their names, is the test part. A
+        share of the stimuli is drawn within each concept, one of the concepts within each `category` where the stimuli
+        have that column, so that none is in one part alone unless it has one member (`shares.drawn`).
         None: the column `split` where there is one, else all is "train".
     """
     if split is None:
@@ -163,11 +165,13 @@ def split_column(
     if isinstance(values, float | int):
         if column not in ("concept", "stimulus"):
             raise PhospheneError(f"{key}: a share can be drawn of concept or stimulus, not of '{column}': list values")
-        known = sorted(set(stimuli["concept"] if column == "concept" else stimuli.index))
-        count = round(values * len(known))
-        if not 0 < count < len(known):
-            raise PhospheneError(f"{key}: a share of {values:g} leaves {count} of {len(known)} {column}s for the test")
-        chosen = sorted(known, key=lambda name: hashlib.sha256(str(name).encode()).hexdigest())[:count]
+        group_of = _groups(stimuli, column)
+        count = round(values * len(group_of))
+        if not 0 < count < len(group_of):
+            raise PhospheneError(
+                f"{key}: a share of {values:g} leaves {count} of {len(group_of)} {column}s for the test"
+            )
+        chosen = drawn(group_of, values)
     else:
         chosen = [values] if isinstance(values, str) else [str(v) for v in values]
         asked = stimuli["concept"] if column == "concept" else stimuli.index if column == "stimulus" else ()
@@ -176,6 +180,16 @@ def split_column(
             if value not in known:
                 raise PhospheneError(f"{key}: no {column} is '{value}': {nearest(value, known)}")
     return cells.isin(chosen).map({True: "test", False: "train"})
+
+
+def _groups(stimuli: pd.DataFrame, column: str) -> dict[str, str]:
+    """The stimuli by their concepts, or the concepts by their category; of a concept with several, the commonest."""
+    concepts = stimuli["concept"].astype(str)
+    if column == "stimulus":
+        return dict(zip(stimuli.index.astype(str), concepts, strict=True))
+    if "category" not in stimuli:
+        return dict.fromkeys(concepts, "")
+    return stimuli["category"].astype(str).groupby(concepts).agg(lambda cells: cells.mode()[0]).to_dict()
 
 
 def _cells(events: pd.DataFrame, stimuli: pd.DataFrame, column: str, where: object, key: str) -> pd.Series:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from phosphene.evaluation.classification import METRICS, bootstrap, shuffle_within
+from phosphene.evaluation.classification import METRICS, interval, shuffle_within
 
 WIDER = 2**0.5  # of exchanges, where folds train on each other's test trials
 
@@ -50,15 +50,17 @@ class TwoCategories:
         return float(METRICS[self.metric](self.truth, self.evidence, self.runs))
 
     def answer(self, *, n_boot: int = 2000, n_perm: int = 2000, seed: int = 0) -> dict[str, Any]:
-        """Value, 95 % interval (trials drawn within run and category), chance, and p (see this module)."""
-        low, high = bootstrap(self.truth, self.evidence, self.runs, metric=self.metric, n_boot=n_boot, seed=seed)
+        """Value, 95 % interval (trials drawn within run and category), chance, p (see this module), and the smallest p
+        that these exchanges allow."""
+        low, high, said = interval(self.truth, self.evidence, self.runs, metric=self.metric, n_boot=n_boot, seed=seed)
         rng, score = np.random.default_rng(seed), METRICS[self.metric]
-        null = np.array([score(shuffle_within(self.truth, self.runs, rng), self.evidence, self.runs)
-                         for _ in range(n_perm)])  # fmt: skip
-        p = reached(self.value, null, self.crossed)
+        exchanged = [shuffle_within(self.truth, self.runs, rng) for _ in range(n_perm)]
+        null = np.array([score(labels, self.evidence, self.runs) for labels in exchanged])
+        perfect = np.array([np.mean(labels == self.truth) for labels in exchanged])
         return {
             "metric": self.metric, "value": self.value, "ci_low": low, "ci_high": high, "n": len(self.truth),
-            "chance": 0.5, "p": p, "backbone": self.backbone,
+            "chance": 0.5, "p": reached(self.value, null, self.crossed),
+            "p_min": reached(1.0, perfect, self.crossed), "backbone": self.backbone, "interval": said,
         }  # fmt: skip
 
 

@@ -23,6 +23,7 @@ from scipy.stats import rankdata
 from threadpoolctl import threadpool_limits
 
 from phosphene.errors import PhospheneError
+from phosphene.evaluation import intervals
 from phosphene.evaluation.protocols import Fold
 
 #: (n_trials,) the group of each trial
@@ -130,12 +131,39 @@ def bootstrap(
     return float(low), float(high)
 
 
+def interval(
+    labels: np.ndarray, scores: np.ndarray, runs: Groups, *, metric: str = "auc", n_boot: int = 2000, seed: int = 0
+) -> intervals.Interval:
+    """`bootstrap` of trials within run and class, or the reason why there is no interval (see `intervals`).
+
+    Where every pair of a run is won, or every one lost, it is that of as many independent pairs as there are trials.
+    """
+    labels, names = np.asarray(labels), np.asarray(runs)
+    cells = [[int(np.sum(labels[mask] == c)) for mask in _groups(labels, names)] for c in (0, 1)]
+    n, free = min(map(sum, cells)), min(sum(max(size - 1, 0) for size in own) for own in cells)
+    if n < intervals.FEWEST:
+        return intervals.too_few(n, "trials of a category")
+    if free < intervals.FEWEST - 1:
+        return intervals.Interval(
+            np.nan, np.nan, f"no interval: {n} trials of a category in {len(cells[0])} runs are too few within a run"
+        )
+    low, high = bootstrap(labels, scores, names, metric=metric, n_boot=n_boot, level=intervals.LEVEL, seed=seed)
+    if low < high:
+        return intervals.Interval(low, high)
+    if low in (0, 1):
+        pairs = sum(min(own) for own in zip(*cells, strict=True))
+        return intervals.all_alike(bool(low), max(pairs, 1), "pairs of trials")
+    return intervals.Interval(np.nan, np.nan, "no interval: every draw of the trials gives the same value")
+
+
 class Permutation(NamedTuple):
-    """Of `permutation_test`: true values and one-sided p (n_metrics,), and the twins' values (n_perm, n_metrics)."""
+    """Of `permutation_test`: true values and one-sided p (n_metrics,), the twins' values (n_perm, n_metrics), and the
+    smallest p that these shuffles allow."""
 
     value: np.ndarray
     p: np.ndarray
     null: np.ndarray
+    p_min: float
 
     @property
     def shuffled(self) -> np.ndarray:
@@ -165,11 +193,14 @@ def permutation_test(
     rng = np.random.default_rng(seed)
     with threadpool_limits(1):  # small matrices: threads only wait for each other
         value = np.asarray(value_of(labels))
-        null = np.empty((n_perm, len(value)))
+        null, same = np.empty((n_perm, len(value))), 0
         for i in range(n_perm):
-            null[i] = value_of(shuffle_within(labels, runs, rng))
+            shuffled = shuffle_within(labels, runs, rng)
+            null[i] = value_of(shuffled)
+            same += np.array_equal(shuffled, labels) or np.array_equal(shuffled, 1 - labels)  # classes swap their names
             progress()
-    return Permutation(value, (1 + np.sum(null >= value - 1e-12, axis=0)) / (1 + n_perm), null)
+    p = (1 + np.sum(null >= value - 1e-12, axis=0)) / (1 + n_perm)
+    return Permutation(value, p, null, (1 + same) / (1 + n_perm))
 
 
 def score(
@@ -202,10 +233,13 @@ def score(
     test = permutation_test(labels, names, values, n_perm=n_perm, seed=seed, progress=progress)
     rows = []
     for i, metric in enumerate(METRICS):
-        low, high = bootstrap(labels[tested], scores[tested], names[tested], metric=metric, n_boot=n_boot, seed=seed)
+        low, high, said = interval(
+            labels[tested], scores[tested], names[tested], metric=metric, n_boot=n_boot, seed=seed
+        )
         rows.append({
             "metric": metric, "value": float(test.value[i]), "ci_low": low, "ci_high": high, "n": int(tested.sum()),
-            "chance": 0.5, "shuffled": float(test.shuffled[i]), "p": float(test.p[i]),
+            "chance": 0.5, "shuffled": float(test.shuffled[i]), "p": float(test.p[i]), "p_min": test.p_min,
+            "interval": said,
         })  # fmt: skip
     return rows
 

@@ -16,14 +16,18 @@ import numpy as np
 import pandas as pd
 
 from phosphene.errors import PhospheneError
+from phosphene.evaluation import chance
 from phosphene.evaluation.corrections import corrected
+from phosphene.evaluation.intervals import FEWEST
 from phosphene.evaluation.statistics import paired
 
 Over = Literal["stimuli", "subjects", "both"]
+Correction = Literal["holm", "bh", "by"]
 COLUMNS = (
-    "metric", "a", "b", "difference", "ci_low", "ci_high", "p", "p_corrected", "n", "n_clusters", "higher_is_better",
-    "over", "protocol", "backbone_a", "backbone_b",
+    "metric", "a", "b", "difference", "ci_low", "ci_high", "p", "p_corrected", "p_min", "n", "n_clusters",
+    "higher_is_better", "over", "protocol", "backbone_a", "backbone_b",
 )  # fmt: skip
+_UNITS = {"stimuli": "concepts or runs", "subjects": "subjects", "both": "subjects, or concepts,"}
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,7 @@ def compare(
     b: Sequence[Scored],
     *,
     over: Over = "stimuli",
-    correction: Literal["holm", "bh", "by"] = "holm",
+    correction: Correction = "holm",
     n_boot: int = 2000,
     n_perm: int = 2000,
     seed: int = 0,
@@ -74,7 +78,8 @@ def compare(
 
     Returns
     -------
-    Columns `COLUMNS`; `difference` is a - b. The interval is NaN where there are fewer than six clusters.
+    Columns `COLUMNS`; `difference` is a - b, `p_min` the smallest p that any difference could have. The interval is NaN
+    where there are fewer than six clusters.
 
     Raises
     ------
@@ -92,6 +97,37 @@ def compare(
     table = pd.DataFrame(rows)
     table["p_corrected"] = corrected(table["p"].to_numpy(), correction)
     return table[list(COLUMNS)]
+
+
+def answers(table: pd.DataFrame, correction: Correction = "holm") -> list[chance.Answer]:
+    """Whether each row of a table of differences is one, by the rule of `chance`: its corrected p, and the smallest
+    that it could have been had all rows their smallest p."""
+    least = corrected(table["p_min"].to_numpy(float), correction)
+    return [chance.answer(p, p_min) for p, p_min in zip(table["p_corrected"].astype(float), least, strict=True)]
+
+
+def lines(table: pd.DataFrame, n_perm: int, correction: Correction = "holm") -> list[str]:
+    """What each row of `compare`'s table says, and the rule; a line each, for a terminal.
+
+    Parameters
+    ----------
+    n_perm, correction : that the table was made with.
+    """
+    said, n = [], int(np.isfinite(table["p"]).sum())
+    for (_, row), answer in zip(table.iterrows(), answers(table, correction), strict=True):
+        p = chance.p_text(float(row["p_corrected"]))
+        if answer == "undecided":
+            why = chance.why_undecided(float(row["p_min"]), n_perm, n_tests=n if correction == "holm" else 1)
+            said.append(f"{row['metric']}: undecided: {why}")
+        elif answer == "no":
+            said.append(f"{row['metric']}: no difference shown (corrected {p})")
+        else:
+            first = (row["difference"] > 0) == bool(row["higher_is_better"])
+            said.append(f"{row['metric']}: {'a' if first else 'b'} is better (corrected {p})")
+        if np.isnan(row["ci_low"]):
+            said[-1] += f"; no interval: {row['n_clusters']} {_UNITS[row['over']]} are too few, {FEWEST} are needed"
+    names = {"holm": "Holm", "bh": "Benjamini-Hochberg", "by": "Benjamini-Yekutieli"}
+    return [*said, chance.rule(n, "A difference", names[correction])]
 
 
 def _row(a: Scored, b: Scored, over: Over, n_boot: int, n_perm: int, seed: int) -> dict[str, Any]:
@@ -113,7 +149,7 @@ def _row(a: Scored, b: Scored, over: Over, n_boot: int, n_perm: int, seed: int) 
     )
     return {
         "metric": a.metric, "a": found.a, "b": found.b, "difference": found.value, "ci_low": found.low,
-        "ci_high": found.high, "p": found.p, "n": found.n, "n_clusters": found.n_clusters,
+        "ci_high": found.high, "p": found.p, "p_min": found.p_min, "n": found.n, "n_clusters": found.n_clusters,
         "higher_is_better": a.higher_is_better, "over": over, "protocol": a.protocol, "backbone_a": a.backbone,
         "backbone_b": b.backbone,
     }  # fmt: skip

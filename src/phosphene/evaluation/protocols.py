@@ -164,9 +164,20 @@ class Protocol(BaseModel):
                 if self.and_given and not test.any():
                     continue
                 if not test.any() or not rest.any():
-                    raise PhospheneError(f"fold '{name}' of subject {subject} has no trial to train or test on")
+                    fix = self._lacking(part[here])
+                    raise PhospheneError(f"fold '{name}' of subject {subject} has no trial to train or test on: {fix}")
                 val = val if val.any() else self._validation(table, rest)
                 yield Fold(name, subject, rest & ~val, val, test)
+
+    def _lacking(self, part: np.ndarray) -> str:
+        """What to do where a fold has no test or no training trial; ``part`` are those of the table."""
+        if self.and_given:
+            return "set protocol.and_given to false, or choose another protocol.split"
+        lost = "test" if not (part == "test").any() else "training"
+        return (
+            f"no trial is named a {lost} trial; set dataset.split, such as {{concept: 0.2}}, or protocol.split to "
+            "leave_one_run_out"
+        )
 
     def _tests(
         self, table: pd.DataFrame, here: np.ndarray, subject: str

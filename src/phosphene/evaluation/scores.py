@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from phosphene.evaluation import retrieval
+from phosphene.evaluation import intervals, retrieval
 from phosphene.evaluation.categories import TwoCategories, reached
 from phosphene.evaluation.classification import METRICS
-from phosphene.evaluation.statistics import bootstrap, permutation
+from phosphene.evaluation.statistics import permutation
 
 COLUMNS = (
-    "metric", "value", "ci_low", "ci_high", "n", "chance", "shuffled", "ceiling", "p", "subject", "seed", "protocol",
-    "backbone",
+    "metric", "value", "ci_low", "ci_high", "n", "chance", "shuffled", "ceiling", "p", "p_min", "subject", "seed",
+    "protocol", "backbone", "interval",
 )  # fmt: skip
 
 
@@ -33,6 +33,7 @@ class Question:
     backbone : the frozen model that the metric rests on; "" for none.
     samples : (n_queries,) the test sample that each query is of; None where it is its place.
     crossed : whether folds train on each other's test trials, which widens chance (`evaluation.categories`).
+    unit : what a cluster is, in the plural.
     """
 
     metric: str
@@ -44,6 +45,7 @@ class Question:
     backbone: str = ""
     samples: np.ndarray | None = None
     crossed: bool = False
+    unit: str = "clusters"
 
     def join(self, others: Sequence["Question"]) -> "Question":
         """The same metric over the queries of several folds or subjects; galleries may differ."""
@@ -58,7 +60,7 @@ class Question:
             self.metric, table,
             np.concatenate([p.truth + left for p, left in zip(parts, width[:-1], strict=True)]),
             np.concatenate([p.clusters for p in parts]), self.statistic, self.higher_is_better, self.backbone,
-            crossed=any(p.crossed for p in parts),
+            crossed=any(p.crossed for p in parts), unit=self.unit,
         )  # fmt: skip
 
     @property
@@ -67,15 +69,22 @@ class Question:
         return float(self.statistic(self.table[np.arange(len(self.truth)), self.truth]))
 
     def answer(self, *, n_boot: int = 2000, n_perm: int = 2000, seed: int = 0) -> dict[str, Any]:
-        """Value, 95 % interval (bootstrap over clusters), chance, and p (clusters exchange their truths at random)."""
+        """Value, 95 % interval (`intervals`, over clusters), chance, p (clusters exchange their truths at random), and
+        the smallest p that these exchanges allow: that of a perfect decoder, whom only its own truth satisfies."""
         query = np.arange(len(self.truth))
         values = self.table[query, self.truth]
         galleries = np.isnan(self.table).argmin(axis=1)  # first column of the query's own gallery
-        low, high = bootstrap(values, self.clusters, statistic=self.statistic, n_boot=n_boot, seed=seed)
+        known = self.table[np.isfinite(self.table)]
+        low, high, said = intervals.of_scores(
+            values, self.clusters, self.unit, statistic=self.statistic, n_boot=n_boot, seed=seed,
+            shares=bool(known.min(initial=0) >= 0 and known.max(initial=0) <= 1),
+        )  # fmt: skip
         found: list[float] = []  # the value, then those of the exchanges
+        perfect: list[float] = []  # the same of a decoder that is always right
 
         def score(order: np.ndarray) -> float:
             found.append(float(self.statistic(self.table[query, self.truth[order]])))
+            perfect.append(float(np.mean(self.truth[order] == self.truth)))
             return found[-1]
 
         p = permutation(
@@ -87,7 +96,8 @@ class Question:
             p = reached(signed[0], signed[1:], crossed=True)
         return {
             "metric": self.metric, "value": self.value, "ci_low": low, "ci_high": high,
-            "n": len(values), "chance": self._chance(galleries, seed), "p": p, "backbone": self.backbone,
+            "n": len(values), "chance": self._chance(galleries, seed), "p": p,
+            "p_min": reached(1.0, np.array(perfect[1:]), self.crossed), "backbone": self.backbone, "interval": said,
         }  # fmt: skip
 
     def _chance(self, galleries: np.ndarray, seed: int) -> float:

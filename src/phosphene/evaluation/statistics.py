@@ -21,6 +21,7 @@ from scipy.stats import norm
 from scipy.stats import t as student
 
 from phosphene.errors import PhospheneError
+from phosphene.evaluation.chance import smallest
 
 #: (n,) the cluster of each score
 Labels = Sequence[Any] | np.ndarray
@@ -143,8 +144,9 @@ def clustered_bootstrap(
 
 
 class Difference(NamedTuple):
-    """Of `paired`: the statistic of a and of b, a - b, its interval, two-sided p, trials, and clusters of the smallest
-    factor. The interval is NaN where there are too few clusters to have one."""
+    """Of `paired`: the statistic of a and of b, a - b, its interval, two-sided p, trials, clusters of the smallest
+    factor, and the smallest p that any difference could have. The interval is NaN where there are too few clusters to
+    have one."""
 
     a: float
     b: float
@@ -154,6 +156,7 @@ class Difference(NamedTuple):
     p: float
     n: int
     n_clusters: int
+    p_min: float = 0.0
 
 
 def paired(
@@ -192,8 +195,12 @@ def paired(
         draws = _Draws.of(plan, [a, b], statistic, n_boot, seed)
     if plan.reaches(level):
         low, high = draws.interval(level)
-    p = draws.p() if crossed else _exchanged(a, b, plan.factors[0], statistic, n_perm, seed)
-    return Difference(float(statistic(a)), float(statistic(b)), value, low, high, p, len(a), int(fewest))
+    if crossed:
+        p, p_min = draws.p(), draws.p(0)
+    else:
+        p = _exchanged(a, b, plan.factors[0], statistic, n_perm, seed)
+        p_min = smallest(n_perm, 2.0 ** min(fewest - 1, 1000))  # all signs turned count too
+    return Difference(float(statistic(a)), float(statistic(b)), value, low, high, p, len(a), int(fewest), p_min)
 
 
 def _exchanged(
@@ -319,9 +326,10 @@ class _Draws:
         low, high = np.quantile(self.values, [tail, 1 - tail])
         return float(low), float(high)
 
-    def p(self) -> float:
-        """Two-sided: one minus the level of the interval that just reaches 0."""
-        below = min(np.sum(self.values <= 0), np.sum(self.values >= 0))
+    def p(self, below: int | None = None) -> float:
+        """Two-sided: one minus the level of the interval that just reaches 0, if ``below`` draws lie beyond it."""
+        if below is None:
+            below = int(min(np.sum(self.values <= 0), np.sum(self.values >= 0)))
         percentile = norm.ppf((1 + below) / (1 + len(self.values)))
         return float(min(1.0, 2 * student.cdf(percentile / self.scale, self.freedom))) if self.freedom > 0 else 1.0
 

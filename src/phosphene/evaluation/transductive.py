@@ -118,7 +118,7 @@ class Matched(Question):
     def answer(self, *, n_boot: int = 2000, n_perm: int = 2000, seed: int = 0) -> dict[str, Any]:
         row = super().answer(n_boot=n_boot, n_perm=n_perm, seed=seed)
         low, high = (row["value"] + np.sqrt(2) * (row[end] - row["value"]) for end in ("ci_low", "ci_high"))
-        return {**row, "ci_low": max(0.0, float(low)), "ci_high": min(1.0, float(high))}
+        return {**row, "ci_low": float(np.maximum(0.0, low)), "ci_high": float(np.minimum(1.0, high))}
 
 
 def questions(

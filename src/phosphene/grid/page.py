@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from phosphene.errors import nearest
+from phosphene.evaluation import chance
+from phosphene.evaluation.compare import answers
 from phosphene.grid.schema import Grid
 from phosphene.grid.tables import overall
 from phosphene.report import words
@@ -33,6 +35,8 @@ def page(
     if grid.description:
         lines += [grid.description.rstrip(".") + ".", ""]
     lines += [*_values(grid, kept, shown), "", _READ, ""]
+    few = kept.loc[kept["metric"].isin(shown), "interval"].dropna().astype(str)
+    lines += [f"- {said[0].upper()}{said[1:]}." for said in dict.fromkeys(few) if said]
     if grid.metrics:
         known = sorted(set(table["metric"]))
         lines += [f"- No run has a score '{m}': {nearest(m, known)}" for m in metrics if m not in shown]
@@ -62,14 +66,18 @@ def _against(grid: Grid, shown: Sequence[str], differences: pd.DataFrame) -> lis
     if not paired:
         return ["No run is paired with the reference."]
     rows = []
+    n = int(differences["p"].notna().sum())
+    differences = differences.assign(answer=answers(differences))
     for (variant, seed), of in differences.groupby(["variant", "seed"], sort=False):
         said = [_difference(of[of["metric"] == m], m) for m in paired]
         rows.append([f"{variant}, seed {seed}" if grid.seeds else str(variant), *said])
-    n = int(differences["p"].notna().sum())
     read = (
         f"Variant less {grid.reference}, on the same test samples; shares in percentage points. With the 95 % interval "
-        f"of the paired difference, and p corrected for the {n} differences of this table (Holm)."
+        f"of the paired difference, and p corrected for the {n} differences of this table (Holm). "
+        f"{chance.rule(n, 'A difference')}"
     )
+    if (differences["answer"] == "undecided").any():
+        read += " Undecided: no p could be so small, with so few exchanges (`evaluation.n_perm`) or test concepts."
     left = ", ".join(m for m in shown if m not in paired)
     why = "no other run has the score, or none of the same samples and captions"
     more = [f"- Not paired: {left}; {why}."] if left else []
@@ -87,7 +95,8 @@ def _cell(rows: pd.DataFrame, metric: str) -> str:
     if len(rows) == 0:
         return "–"
     if len(rows) == 1:
-        return f"{words.amount(values.iloc[0], kind)} [{words.interval(rows.iloc[0], kind)}]"
+        bounds = words.interval(rows.iloc[0], kind)
+        return f"{words.amount(values.iloc[0], kind)} [{'no interval' if bounds == '–' else bounds}]"
     return f"{words.amount(values.mean(), kind)} ({words.bare(values.min(), kind)} to {words.bare(values.max(), kind)})"
 
 
@@ -106,7 +115,8 @@ def _difference(rows: pd.DataFrame, metric: str) -> str:
     value, low, high = (float(row[c]) * (100 if percent else 1) for c in ("difference", "ci_low", "ci_high"))
     digits = 1 if percent else 2
     interval = "" if math.isnan(low) else f" [{low:+.{digits}f} to {high:+.{digits}f}]"
-    return f"{value:+.{digits}f}{interval}, {words.p_value(float(row['p_corrected']))}"
+    undecided = ", undecided" if row["answer"] == "undecided" else ""
+    return f"{value:+.{digits}f}{interval}, {chance.p_text(float(row['p_corrected']))}{undecided}"
 
 
 def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -22,9 +22,9 @@ def grid_table(runs: Sequence[tuple[Cell, Experiment]]) -> pd.DataFrame:
     """The rows of every `scores.csv`, columns `COLUMNS`."""
     parts = []
     for cell, experiment in runs:
-        rows = pd.read_csv(experiment.out / "scores.csv", dtype={"subject": str, "protocol": str})
+        rows = pd.read_csv(experiment.out / "scores.csv", dtype={"subject": str, "protocol": str, "interval": str})
         parts.append(rows.assign(variant=cell.variant))
-    return pd.concat(parts, ignore_index=True)[list(COLUMNS)]
+    return pd.concat(parts, ignore_index=True).reindex(columns=list(COLUMNS))  # older runs lack some
 
 
 def overall(table: pd.DataFrame) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from phosphene.report import words
 from phosphene.report.page import page
 from phosphene.report.run import Run
 
-__all__ = ["headline", "write_report"]
+__all__ = ["conclusion", "headline", "write_report"]
 
 
 def write_report(folder: str | Path, also: Sequence[str | Path] = ()) -> Path:
@@ -37,5 +37,15 @@ def write_report(folder: str | Path, also: Sequence[str | Path] = ()) -> Path:
 
 def headline(folder: str | Path) -> list[str]:
     """The scores that matter, a line each, with interval, chance, shuffled twin, p and the verdict of the rule."""
+    return _lines(Run(folder))
+
+
+def conclusion(folder: str | Path) -> list[str]:
+    """The lines of `headline`, and the rule that their verdicts follow."""
     run = Run(folder)
+    lines = _lines(run)
+    return [*lines, run.rule()] if lines else []
+
+
+def _lines(run: Run) -> list[str]:
     return [f"{run.label(row)}: {words.sentence(row)}. {run.verdict(row)[1]}" for row in run.headline()]

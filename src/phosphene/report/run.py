@@ -14,7 +14,8 @@ from phosphene.captions import NAMED
 from phosphene.decoded import stand_for_categories
 from phosphene.epoch_log import entries
 from phosphene.errors import PhospheneError
-from phosphene.evaluation.audit import ALPHA
+from phosphene.evaluation.chance import ALPHA, rule, smallest
+from phosphene.evaluation.corrections import corrected
 from phosphene.evaluation.protocols import Fold
 from phosphene.evaluation.retrieval import cosine, median_rank, ranks
 from phosphene.evaluation.scores import COLUMNS
@@ -22,6 +23,9 @@ from phosphene.experiment import Experiment
 from phosphene.files import read_json
 from phosphene.report import words
 from phosphene.trials import Trials
+
+_TEXT = ("subject", "protocol", "backbone", "interval")
+_LATER = {"ceiling": np.nan, "p_min": np.nan, "interval": ""}  # columns that older tables lack
 
 
 @dataclass
@@ -72,14 +76,16 @@ class Run:
         if not path.is_file():
             raise PhospheneError(f"{self.folder} has no {name}: finish it with `phosphene run` or `phosphene evaluate`")
         try:
-            table = pd.read_csv(path, dtype={"subject": str, "protocol": str, "backbone": str})
-            table["ceiling"] = table.get("ceiling", np.nan)  # absent from older tables
-            numbers = ["value", "ci_low", "ci_high", "n", "chance", "shuffled", "ceiling", "p"]
+            table = pd.read_csv(path, dtype=dict.fromkeys(_TEXT, str))
+            for column, absent in _LATER.items():
+                table[column] = table.get(column, absent)
+            numbers = ["value", "ci_low", "ci_high", "n", "chance", "shuffled", "ceiling", "p", "p_min"]
             table[numbers] = table[numbers].astype(float)
         except (ValueError, KeyError, pd.errors.ParserError) as error:
             line = " ".join(str(error).split())
             raise PhospheneError(f"{path} cannot be read ({line}): write it again with `phosphene evaluate`") from None
-        return table[list(COLUMNS)].fillna({"backbone": ""})
+        table["p_min"] = table["p_min"].fillna(smallest(self.recipe.evaluation.n_perm))
+        return table[list(COLUMNS)].fillna({"backbone": "", "interval": ""})
 
     def _json(self, name: str) -> dict[str, Any]:
         path = self.folder / name
@@ -179,19 +185,30 @@ class Run:
         return pd.DataFrame(rows, columns=["fold", "stage", "epoch", "loss", "val_loss"])
 
     def headline(self) -> list[pd.Series]:
-        """The few scores that matter: of all subjects together where there are several."""
-        subjects = list(self.scores["subject"].unique())
-        chosen = ["all"] if "all" in subjects else subjects
-        rows = [row for _, row in self.scores[self.scores["subject"].isin(chosen)].iterrows()]
-        return [row for metric in words.HEADLINE for row in rows if row["metric"] == metric]
+        """The few scores that matter: of all subjects together where there are several. p is corrected for all."""
+        return self._headline(self.scores)
+
+    def _headline(self, scores: pd.DataFrame) -> list[pd.Series]:
+        subjects = list(scores["subject"].unique())
+        chosen = scores[scores["subject"].isin(["all"] if "all" in subjects else subjects)]
+        chosen = chosen.assign(place=chosen["metric"].map({m: i for i, m in enumerate(words.HEADLINE)}))
+        chosen = chosen.dropna(subset="place").sort_values("place", kind="stable").drop(columns="place")
+        chosen["p_corrected"] = corrected(chosen["p"].to_numpy(float))
+        chosen["p_min_corrected"] = corrected(chosen["p_min"].where(chosen["p"].notna()).to_numpy(float))
+        chosen["n_tests"] = int(np.isfinite(chosen["p"]).sum())
+        chosen["n_perm"] = self.recipe.evaluation.n_perm
+        return [row for _, row in chosen.iterrows()]
+
+    def rule(self) -> str:
+        """What "above chance" means of the headline scores."""
+        return rule(max((int(row["n_tests"]) for row in self.headline()), default=1))
 
     def twin(self, row: pd.Series) -> pd.Series | None:
-        """The same score of the shuffled twin."""
+        """The same headline score of the shuffled twin."""
         if self.scores_shuffled is None:
             return None
-        t = self.scores_shuffled
-        found = t[(t["metric"] == row["metric"]) & (t["subject"] == row["subject"])]
-        return found.iloc[0] if len(found) else None
+        same = (t for t in self._headline(self.scores_shuffled) if t["subject"] == row["subject"])
+        return next((t for t in same if t["metric"] == row["metric"]), None)
 
     @property
     def block_confounded(self) -> bool:
@@ -202,7 +219,7 @@ class Run:
         if self.dataset.get("design") != "block" or not self.overlaps.get("block", 0):
             return False
         read = [c["p"] for c in self.audit if c["name"] in ("C1", "C4") and c["fold"] == "all" and c["p"] is not None]
-        return not any(p < ALPHA for p in read)
+        return not any(p <= ALPHA for p in read)
 
     def verdict(self, row: pd.Series) -> tuple[str, str]:
         """A class and a sentence on a headline score."""

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pandas as pd
 
+from phosphene.evaluation import chance
 from phosphene.evaluation.classification import auc_by_run, run_names
 from phosphene.registry import find
 from phosphene.report import figures, words
@@ -48,27 +49,30 @@ def headline(run: Run) -> list[Content]:
     for row in run.headline():
         kind = words.words(row["metric"]).kind
         grade, verdict = run.verdict(row)
-        control = [f"95 % interval {words.interval(row, kind)}{' %' if kind == 'share' else ''}"]
+        bounds, said = words.interval(row, kind), words.no_interval(row, kind)
+        control = [said if bounds == "–" and said else f"95 % interval {bounds}{' %' if kind == 'share' else ''}"]
+        more = tag("p", f"{said[0].upper()}{said[1:]}.", class_="note") if said and bounds != "–" else None
         facts: list[Content] = [tag("span", f"chance {words.amount(row['chance'], kind)}")]
         if math.isfinite(row["shuffled"]):
             facts.append(tag("span", f"shuffled twin {words.amount(row['shuffled'], kind)}"))
         if math.isfinite(row["ceiling"]):
             facts.append(tag("span", f"ideal observer {words.amount(row['ceiling'], kind)}"))
-        facts.append(tag("span", words.p_value(row["p"])))
+        facts.append(tag("span", words.p_value(row)))
         cards.append(
             tag(
                 "div",
                 tag("p", run.label(row), class_="asked"),
                 tag("p", tag("strong", words.amount(row["value"], kind)), " ", tag("span", *control), class_="value"),
+                more,
                 tag("p", facts, class_="controls"),
                 tag("p", verdict, class_=f"verdict {grade}"),
                 class_="card",
             )
         )
     rule = (
-        f"The verdicts follow a rule: above chance means p < {words.ALPHA:g} and an interval that leaves chance out; a "
-        f"twin is at chance if its own p is at least {words.ALPHA:g} or, where it is the mean of many shuffles, if it "
-        f"lies within {words.TWIN_MARGIN:g} of chance."
+        f"The verdicts follow a rule. {run.rule()} A twin is at chance if by the same rule it is not above chance or, "
+        f"where it is the mean of many shuffles, if it lies within {words.TWIN_MARGIN:g} or three standard errors of "
+        "chance."
     )
     return [tag("div", cards, class_="cards"), tag("p", rule, class_="note")] if cards else ["No headline score."]
 
@@ -89,7 +93,7 @@ def scores(run: Run) -> list[Content]:
             what = words.words(row["metric"])
             name: list[Content] = [tag("span", what.title, title=what.meaning, class_="term")]
             name += [f", subject {row['subject']}" if row["subject"] != "all" else ", all subjects"] if several else []
-            p = words.p_value(row["p"]).removeprefix("p ").removeprefix("= ")
+            p = chance.p_text(float(row["p"])).removeprefix("p ").removeprefix("= ")
             lines.append([
                 name, words.amount(row["value"], what.kind), words.interval(row, what.kind),
                 words.amount(row["chance"], what.kind), words.amount(row["shuffled"], what.kind),
@@ -102,15 +106,19 @@ def scores(run: Run) -> list[Content]:
     metrics = {words.words(m).title: words.words(m).meaning for m in run.scores["metric"]}
     legend = tag(
         "p", _key("value"), " value with its interval   ", _key("twin"), " shuffled twin   ", _key("chance"),
-        " chance. Shares run from 0 to 100 %, AUC from 0 to 1, ranks from 1 to the size of the gallery.", class_="note",
+        " chance. Shares run from 0 to 100 %, AUC from 0 to 1, ranks from 1 to the size of the gallery. p is of each "
+        "score by itself; verdicts are given on the headline scores alone, whose p is corrected for their number.",
+        class_="note",
     )  # fmt: skip
+    said = [words.no_interval(row, words.words(row["metric"]).kind) for _, row in run.scores.iterrows()]
+    few = [tag("p", f"{text[0].upper()}{text[1:]}.", class_="note") for text in dict.fromkeys(filter(None, said))]
     terms = details("What each score means", tag("dl", [[tag("dt", k), tag("dd", v)] for k, v in metrics.items()]))
     observer = (
         "The ideal observer reads the same test trials and knows what no decoder is told: the simulated brain's exact "
         "response to each picture of the gallery, and the covariance of the noise. No decoder does better, but by "
         "chance. What lies between them is what a decoder has to learn from training trials, and never learns in full."
     )
-    return [legend, *([tag("p", observer, class_="note")] if ideal else []), *parts, terms, *_spread(run)]
+    return [legend, *([tag("p", observer, class_="note")] if ideal else []), *parts, *few, terms, *_spread(run)]
 
 
 def _scale() -> Markup:

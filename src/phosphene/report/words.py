@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from phosphene.evaluation import chance
 from phosphene.evaluation.metrics import METRICS
 
-ALPHA = 0.01  # below it a p-value counts
 TWIN_MARGIN = 0.02  # how far the mean of many shuffles may lie from chance
 
 
@@ -159,57 +159,88 @@ def interval(row: pd.Series, kind: str) -> str:
     return "–" if math.isnan(low + high) else f"{bare(low, kind)}–{bare(high, kind)}"
 
 
-def p_value(p: float) -> str:
-    """ "p < 0.001" or "p = 0.02"."""
-    if not math.isfinite(p):
-        return "p unknown"
-    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
-
-
 def lower_is_better(metric: str) -> bool:
     return words(metric).kind == "rank" or (metric in METRICS and not METRICS[metric].higher_is_better)
 
 
-def above_chance(row: pd.Series) -> bool:
-    """Whether the p-value counts and the interval leaves chance out, on the right side."""
-    if lower_is_better(row["metric"]):
-        return bool(row["p"] < ALPHA and row["ci_high"] < row["chance"])
-    return bool(row["p"] < ALPHA and row["ci_low"] > row["chance"])
+def no_interval(row: pd.Series, kind: str) -> str:
+    """What has to be said of an interval, or of none; "" of an ordinary one."""
+    low, high, said = float(row["ci_low"]), float(row["ci_high"]), str(row.get("interval", "") or "")
+    if said:
+        return said
+    if low == high:
+        return "the interval has no width: the samples are too few, or all alike"
+    if kind != "rank" and low <= 0 and high >= 1:
+        return "the interval holds every value: the samples are too few"
+    return ""
+
+
+def side(row: pd.Series) -> int:
+    """Where the interval lies: 1 beyond chance, -1 on the worse side of it, 0 if it holds chance or is none."""
+    where = int(row["ci_low"] > row["chance"]) - int(row["ci_high"] < row["chance"])
+    return -where if lower_is_better(row["metric"]) else where
+
+
+def answer(row: pd.Series) -> chance.Answer:
+    """Whether a score is above chance, by `chance.answer`: corrected where the row says for how many tests."""
+    least = row.get("p_min_corrected", row.get("p_min", math.nan))
+    return chance.answer(row.get("p_corrected", row["p"]), 0.0 if math.isnan(least) else least)
 
 
 def twin_at_chance(row: pd.Series, twin: pd.Series | None) -> bool | None:
-    """None without a twin. One trained twin is tested by its own p-value, a mean over shuffles by its distance."""
+    """None without a twin, or where its p can tell nothing. One trained twin is tested by its own p-value, a mean over
+    shuffles by its distance."""
     if twin is not None and math.isfinite(twin["p"]):
-        return bool(twin["p"] >= ALPHA)
+        return {"yes": False, "no": True}.get(answer(twin))
     if not math.isfinite(row["shuffled"]):
         return None
-    return bool(abs(row["shuffled"] - row["chance"]) <= TWIN_MARGIN)
+    n, n_perm = max(1.0, float(row.get("n", math.inf))), max(1, row.get("n_perm", 1))
+    error = math.sqrt(0.5 / n / n_perm)  # of that mean, of two categories whose folds share their training
+    return bool(abs(row["shuffled"] - row["chance"]) <= max(TWIN_MARGIN, 3 * error))
 
 
 def verdict(row: pd.Series, twin: pd.Series | None) -> tuple[str, str]:
     """A class ("good", "plain" or "bad") and the sentence that the rule gives."""
-    control = twin_at_chance(row, twin)
+    said, control = answer(row), twin_at_chance(row, twin)
+    if said == "undecided":
+        why = chance.why_undecided(row.get("p_min", math.nan), int(row.get("n_perm", 0)), n_tests=row.get("n_tests", 1))
+        return "plain", f"Undecided: {why}."
     if control is False:
-        if above_chance(row):
+        if said == "yes":
             return "bad", "Above chance, but so is the shuffled twin: find out why before trusting it."
         return "bad", "Not above chance, and the shuffled twin is not at chance: something leaks or is broken."
-    if not above_chance(row):
-        return "plain", "Not distinguishable from chance."
-    return "good", "Above chance; no shuffled twin to compare." if control is None else (
-        "Above chance; the shuffled twin is at chance."
-    )
+    if said == "no":
+        where = {0: "", 1: " p decides, though the interval leaves chance out.", -1: " It lies below chance."}
+        if lower_is_better(row["metric"]):
+            where[-1] = " It is worse than chance."
+        return "plain", f"Not distinguishable from chance.{where[side(row)]}"
+    known = "no shuffled twin to compare" if control is None else "the shuffled twin is at chance"
+    if control is None and twin is not None:
+        known = "the shuffled twin tells nothing"
+    reached = side(row) < 1 and not math.isnan(row["ci_low"] + row["ci_high"])
+    return "good", f"Above chance; {known}.{' p decides, though the interval reaches chance.' if reached else ''}"
+
+
+def p_value(row: pd.Series) -> str:
+    """The score's p, and the corrected one that its verdict goes by."""
+    text = chance.p_text(float(row["p"]))
+    if row.get("n_tests", 1) < 2:
+        return text
+    return f"{text}, corrected {chance.p_text(float(row['p_corrected'])).removeprefix('p ').removeprefix('= ')}"
 
 
 def sentence(row: pd.Series) -> str:
     """A score with its interval, chance, twin and p, on one line."""
     kind = words(row["metric"]).kind
-    unit = " %" if kind == "share" else ""
-    parts = [f"95 % interval {interval(row, kind)}{unit}", f"chance {amount(row['chance'], kind)}"]
+    unit, said = " %" if kind == "share" else "", no_interval(row, kind)
+    bounds = interval(row, kind)
+    parts = [said if bounds == "–" and said else f"95 % interval {bounds}{unit}{f' [{said}]' if said else ''}"]
+    parts.append(f"chance {amount(row['chance'], kind)}")
     if math.isfinite(row["shuffled"]):
         parts.append(f"shuffled twin {amount(row['shuffled'], kind)}")
     if math.isfinite(row.get("ceiling", math.nan)):
         parts.append(f"ideal observer {amount(row['ceiling'], kind)}")
-    return f"{amount(row['value'], kind)} ({', '.join([*parts, p_value(row['p'])])})"
+    return f"{amount(row['value'], kind)} ({', '.join([*parts, p_value(row)])})"
 
 
 def question(metric: str, gallery: int, unseen: bool, concepts: list[str]) -> str:

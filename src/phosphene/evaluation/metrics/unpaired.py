@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from phosphene.errors import PhospheneError
+from phosphene.evaluation.intervals import FEWEST, Interval, too_few
 from phosphene.evaluation.metrics.distributions import (
     extrapolated,
     frechet,
@@ -88,6 +89,7 @@ class Unpaired:
     pictures : (n_real,) their names.
     real_clusters : (n_real,) as ``clusters``; equal entries are drawn together with the drawings.
     backbone : the network in fact used; that of the table of metrics by default.
+    unit : what a cluster is, in the plural.
     """
 
     metric: str
@@ -97,6 +99,7 @@ class Unpaired:
     pictures: np.ndarray
     real_clusters: np.ndarray
     backbone: str = ""
+    unit: str = "clusters"
 
     def __post_init__(self) -> None:
         row = metric(self.metric)
@@ -120,7 +123,9 @@ class Unpaired:
             for name in ("drawn", "clusters", "real", "pictures", "real_clusters")
         )
         once = np.sort(np.unique(pictures, return_index=True)[1])
-        return Unpaired(self.metric, drawn, clusters, real[once], pictures[once], real_clusters[once], self.backbone)
+        return Unpaired(
+            self.metric, drawn, clusters, real[once], pictures[once], real_clusters[once], self.backbone, self.unit
+        )
 
     def answer(self, *, n_boot: int = 200, n_perm: int = 0, seed: int = 0) -> dict[str, Any]:
         """Value and 95 % interval; ``chance`` and ``p`` are NaN, and ``n_perm`` is not used.
@@ -132,10 +137,12 @@ class Unpaired:
         value = measured(*ones)
         rng = np.random.default_rng(seed)
         draws = np.array([measured(*self._counts(rng)) for _ in range(min(n_boot, 200))])
-        low, high = value + np.quantile(draws - draws.mean(), [0.025, 0.975])
+        ends = value + np.quantile(draws - draws.mean(), [0.025, 0.975])
+        few = len(set(map(str, self.clusters)))
+        found = Interval(float(ends[0]), float(ends[1])) if few >= FEWEST else too_few(few, self.unit)
         return {
-            "metric": self.metric, "value": value, "ci_low": float(low), "ci_high": float(high),
-            "n": len(self.drawn), "chance": float("nan"), "p": float("nan"), "backbone": self.backbone,
+            "metric": self.metric, "value": value, "ci_low": found.low, "ci_high": found.high, "n": len(self.drawn),
+            "chance": float("nan"), "p": float("nan"), "backbone": self.backbone, "interval": found.said,
         }  # fmt: skip
 
     def _counts(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
