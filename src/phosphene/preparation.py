@@ -10,6 +10,7 @@ import numpy as np
 from phosphene.captions import SLOTS, Said
 from phosphene.datasets.base import Dataset
 from phosphene.errors import PhospheneError
+from phosphene.paths import only_regular
 from phosphene.preprocessing import Preprocessing
 from phosphene.progress import Display
 from phosphene.recipe import Recipe
@@ -19,8 +20,13 @@ from phosphene.trials import Trials
 
 def dataset_of(recipe: Recipe) -> Dataset:
     """The recipe's dataset."""
-    arguments = {k: v for k, v in recipe.dataset.items() if k != "name"}
-    dataset: Dataset = build("dataset", recipe.dataset["name"], **arguments)
+    return _opened(**recipe.dataset)
+
+
+def _opened(name: str, **arguments: Any) -> Dataset:
+    """A dataset under whose root only regular files lie: a pipe among them may be waited for without end."""
+    dataset: Dataset = build("dataset", name, **arguments)
+    only_regular(dataset.root)
     return dataset
 
 
@@ -84,7 +90,7 @@ def check_alike(trials: Trials, own: Trials) -> None:
 
 def load(name: str, preprocessing: Preprocessing | None = None, **arguments: Any) -> Trials:
     """Trials of a registered dataset: ``load("muse", root=..., subject="1")``."""
-    dataset: Dataset = build("dataset", name, **arguments)
+    dataset = _opened(name, **arguments)
     return dataset.load(preprocessing or dataset.steps({}))
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 from phosphene.errors import PhospheneError, nearest
 from phosphene.files import read_json, whole
 from phosphene.lazy import EEG, LazyArray, chunks, lazy, read, stays
+from phosphene.paths import regular
 from phosphene.restricted import read_npy
 
 if TYPE_CHECKING:
@@ -212,7 +213,7 @@ class Trials:
                     x.astype("<f4", "C", copy=False).tofile(file)
             self.table.to_csv(part / "table.csv", index=False)
             self.stimuli.to_csv(part / "stimuli.csv", index_label="stimulus")
-            facts = {**asdict(self.signal), "notes": self.notes}
+            facts = {**asdict(self.signal), "notes": self.notes, "pictures": _pictured(self.stimuli, folder)}
             (part / "signal.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
         return Path(folder)
 
@@ -231,6 +232,7 @@ class Trials:
             raise PhospheneError(f"{folder / 'stimuli.csv'} has no column 'stimulus': prepare it again")
         try:
             notes = [str(note) for note in facts.pop("notes", [])]
+            facts.pop("pictures", None)
             signal = Signal(**facts)
         except (TypeError, ValueError, AttributeError) as error:
             if isinstance(error, PhospheneError):
@@ -303,6 +305,29 @@ def concatenate(parts: Sequence[Trials]) -> Trials:
     )
 
 
+def saved_pictures(folder: Path, facts: Any) -> list[Path]:
+    """The folders in which the pictures of saved trials lie, as `signal.json` (its ``facts``) says.
+
+    None of trials that no longer lie where they were saved: whoever else wrote that file cannot tell which pictures of
+    this machine a stimulus table may name.
+    """
+    told = facts.get("pictures") if isinstance(facts, dict) else None
+    if not isinstance(told, dict) or told.get("saved_to") != str(folder.resolve()):
+        return []
+    folders = told.get("folders")
+    return [Path(name) for name in folders if isinstance(name, str)] if isinstance(folders, list) else []
+
+
+def _pictured(stimuli: pd.DataFrame, folder: str | Path) -> dict[str, Any]:
+    """Where trials are saved, and the folders of their pictures."""
+    images = stimuli["image"].dropna().astype(str) if "image" in stimuli else []
+    folders = {str(Path(image).parent) for image in images if image}
+    return {
+        "saved_to": str(Path(folder).resolve()),
+        "folders": sorted({str(Path(name).resolve()) for name in folders}),
+    }
+
+
 def _joined(parts: list[EEG]) -> EEG:
     """One after the other; without a copy where any part is on disk."""
     if any(stays(p) for p in parts):
@@ -312,6 +337,7 @@ def _joined(parts: list[EEG]) -> EEG:
 
 def read_table(path: Path) -> pd.DataFrame:
     """A CSV whose labels stay text ("01" is not 1) and whose onset and repeat are numbers."""
+    regular(path, "is missing: restore it or write it again")
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:

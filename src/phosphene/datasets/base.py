@@ -14,6 +14,8 @@ from phosphene.datasets.shown import PICTURES
 from phosphene.datasets.stored import check_size
 from phosphene.errors import PhospheneError, nearest
 from phosphene.lazy import EEG, read, spooled, stays
+from phosphene.paths import exists, regular
+from phosphene.pictures import picture_notes
 from phosphene.preprocessing import Preprocessing
 from phosphene.registry import checked
 from phosphene.trials import Signal, Trials, concatenate
@@ -78,8 +80,11 @@ class Dataset(ABC):
     epoched: ClassVar[bool] = False  # whether it yields epochs, which no filter can be applied to
 
     def __init__(self, root: str | Path, subject: str | Sequence[str] = "all"):
-        self.root = Path(root).expanduser().resolve()
-        if not self.root.is_dir():
+        try:
+            self.root = Path(root).expanduser().resolve()
+        except (OSError, ValueError, RuntimeError) as error:  # no name of a folder, or links in a circle
+            raise PhospheneError(f"dataset folder {root} cannot be one ({error}): set dataset.root") from None
+        if not exists(self.root) or not self.root.is_dir():
             raise PhospheneError(f"dataset folder {self.root} does not exist: set dataset.root to where the data lie")
         self.subject = subject
 
@@ -149,11 +154,10 @@ class Dataset(ABC):
         rest in a temporary file (in `TMPDIR`), so that memory is bounded by the longest recording.
         """
         stimuli = self.stimuli()
-        for stimulus, image in stimuli["image"].items() if "image" in stimuli else ():
-            if not Path(image).is_file():
-                raise PhospheneError(
-                    f"picture {image} of stimulus '{stimulus}' is missing: restore it or drop its trials"
-                )
+        images = stimuli["image"] if "image" in stimuli else pd.Series(dtype=str)
+        for stimulus, image in images.items():
+            regular(image, f"of stimulus '{stimulus}' is missing: restore it or drop its trials", "picture")
+        told = picture_notes(images)
         parts, dropped, events, held = [], {}, 0, 0
         for recording in self.recordings(self.chosen()):
             try:
@@ -179,6 +183,7 @@ class Dataset(ABC):
         trials = concatenate(parts)
         trials.eeg = read(trials.eeg)
         trials.notes[:0] = self.caveats
+        trials.notes += [note for note in told if note not in trials.notes]
         if dropped:
             where = ", ".join(f"{name} {count}" for name, count in dropped.items())
             reason = "above preprocessing.reject, in a marked bad stretch, or cut off by the recording's end"

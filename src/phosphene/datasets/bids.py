@@ -20,7 +20,7 @@ from phosphene.datasets.events import (
     numbers,
     read_cells,
 )
-from phosphene.datasets.shown import Split, split_column, stimulus_table
+from phosphene.datasets.shown import Split, picture_folders, split_column, stimulus_table
 from phosphene.datasets.synthetic import Synthetic
 from phosphene.errors import MissingExtra, PhospheneError, nearest
 from phosphene.files import read_json
@@ -56,6 +56,8 @@ class Bids(Dataset):
     split : column that says train or test; or a rule: ``{column: values of the test part}`` (also `session` and
         `run`), or ``{concept: 0.2}``, a share. None: the column `split`; else all is train.
     bads : "keep" channels marked bad, or "interpolate" them from the others.
+    allow_outside : folder or folders elsewhere in which the tables may name pictures. None: no table may name a picture
+        outside of the root, by ``..``, an absolute path or a link; ``stimuli`` and ``image`` themselves may.
     design : how stimuli follow each other: "rapid", "block" or "oddball".
     """
 
@@ -77,6 +79,7 @@ class Bids(Dataset):
         concept: str | None = None,
         split: str | dict[str, float | str | list[str]] | None = None,
         bads: Literal["keep", "interpolate"] = "keep",
+        allow_outside: str | list[str] | None = None,
         design: Literal["rapid", "block", "oddball"] = "rapid",
     ):
         super().__init__(root, subject)
@@ -84,6 +87,7 @@ class Bids(Dataset):
         self.keep: Keep | None = keep
         self.pictures, self.image, self.concept = stimuli, image, concept
         self.split: Split | None = split
+        self.within = picture_folders(self.root, allow_outside)
         self._facts(design)
 
     def _facts(self, design: str) -> None:
@@ -177,7 +181,7 @@ class Bids(Dataset):
             image = "stim_file"
         return stimulus_table(
             self.events, stimuli=self.pictures, image=image, concept=self.concept, where="events.tsv",
-            folders=(self.root / "stimuli", self.root) if self.pictures is None else (self.root,),
+            folders=(self.root / "stimuli", self.root) if self.pictures is None else (self.root,), within=self.within,
         )  # fmt: skip
 
     def recordings(self, subjects: Sequence[str]) -> Iterator[Recording]:

@@ -4,6 +4,7 @@ Shared by the sources that a user describes (`bids`, `arrays`, `from_mne`).
 """
 
 import hashlib
+import os
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ import pandas as pd
 
 from phosphene.datasets.events import NONE, check_column, read_cells
 from phosphene.errors import PhospheneError, nearest
+from phosphene.paths import exists, inside
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
@@ -28,6 +30,7 @@ def stimulus_table(
     image: str | None = None,
     concept: str | None = None,
     folders: Sequence[Path] = (Path(),),
+    within: Sequence[Path] | None = None,
     where: object = "the event table",
     prefix: str = "dataset.",
 ) -> pd.DataFrame:
@@ -43,6 +46,8 @@ def stimulus_table(
     concept : the event or stimulus column that holds the concept. None: the column `concept`; else, where ``stimuli``
         gives pictures only and they lie in several folders, the folder; else the stimulus itself.
     folders : where relative paths start; the first that holds the file counts.
+    within : the folders that a table may name pictures in, the study's own first; what ``stimuli`` and ``image`` say
+        themselves is allowed too. None for any.
     where, prefix : what errors call the event table and the settings.
     """
     names = list(dict.fromkeys(events["stimulus"]))
@@ -69,6 +74,8 @@ def stimulus_table(
             paths = events[image].astype(str).to_list()
         table["image"] = _one(events, paths, "pictures", where, f"set {prefix}event to the column that names a picture")
         table["image"] = [_path(p, folders) for p in table["image"]]
+    if within is not None and "image" in table:
+        stay_inside(table["image"], [*within, *_named(stimuli, image, folders, within[0])], f"{prefix}allow_outside")
     own = concept or "concept"
     if own in table:
         table["concept"] = table[own]
@@ -89,6 +96,59 @@ def stimulus_table(
     if len(empty):
         raise PhospheneError(f"stimulus '{empty[0]}' has no concept: fill in its cell, or set {prefix}concept")
     return table
+
+
+def picture_folders(root: Path, allow_outside: str | Sequence[str] | None) -> list[Path]:
+    """The root, and the folders elsewhere in which a study's tables may name pictures.
+
+    Raises
+    ------
+    PhospheneError
+        If there is no such folder.
+    """
+    named = [allow_outside] if isinstance(allow_outside, str) else list(allow_outside or ())
+    folders = [root / Path(name).expanduser() for name in named]
+    for folder in folders:
+        if not folder.is_dir():
+            raise PhospheneError(f"{folder} is no folder: set dataset.allow_outside to one that holds pictures")
+    return [root, *folders]
+
+
+def stay_inside(images: pd.Series, within: Sequence[Path], key: str) -> None:
+    """Refuses pictures outside of these folders, once links and ``..`` are followed; whoever wrote a stimulus table
+    does not choose which files of this machine are shown, sent or decoded.
+
+    Parameters
+    ----------
+    images : path of each stimulus.
+    within : folders; the first is the study's.
+    key : the setting that allows more.
+
+    Raises
+    ------
+    PhospheneError
+        Names the first.
+    """
+    lost = [(name, path) for name, path in images.items() if not inside(path, within)]
+    if lost:
+        name, path = lost[0]
+        more = f" ({len(lost)} such)" if len(lost) > 1 else ""
+        raise PhospheneError(
+            f"the picture of stimulus '{name}' lies outside of {within[0]}{more}: {Path(path)}; copy it there, or set "
+            f"{key} to its folder"
+        )
+
+
+def _named(stimuli: object, image: str | None, folders: Sequence[Path], root: Path) -> list[Path]:
+    """Folders outside of the root that the settings name themselves; a link below the root is not named by them."""
+    said = []
+    if isinstance(stimuli, str | Path):
+        said = [folder / stimuli for folder in folders]
+        said = [path if path.is_dir() else path.parent for path in said]
+    elif image is not None and "{" in image:
+        said = [(folder / f"{image.partition('{')[0]}.").parent for folder in folders]
+    plain = [Path(os.path.normpath(path)) for path in said]
+    return [path for path in plain if not path.is_relative_to(root)]
 
 
 def split_column(
@@ -192,7 +252,9 @@ def _given(
 def _found(folder: Path, names: list[str]) -> tuple[pd.DataFrame, Iterable[str]]:
     """The pictures below a folder that the names mean: by path below it, with or without suffix, or by file name."""
     aliases: dict[str, set[Path]] = {}
-    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURES and not p.name.startswith("."))
+    files = sorted(
+        p for p in folder.rglob("*") if p.suffix.lower() in PICTURES and not p.name.startswith(".") and p.is_file()
+    )
     if not files:
         raise PhospheneError(f"no picture lies below {folder}: looked for {', '.join(PICTURES)}")
     for file in files:
@@ -217,6 +279,6 @@ def _composed(name: str) -> str:
 def _path(name: str, folders: Sequence[Path]) -> str:
     """An absolute path; of the first folder that holds ``name``, else of the first folder."""
     for folder in folders:
-        if (folder / name).exists():
+        if exists(folder / name):
             return str((folder / name).resolve())
     return str((folders[0] / name).absolute())
