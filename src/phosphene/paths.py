@@ -21,6 +21,12 @@ def exists(path: str | Path) -> bool:
     return True
 
 
+def short(path: str | Path) -> str:
+    """A path as errors show it: of a very long one begin and end, so that the fix behind it is still read."""
+    text = str(path)
+    return text if len(text) <= 400 else f"{text[:200]}...{text[-50:]}"
+
+
 def is_regular(path: str | Path) -> bool:
     """Whether a regular file lies there; a name that cannot be one names nothing."""
     try:
@@ -38,7 +44,7 @@ def regular(path: str | Path, absent: str = "does not exist: check the path", wh
         Nothing lies there, or what does is no regular file. ``what`` begins the line; where nothing lies there,
         ``absent`` ends it.
     """
-    path, named = Path(path), f"{what} {path}".strip()
+    path, named = Path(path), f"{what} {short(path)}".strip()
     try:
         mode = path.stat().st_mode
     except PermissionError:

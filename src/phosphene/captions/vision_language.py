@@ -14,6 +14,7 @@ from phosphene.captions.base import Captioner
 from phosphene.captions.slots import Slot
 from phosphene.errors import PhospheneError, nearest
 from phosphene.files import digest
+from phosphene.paths import only_regular
 from phosphene.pictures import upright
 from phosphene.progress import quiet
 from phosphene.registry import register
@@ -99,6 +100,8 @@ class VisionLanguage(Captioner):
             raise PhospheneError(
                 f"{self.folder} is no folder: set folder to one that holds the model and its processor"
             )
+        if self.folder:
+            only_regular(Path(self.folder))
         if not self.row.chat and len(slots) != 1:
             able = next(row.name for row in MODELS.values() if row.chat)
             raise PhospheneError(

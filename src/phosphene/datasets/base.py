@@ -14,7 +14,7 @@ from phosphene.datasets.shown import PICTURES
 from phosphene.datasets.stored import check_size
 from phosphene.errors import PhospheneError, nearest
 from phosphene.lazy import EEG, read, spooled, stays
-from phosphene.paths import exists, regular
+from phosphene.paths import exists, regular, short
 from phosphene.pictures import picture_notes
 from phosphene.preprocessing import Preprocessing
 from phosphene.registry import checked
@@ -83,9 +83,11 @@ class Dataset(ABC):
         try:
             self.root = Path(root).expanduser().resolve()
         except (OSError, ValueError, RuntimeError) as error:  # no name of a folder, or links in a circle
-            raise PhospheneError(f"dataset folder {root} cannot be one ({error}): set dataset.root") from None
+            raise PhospheneError(f"dataset folder {short(root)} cannot be one ({error}): set dataset.root") from None
         if not exists(self.root) or not self.root.is_dir():
-            raise PhospheneError(f"dataset folder {self.root} does not exist: set dataset.root to where the data lie")
+            raise PhospheneError(
+                f"dataset folder {short(self.root)} does not exist: set dataset.root to where the data lie"
+            )
         self.subject = subject
 
     @abstractmethod

@@ -15,7 +15,7 @@ import pandas as pd
 
 from phosphene.datasets.events import NONE, check_column, read_cells
 from phosphene.errors import PhospheneError, nearest
-from phosphene.paths import exists, inside
+from phosphene.paths import exists, inside, short
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
@@ -134,7 +134,7 @@ def stay_inside(images: pd.Series, within: Sequence[Path], key: str) -> None:
         name, path = lost[0]
         more = f" ({len(lost)} such)" if len(lost) > 1 else ""
         raise PhospheneError(
-            f"the picture of stimulus '{name}' lies outside of {within[0]}{more}: {Path(path)}; copy it there, or set "
+            f"the picture of stimulus '{name}' lies outside of {within[0]}{more}: {short(path)}; copy it there, or set "
             f"{key} to its folder"
         )
 
@@ -146,7 +146,7 @@ def _named(stimuli: object, image: str | None, folders: Sequence[Path], root: Pa
         said = [folder / stimuli for folder in folders]
         said = [path if path.is_dir() else path.parent for path in said]
     elif image is not None and "{" in image:
-        said = [(folder / f"{image.partition('{')[0]}.").parent for folder in folders]
+        said = [folder / os.path.dirname(image.partition("{")[0]) for folder in folders]
     plain = [Path(os.path.normpath(path)) for path in said]
     return [path for path in plain if not path.is_relative_to(root)]
 
