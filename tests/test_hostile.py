@@ -342,7 +342,7 @@ def test_a_stimulus_table_names_no_picture_outside(tmp_path, secret, way):
     more = [str(path) for path in tmp_path.glob("study-2")]
     trials = load("arrays", root=root, **FACTS, allow_outside=["../private", *more])
     assert open_picture(trials.stimuli.at["s10", "image"]).getpixel((0, 0)) == (0, 0, 255)
-    assert "1 pictures lie outside of the study" in " ".join(trials.notes)
+    assert "1 of 2 pictures lie outside of the study" in " ".join(trials.notes)
     with pytest.raises(PhospheneError, match=r"nowhere is no folder: set dataset.allow_outside"):
         load("arrays", root=root, **FACTS, allow_outside="nowhere")
     rows = pd.read_csv(root / "stimuli.csv", dtype=str)
@@ -387,7 +387,7 @@ def test_saved_trials_keep_their_pictures_until_they_are_moved(tmp_path, secret)
     ).save(tmp_path / "t")
     trials = load("arrays", root=saved)
     assert trials.stimuli["image"].tolist() == made.stimuli["image"].tolist()
-    assert sum("4 pictures lie outside of the study" in note for note in trials.notes) == 1
+    assert sum("4 of 4 pictures lie outside of the study" in note for note in trials.notes) == 1
     assert sum("lie outside" in note for note in load("arrays", root=trials.save(tmp_path / "u")).notes) == 1
     table = (saved / "stimuli.csv").read_text()
     (saved / "stimuli.csv").write_text(table.replace(made.stimuli["image"].iloc[0], str(secret)))

@@ -3,8 +3,9 @@
 import os
 import re
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath
+from typing import Any
 
 from phosphene.errors import PhospheneError
 
@@ -110,16 +111,66 @@ def default_out(name: str, what: str) -> Path:
     return Path("runs") / folder_name(name, what, "choose a folder with --out")
 
 
-def inside(path: str | Path, folders: Iterable[Path]) -> bool:
-    """Whether a path lies in one of these folders, once every ``..`` and symbolic link is followed."""
-    try:
-        real = Path(path).resolve()
-        return any(real.is_relative_to(folder.resolve()) for folder in folders)
-    except (OSError, ValueError, RuntimeError):  # no name of a file, or links in a circle
-        return False
+def outside(paths: Iterable[str | Path], folders: Iterable[Path]) -> list[bool]:
+    """Of each path, whether it lies in none of these folders, once every ``..`` and symbolic link is followed."""
+    roots = {folder.resolve() for folder in folders}
+
+    def away(path: str | Path) -> bool:
+        try:
+            return roots.isdisjoint(Path(path).resolve().parents)
+        except (OSError, ValueError, RuntimeError):  # no name of a file, or links in a circle
+            return True
+
+    return [away(path) for path in paths]
 
 
 def below(name: str) -> bool:
     """Whether a relative path cannot leave the folder that it is joined to, links aside."""
     path = PurePath(name.replace("\\", "/"))
     return not path.is_absolute() and ".." not in path.parts and "\0" not in name
+
+
+def stay_inside(images: Iterable[tuple[object, str]], within: Sequence[Path], key: str) -> None:
+    """Refuses pictures outside of these folders, once links and ``..`` are followed; whoever wrote a stimulus table
+    does not choose which files of this machine are shown, sent or decoded.
+
+    Parameters
+    ----------
+    images : stimulus and path of each.
+    within : folders; the first is the study's.
+    key : the setting that allows more.
+
+    Raises
+    ------
+    PhospheneError
+        Names the first.
+    """
+    pairs = list(images)
+    away = outside([path for _, path in pairs], within)
+    lost = [pair for pair, gone in zip(pairs, away, strict=True) if gone]
+    if lost:
+        name, path = lost[0]
+        more = f" ({len(lost)} such)" if len(lost) > 1 else ""
+        raise PhospheneError(
+            f"the picture of stimulus '{name}' lies outside of {within[0]}{more}: {short(path)}; copy it there, or set "
+            f"{key} to its folder"
+        )
+
+
+def record_pictures(images: Iterable[object], folder: str | Path) -> dict[str, Any]:
+    """What `saved_pictures` reads: where trials are saved, and the folders of their pictures."""
+    folders = {Path(image).parent for image in images if isinstance(image, str) and image}
+    return {"saved_to": str(Path(folder).resolve()), "folders": sorted({str(path.resolve()) for path in folders})}
+
+
+def saved_pictures(folder: Path, facts: Any) -> list[Path]:
+    """The folders in which the pictures of saved trials lie, as `signal.json` (its ``facts``) says.
+
+    None of trials that no longer lie where they were saved: whoever else wrote that file cannot tell which pictures of
+    this machine a stimulus table may name.
+    """
+    told = facts.get("pictures") if isinstance(facts, dict) else None
+    if not isinstance(told, dict) or told.get("saved_to") != str(folder.resolve()):
+        return []
+    folders = told.get("folders")
+    return [Path(name) for name in folders if isinstance(name, str)] if isinstance(folders, list) else []

@@ -13,7 +13,7 @@ import pandas as pd
 from phosphene.errors import PhospheneError, nearest
 from phosphene.files import read_json, whole
 from phosphene.lazy import EEG, LazyArray, chunks, lazy, read, stays
-from phosphene.paths import regular
+from phosphene.paths import record_pictures, regular
 from phosphene.restricted import read_npy
 
 if TYPE_CHECKING:
@@ -213,7 +213,11 @@ class Trials:
                     x.astype("<f4", "C", copy=False).tofile(file)
             self.table.to_csv(part / "table.csv", index=False)
             self.stimuli.to_csv(part / "stimuli.csv", index_label="stimulus")
-            facts = {**asdict(self.signal), "notes": self.notes, "pictures": _pictured(self.stimuli, folder)}
+            facts = {
+                **asdict(self.signal),
+                "notes": self.notes,
+                "pictures": record_pictures(self.stimuli.get("image", ()), folder),
+            }
             (part / "signal.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
         return Path(folder)
 
@@ -303,29 +307,6 @@ def concatenate(parts: Sequence[Trials]) -> Trials:
         signal=first.signal,
         notes=list(dict.fromkeys(n for p in parts for n in p.notes)),
     )
-
-
-def saved_pictures(folder: Path, facts: Any) -> list[Path]:
-    """The folders in which the pictures of saved trials lie, as `signal.json` (its ``facts``) says.
-
-    None of trials that no longer lie where they were saved: whoever else wrote that file cannot tell which pictures of
-    this machine a stimulus table may name.
-    """
-    told = facts.get("pictures") if isinstance(facts, dict) else None
-    if not isinstance(told, dict) or told.get("saved_to") != str(folder.resolve()):
-        return []
-    folders = told.get("folders")
-    return [Path(name) for name in folders if isinstance(name, str)] if isinstance(folders, list) else []
-
-
-def _pictured(stimuli: pd.DataFrame, folder: str | Path) -> dict[str, Any]:
-    """Where trials are saved, and the folders of their pictures."""
-    images = stimuli["image"].dropna().astype(str) if "image" in stimuli else []
-    folders = {str(Path(image).parent) for image in images if image}
-    return {
-        "saved_to": str(Path(folder).resolve()),
-        "folders": sorted({str(Path(name).resolve()) for name in folders}),
-    }
 
 
 def _joined(parts: list[EEG]) -> EEG:

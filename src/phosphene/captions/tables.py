@@ -8,11 +8,9 @@ from typing import Any
 import pandas as pd
 
 from phosphene.captions.base import SUFFIXES
-from phosphene.datasets.shown import stay_inside
 from phosphene.errors import PhospheneError, nearest
 from phosphene.files import read_json
-from phosphene.paths import is_regular, regular
-from phosphene.trials import saved_pictures
+from phosphene.paths import is_regular, regular, saved_pictures, stay_inside
 
 LARGEST = 1 << 28  # bytes
 
@@ -80,7 +78,7 @@ def read_stimuli(path: str | Path, allow_outside: Sequence[str | Path] = ()) -> 
         table["image"] = [str(folder / str(name)) for name in table["image"]]
         facts = read_json(folder / "signal.json") if is_regular(folder / "signal.json") else {}
         known = [folder, *(Path(name).expanduser() for name in allow_outside), *saved_pictures(folder, facts)]
-        stay_inside(table["image"], known, "--allow-outside")
+        stay_inside(table["image"].items(), known, "--allow-outside")
     return table
 
 

@@ -18,9 +18,9 @@ from phosphene.datasets.stored import WITHOUT_VOLTS, check_shape, check_values, 
 from phosphene.errors import PhospheneError
 from phosphene.files import read_json
 from phosphene.lazy import EEG, lazy
-from phosphene.paths import exists, inside, regular
+from phosphene.paths import exists, outside, regular, saved_pictures
 from phosphene.registry import register
-from phosphene.trials import Signal, saved_pictures
+from phosphene.trials import Signal
 
 
 @register("dataset", "arrays")
@@ -141,11 +141,12 @@ class Arrays(Dataset):
 
     def _elsewhere(self) -> list[str]:
         """A note on pictures outside of the study."""
-        images = self._stimuli.get("image", ())
-        folders = [str(Path(path).parent) for path in images if not inside(path, [self.root])]
+        images = list(self._stimuli.get("image", ()))
+        away = outside(images, [self.root])
+        folders = [str(Path(path).parent) for path, gone in zip(images, away, strict=True) if gone]
         if not folders:
             return []
-        return [f"{len(folders)} pictures lie outside of the study, such as in {min(folders)}"]
+        return [f"{len(folders)} of {len(images)} pictures lie outside of the study, such as in {min(folders)}"]
 
     def _signal(self, stored: dict[str, Any]) -> Signal:
         """What the user says, else what `signal.json` says."""

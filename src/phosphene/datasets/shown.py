@@ -15,7 +15,7 @@ import pandas as pd
 
 from phosphene.datasets.events import NONE, check_column, read_cells
 from phosphene.errors import PhospheneError, nearest
-from phosphene.paths import exists, inside, short
+from phosphene.paths import exists, stay_inside
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
@@ -75,7 +75,9 @@ def stimulus_table(
         table["image"] = _one(events, paths, "pictures", where, f"set {prefix}event to the column that names a picture")
         table["image"] = [_path(p, folders) for p in table["image"]]
     if within is not None and "image" in table:
-        stay_inside(table["image"], [*within, *_named(stimuli, image, folders, within[0])], f"{prefix}allow_outside")
+        stay_inside(
+            table["image"].items(), [*within, *_named(stimuli, image, folders, within[0])], f"{prefix}allow_outside"
+        )
     own = concept or "concept"
     if own in table:
         table["concept"] = table[own]
@@ -112,31 +114,6 @@ def picture_folders(root: Path, allow_outside: str | Sequence[str] | None) -> li
         if not folder.is_dir():
             raise PhospheneError(f"{folder} is no folder: set dataset.allow_outside to one that holds pictures")
     return [root, *folders]
-
-
-def stay_inside(images: pd.Series, within: Sequence[Path], key: str) -> None:
-    """Refuses pictures outside of these folders, once links and ``..`` are followed; whoever wrote a stimulus table
-    does not choose which files of this machine are shown, sent or decoded.
-
-    Parameters
-    ----------
-    images : path of each stimulus.
-    within : folders; the first is the study's.
-    key : the setting that allows more.
-
-    Raises
-    ------
-    PhospheneError
-        Names the first.
-    """
-    lost = [(name, path) for name, path in images.items() if not inside(path, within)]
-    if lost:
-        name, path = lost[0]
-        more = f" ({len(lost)} such)" if len(lost) > 1 else ""
-        raise PhospheneError(
-            f"the picture of stimulus '{name}' lies outside of {within[0]}{more}: {short(path)}; copy it there, or set "
-            f"{key} to its folder"
-        )
 
 
 def _named(stimuli: object, image: str | None, folders: Sequence[Path], root: Path) -> list[Path]:

@@ -10,7 +10,7 @@ import pandas as pd
 from phosphene.datasets.base import Dataset, Recording
 from phosphene.errors import MissingExtra, PhospheneError
 from phosphene.files import read_json
-from phosphene.paths import inside
+from phosphene.paths import outside
 from phosphene.registry import register
 from phosphene.trials import read_table
 
@@ -64,7 +64,7 @@ class Synthetic(Dataset):
 
     def _own(self, name: str) -> Path:
         path = self.root / str(name)
-        if not inside(path, [self.root]):
+        if outside([path], [self.root])[0]:
             raise PhospheneError(f"the study names {path}, which lies outside of {self.root}: simulate it again")
         return path
 
