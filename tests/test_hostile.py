@@ -5,11 +5,15 @@ import io
 import json
 import os
 import pickle
+import re
+import socket
 import struct
 import zipfile
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -17,16 +21,28 @@ from scipy.io import savemat
 
 from conftest import make_trials
 from phosphene import pictures
+from phosphene.analyses import call
+from phosphene.captions import pictures_in, read_slots, read_stimuli, write
+from phosphene.captions.said import Said, fingerprint
+from phosphene.datasets.events import read_cells
+from phosphene.datasets.muse_csv import read_csv
+from phosphene.datasets.own import from_arrays
+from phosphene.datasets.stored import open_eeg
 from phosphene.datasets.things.raw import picture_order, read_source
 from phosphene.errors import PhospheneError
 from phosphene.experiment import Experiment
 from phosphene.fetch.names import unpack
-from phosphene.files import read_json
+from phosphene.files import digest, read_json
+from phosphene.grid import Grid, run_grid
 from phosphene.methods.base import Method
+from phosphene.paths import only_regular, regular
 from phosphene.pictures import open_picture
+from phosphene.preparation import load
 from phosphene.recipe import Recipe, parse_overrides
-from phosphene.restricted import read_npy, read_pickle, read_torch
+from phosphene.registry import build
+from phosphene.restricted import read_npy, read_pickle, read_safetensors, read_torch
 from phosphene.trials import Signal, Trials
+from phosphene.workflows import run
 
 
 def text(value: bytes) -> bytes:
@@ -213,3 +229,292 @@ def test_json_nested_without_end(tmp_path):
     with pytest.raises(PhospheneError, match="not readable JSON"):
         read_json(tmp_path / "x.json")
     assert os.listdir(tmp_path) == ["x.json"]
+
+
+# -- names that would choose where to write ------------------------------------------------------
+
+NAMES = [
+    "../x", "..", ".", "", "a/b", "/abs", "~", "~/x", "a\\b", "C:x", "x\ny", "x\0y", "\u202ex", " x", "x ", "x.", ".x",
+    "-x",     "con", "NUL.txt", "COM1", "x" * 300, "\u732b" * 90, "*", "$HOME", "x|y",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_cannot_choose_where_to_write(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    recipe = {"name": name, "dataset": {"name": "arrays", "root": "study"}, "method": {"name": "lda"},
+              "protocol": {"select_on": "last", "average_test": 1}}  # fmt: skip
+    with pytest.raises(PhospheneError, match="the recipe's name '.*to name a folder|cannot name a folder.*--out"):
+        run(recipe)
+    with pytest.raises(PhospheneError, match="the grid's name '.*to name a folder|cannot name a folder.*--out"):
+        run_grid({"name": name, "recipe": recipe, "variants": {"a": None}})
+    assert list(tmp_path.rglob("*")) == []
+
+
+@pytest.mark.parametrize("name", ["x\ny", "x\0y", "..\\x", "x" * 300, "x|y"])
+def test_nor_can_the_name_of_an_analysis(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    trials = make_trials(tmp_path / "p", n_concepts=2).save(tmp_path / "study")
+    recipe = {"name": name, "dataset": {"name": "arrays", "root": str(trials)}, "method": {"name": "nice"}}
+    with pytest.raises(PhospheneError, match="name a folder"):
+        call("regions", recipe, {})
+    assert {p.name for p in tmp_path.iterdir()} == {"study", "p"}
+
+
+@pytest.mark.parametrize("name", ["demo", "my study 2", "muse-houses-faces", "\u00dcbung_1", "a.b+c@d", "2026"])
+def test_ordinary_names_are_folders_under_runs(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    recipe = {"name": name, "dataset": {"name": "arrays", "root": str(tmp_path)}, "preprocessing": {},
+              "method": {"name": "lda"}, "protocol": {"select_on": "last", "average_test": 1}}  # fmt: skip
+    with pytest.raises(PhospheneError, match=r"table.csv is missing"):  # the name is no longer the fault
+        run(recipe)
+    with pytest.raises(PhospheneError, match=r"table.csv is missing"):
+        run({**recipe, "name": "../" + name}, out="elsewhere")  # whoever says where may call it as he likes
+
+
+@pytest.mark.parametrize("name", ["../x", "con", "a/b", "x" * 300])
+def test_nor_can_a_variant(name):
+    with pytest.raises(PhospheneError, match="name a folder"):
+        Grid.read({"name": "x", "recipe": "demo", "variants": {name: None}})
+
+
+# -- tables that name files of this machine ------------------------------------------------------
+
+
+def arrays(root: Path, image: str) -> Path:
+    """A study of stored epochs of which one picture lies where ``image`` says."""
+    (root / "pictures").mkdir(parents=True, exist_ok=True)
+    trials = make_trials(n_concepts=2, pictures=1, repeats=4)
+    np.save(root / "eeg.npy", trials.eeg)
+    pd.DataFrame({"stimulus": trials.table["stimulus"]}).to_csv(root / "table.csv", index=False)
+    Image.new("RGB", (8, 8), "red").save(root / "pictures" / "own.png")
+    pd.DataFrame({"stimulus": ["s00", "s10"], "image": ["pictures/own.png", image]}).to_csv(
+        root / "stimuli.csv", index=False
+    )
+    return root
+
+
+FACTS = {"ch_names": ["Fz", "Cz", "Pz", "Oz", "O1"], "sfreq": 100.0, "tmin": -0.1, "unit": "V"}
+
+
+@pytest.fixture
+def secret(tmp_path) -> Path:
+    """A picture that no study was told of."""
+    (tmp_path / "private").mkdir()
+    Image.new("RGB", (8, 8), "blue").save(tmp_path / "private" / "secret.png")
+    return tmp_path / "private" / "secret.png"
+
+
+WAYS = {
+    "an absolute path": lambda root, secret: str(secret),
+    "dots": lambda root, secret: "../private/secret.png",
+    "dots behind a folder": lambda root, secret: "pictures/../../private/secret.png",
+    "a link to the file": lambda root, secret: linked(root / "pictures" / "a.png", secret, "pictures/a.png"),
+    "a link to the folder": lambda root, secret: linked(root / "more", secret.parent, "more/secret.png"),
+    "a link to a link": lambda root, secret: linked(
+        root / "b.png", linked(root / "a.png", secret, root / "a.png"), "b.png"
+    ),
+    "a folder of a like name": lambda root, secret: str(twin(root, secret)),
+}
+
+
+def linked(link: Path, target, name):
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(target)
+    return name
+
+
+def twin(root: Path, secret: Path) -> Path:
+    """Beside the study, in a folder whose name begins as the study's does."""
+    other = root.with_name(root.name + "-2") / "secret.png"
+    other.parent.mkdir()
+    other.write_bytes(secret.read_bytes())
+    return other
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_stimulus_table_names_no_picture_outside(tmp_path, secret, way):
+    root = tmp_path / "study"
+    arrays(root, WAYS[way](root, secret))
+    told = rf"picture of stimulus 's10' lies outside of {root}: .*; copy it there, or set dataset.allow_outside"
+    with pytest.raises(PhospheneError, match=told):
+        load("arrays", root=root, **FACTS)
+    more = [str(path) for path in tmp_path.glob("study-2")]
+    trials = load("arrays", root=root, **FACTS, allow_outside=["../private", *more])
+    assert open_picture(trials.stimuli.at["s10", "image"]).getpixel((0, 0)) == (0, 0, 255)
+    assert "1 of 2 pictures lie outside of the study" in " ".join(trials.notes)
+    with pytest.raises(PhospheneError, match=r"nowhere is no folder: set dataset.allow_outside"):
+        load("arrays", root=root, **FACTS, allow_outside="nowhere")
+    rows = pd.read_csv(root / "stimuli.csv", dtype=str)
+    rows.to_csv(root / "captioned.csv", index=False)
+    with pytest.raises(PhospheneError, match="lies outside of .*--allow-outside"):
+        read_stimuli(root / "captioned.csv")
+    assert len(read_stimuli(root / "captioned.csv", [secret.parent, *more])) == 2
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_nor_does_a_column_of_events(tmp_path, secret, way):
+    root = tmp_path / "study"
+    arrays(root, "pictures/own.png")
+    image = WAYS[way](root, secret)
+    table = pd.read_csv(root / "table.csv", dtype=str)
+    table["file"] = np.where(table["stimulus"] == "s10", image, "pictures/own.png")
+    table.to_csv(root / "table.csv", index=False)
+    for column in ("file", "{file}"):
+        with pytest.raises(PhospheneError, match="picture of stimulus 's10' lies outside"):
+            load("arrays", root=root, **FACTS, image=column)
+
+
+def test_what_the_recipe_itself_names_is_allowed(tmp_path, secret):
+    root = arrays(tmp_path / "study", "pictures/own.png")
+    for name in ("s00", "s10"):
+        Image.new("RGB", (8, 8), "green").save(secret.parent / f"{name}.png")
+    for given in ({"stimuli": "../private"}, {"stimuli": str(secret.parent)}, {"image": "../private/{stimulus}.png"}):
+        assert load("arrays", root=root, **FACTS, **given).stimuli.at["s10", "image"] == str(secret.parent / "s10.png")
+    pd.DataFrame({"stimulus": ["s00", "s10"], "image": ["s00.png", "secret.png"]}).to_csv(
+        secret.parent / "table.tsv", sep="\t", index=False
+    )
+    assert load("arrays", root=root, **FACTS, stimuli="../private/table.tsv").stimuli.at["s10", "image"] == str(secret)
+    (root / "link").symlink_to(secret.parent)  # the study's own link is not what the recipe names
+    with pytest.raises(PhospheneError, match="lies outside"):
+        load("arrays", root=root, **FACTS, stimuli="link")
+
+
+def test_saved_trials_keep_their_pictures_until_they_are_moved(tmp_path, secret):
+    made = make_trials(tmp_path / "pictures", n_concepts=2)
+    saved = from_arrays(
+        np.array(made.eeg), made.table, made.stimuli.reset_index(), ch_names=made.signal.ch_names, sfreq=100, tmin=-0.1
+    ).save(tmp_path / "t")
+    trials = load("arrays", root=saved)
+    assert trials.stimuli["image"].tolist() == made.stimuli["image"].tolist()
+    assert sum("4 of 4 pictures lie outside of the study" in note for note in trials.notes) == 1
+    assert sum("lie outside" in note for note in load("arrays", root=trials.save(tmp_path / "u")).notes) == 1
+    table = (saved / "stimuli.csv").read_text()
+    (saved / "stimuli.csv").write_text(table.replace(made.stimuli["image"].iloc[0], str(secret)))
+    with pytest.raises(PhospheneError, match=f"lies outside of {saved}"):
+        load("arrays", root=saved)
+    assert len(Trials.load(saved)) == len(made)  # as a run reads its own
+    (saved / "stimuli.csv").write_text(table)
+    assert len(read_stimuli(saved / "stimuli.csv")) == 4
+    saved.rename(tmp_path / "moved")
+    for act in (lambda: load("arrays", root=tmp_path / "moved"), lambda: read_stimuli(tmp_path / "moved/stimuli.csv")):
+        with pytest.raises(PhospheneError, match=r"\(4 such\)"):
+            act()
+    assert len(load("arrays", root=tmp_path / "moved", allow_outside=str(tmp_path / "pictures"))) == len(made)
+
+
+@pytest.mark.parametrize(
+    "told", [None, [], {}, {"saved_to": 1}, {"folders": ["/"]}, "HERE null", "HERE [1]", "HERE text"]
+)
+def test_a_made_up_record_of_saved_pictures(tmp_path, secret, told):
+    root = arrays(tmp_path / "study", str(secret))
+    if isinstance(told, str):
+        kind = {"null": None, "[1]": [1], "text": "/"}[told.split()[1]]
+        told = {"saved_to": str(root), "folders": kind}
+    (root / "signal.json").write_text(json.dumps({**FACTS, "pictures": told}))
+    with pytest.raises(PhospheneError, match="lies outside"):
+        load("arrays", root=root)
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "x\u202e.png", "~/x.png", "file:///x.png", "http://127.0.0.1:9/x.png"])
+def test_names_that_are_no_paths(tmp_path, name):
+    with pytest.raises(PhospheneError, match="is missing: restore it|lies outside"):
+        load("arrays", root=arrays(tmp_path / "study", name), **FACTS)
+
+
+def test_a_simulated_study_names_nothing_outside(tmp_path, secret):
+    root = arrays(tmp_path / "study", "../private/secret.png")
+    entry = {"subject": "01", "session": "01", "run": "01", "path": "../other/x.fif"}
+    (root / "dataset.json").write_text(json.dumps({"simulated": True, "recordings": [entry]}))
+    study = build("dataset", "synthetic", root=root)
+    with pytest.raises(PhospheneError, match=r"names \S*secret.png, which lies outside"):
+        study.stimuli()
+    with pytest.raises(PhospheneError, match=r"names \S*x.fif, which lies outside"):
+        next(study.recordings(["01"]))
+
+
+@pytest.mark.parametrize("root", ["a\0b", "x" * 5000])
+def test_a_root_that_is_no_name(root):
+    with pytest.raises(PhospheneError, match="set dataset.root"):
+        build("dataset", "arrays", root=root)
+
+
+# -- pipes, devices and sockets: opening one may never end ----------------------------------------
+
+READERS = {
+    "a picture": ("x.png", open_picture),
+    "a table": ("x.csv", read_cells),
+    "a BIDS table": ("x.tsv", read_cells),
+    "JSON": ("x.json", read_json),
+    "a recipe": ("x.yaml", Recipe.read),
+    "a grid": ("x.yaml", Grid.read),
+    "slots": ("x.yaml", read_slots),
+    "captions": ("x.csv", Said.read),
+    "captions as JSON": ("x.json", Said.read),
+    "a fingerprint of captions": ("x.csv", fingerprint),
+    "stimuli to caption": ("x.csv", read_stimuli),
+    "an array": ("x.npy", open_eeg),
+    "a tensor": ("x.safetensors", open_eeg),
+    "a pickle": ("x.pkl", read_pickle),
+    "weights": ("x.pth", read_torch),
+    "safe weights": ("x.safetensors", read_safetensors),
+    "a checksum": ("x", digest),
+    "a Muse recording": ("x.csv", read_csv),
+}
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder", "socket"])
+@pytest.mark.parametrize("reader", READERS)
+def test_only_regular_files_are_opened(tmp_path, monkeypatch, reader, kind):
+    name, read = READERS[reader]
+    monkeypatch.chdir(tmp_path)  # a socket's path is short
+    path = tmp_path / name
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        socket.socket(socket.AF_UNIX).bind(name)
+    with pytest.raises(PhospheneError, match=r"not a regular file|no folder of captions|does not exist"):
+        read(path)
+
+
+def test_a_pipe_below_a_study_is_found_before_anything_is_read(tmp_path, monkeypatch):
+    root = arrays(tmp_path / "study", "pictures/own.png")
+    (root / ".hidden").mkdir()
+    os.mkfifo(root / ".hidden" / "daemon")
+    (root / "nowhere").symlink_to(tmp_path / "absent")
+    assert len(load("arrays", root=root, **FACTS)) == 8
+    for name in ("stimuli.csv", "table.csv", "signal.json", "pictures/own.png", "sub/x_eeg.eeg"):
+        path = root / name
+        path.parent.mkdir(exist_ok=True)
+        kept = path.read_bytes() if path.exists() else None
+        path.unlink(missing_ok=True)
+        os.mkfifo(path)
+        with pytest.raises(PhospheneError, match=rf"{re.escape(name)} is a pipe, not a regular file"):
+            load("arrays", root=root, **FACTS)
+        path.unlink()
+        if kept is not None:
+            path.write_bytes(kept)
+    only_regular(root)
+
+
+def test_a_pipe_among_pictures_to_caption_is_passed_over(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    os.mkfifo(tmp_path / "b.png")
+    assert list(pictures_in(tmp_path).index) == ["a"]
+    with pytest.raises(PhospheneError, match=r"b.png is a pipe"):
+        write(build("captioner", "openai", model="x", key_from="", base_url="http://localhost:9/v1"),
+              pd.DataFrame({"image": [str(tmp_path / "b.png")]}, index=["b"]), tmp_path / "c")  # fmt: skip
+    assert not (tmp_path / "c").exists()
+
+
+def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):
+    def denied(self, **_):
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "stat", denied)
+    with pytest.raises(PhospheneError, match="may not be read by you"):
+        regular(tmp_path / "x")

@@ -36,6 +36,8 @@ CHAPTERS = {
     "Trials": "tests/test_trials.py",
     "Downloads": "tests/test_fetch.py",
     "Recipes": "tests/test_recipe.py",
+    "Pictures": "tests/test_open_picture.py",
+    "NaN and infinity": "tests/test_not_finite.py",
 }
 HEAD = """# Bad input, and what it is answered
 

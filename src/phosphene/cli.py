@@ -180,6 +180,10 @@ def fetch(
 def caption(
     images: Annotated[Path | None, typer.Option(help="Folder of pictures.")] = None,
     stimuli: Annotated[Path | None, typer.Option(help="Or a table with `stimulus` and `image`.")] = None,
+    allow_outside: Annotated[
+        list[Path] | None,
+        typer.Option(help="With --stimuli: a folder elsewhere whose pictures the table may name; may be repeated."),
+    ] = None,
     by: Annotated[str, typer.Option(help="openai, vision_language, file or drawn.")] = "",
     changes: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="An argument of the captioner.")
@@ -206,7 +210,7 @@ def caption(
         raise PhospheneError("say what to caption: --images FOLDER, or --stimuli TABLE")
     if out is None or not by:
         raise PhospheneError("say who captions, and where to: --by openai|vision_language|file|drawn --out FOLDER")
-    table = read_stimuli(stimuli) if stimuli is not None else pictures_in(images or "")
+    table = read_stimuli(stimuli, allow_outside or ()) if stimuli is not None else pictures_in(images or "")
     chosen = choose(SLOTS if slots is None else read_slots(slots), slot or ())
     captioner = build("captioner", by, **parse_overrides(changes or []))
 
@@ -221,6 +225,8 @@ def caption(
     if total := captioner.total():
         _say(total)
     _say(f"captions: {out} ({len(made.wide())} stimuli, {len(made.slots)} slots)")
+    if mute := len(made.mute()):
+        _say(f"{mute} of them have no caption, as no answer was usable: the same command asks again")
 
 
 def _check_captions(folder: Path, human: Path | None, backbone: str | None) -> None:

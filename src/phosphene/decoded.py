@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from phosphene.errors import PhospheneError
 from phosphene.evaluation.retrieval import cosine
 from phosphene.files import whole, write_json
+from phosphene.finite import check_finite
 from phosphene.generators.base import Conditioning
 from phosphene.methods.base import Method
 
@@ -19,7 +20,16 @@ def keep_decoded(
     folder: Path, table: pd.DataFrame, heads: Mapping[str, torch.Tensor], drawn: Conditioning | None = None
 ) -> None:
     """Write what `Experiment.decoded` and `conditioning` read: the samples' table, their heads, what they are drawn
-    from; whole or not at all."""
+    from; whole or not at all.
+
+    Raises
+    ------
+    PhospheneError
+        If anything of it is not finite: it would be drawn and scored as if it were a vector.
+    """
+    check_heads(heads)
+    if drawn is not None:
+        drawn.check_finite()
     fields, words = ({}, {}) if drawn is None else drawn.packed()
     tensors = {f"head.{name}": vectors for name, vectors in heads.items()}
     tensors |= {f"condition.{name}": value for name, value in fields.items()}
@@ -29,6 +39,12 @@ def keep_decoded(
         if words:
             write_json(part / "condition.json", words)
         table.to_csv(part / "table.csv", index=False)
+
+
+def check_heads(heads: Mapping[str, torch.Tensor]) -> None:
+    """Refuse decoded vectors that are not finite."""
+    for name, vectors in heads.items():
+        check_finite(vectors, f"head '{name}' of test sample")
 
 
 def nearest_pictures(

@@ -2,7 +2,6 @@
 interrupted run continues where it stopped."""
 
 import logging
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -19,7 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from phosphene import processes, provenance
 from phosphene.captions import said
-from phosphene.decoded import keep_decoded, nearest_pictures, pictured, stand_for_categories
+from phosphene.decoded import check_heads, keep_decoded, nearest_pictures, pictured, stand_for_categories
 from phosphene.epoch_log import EpochLog
 from phosphene.errors import PhospheneError, nearest
 from phosphene.evaluation import foreseen
@@ -28,6 +27,7 @@ from phosphene.files import parse_yaml, read_json, whole, write_json
 from phosphene.generators.base import Conditioning, Generator
 from phosphene.lazy import lazy, read
 from phosphene.methods.base import Method
+from phosphene.paths import folder_name
 from phosphene.preparation import as_trained, cut, dataset_of, prepared, shuffled
 from phosphene.progress import Bar, Display, Silent
 from phosphene.recipe import Recipe
@@ -172,12 +172,8 @@ class Experiment:
         return list(self.protocol.folds(self.trials))
 
     def folder(self, fold: Fold, twin: bool = False) -> Path:
-        if not re.fullmatch(r"\w[\w .+@-]*", fold.subject):
-            raise PhospheneError(
-                f"subject '{fold.subject}' cannot name a folder: begin with a letter or digit, then letters, digits, "
-                "space, . _ + @ -"
-            )
-        return self.out / "folds" / f"{fold.subject}-{fold.name.replace('/', '.')}{'-shuffled' if twin else ''}"
+        subject = folder_name(fold.subject, "subject")
+        return self.out / "folds" / f"{subject}-{fold.name.replace('/', '.')}{'-shuffled' if twin else ''}"
 
     @property
     def twins(self) -> tuple[bool, ...]:
@@ -239,8 +235,10 @@ class Experiment:
                 method.save(folder / "model")
         if not processes.is_main():
             return told
+        heads = method.encode(test)
+        check_heads(heads)  # before anything is made of them
         drawn = None if self.recipe.generator is None else method.condition(test)
-        keep_decoded(folder / "decoded", test.table, method.encode(test), drawn)
+        keep_decoded(folder / "decoded", test.table, heads, drawn)
         return told
 
     def samples(self, fold: Fold) -> tuple[tuple[Trials, Trials | None, Trials], dict[tuple[str, str], Whitener]]:
@@ -399,6 +397,7 @@ class Experiment:
         samples = self.protocol.samples(self._silenced(trials), "test")
         method = self.method(fold)
         heads = method.encode(samples)
+        check_heads(heads)
         with whole(out) as part:
             part.mkdir()
             save_file({f"head.{k}": v.contiguous() for k, v in heads.items()}, part / "decoded.safetensors")

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from phosphene.errors import PhospheneError
+from phosphene.paths import regular
 
 _NESTED, _LARGEST = 30, 1_000_000  # levels, characters
 
@@ -60,9 +61,9 @@ def write_json(path: str | Path, value: Any) -> None:
 
 def read_json(path: str | Path) -> Any:
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise PhospheneError(f"{path} does not exist: check the path") from None
+        return json.loads(regular(path).read_text(encoding="utf-8"))
+    except PhospheneError:
+        raise
     except (ValueError, RecursionError) as error:
         raise PhospheneError(f"{path} is not readable JSON ({error}): write it again") from None
 
@@ -108,10 +109,10 @@ def parse_yaml(text: str) -> Any:
 
 
 def digest(value: Any, n: int = 12) -> str:
-    """Short stable hash of a JSON-able value, of bytes, or of a file's content."""
+    """Short stable hash of a JSON-able value, of bytes, or of a regular file's content."""
     if isinstance(value, Path):
         sha = hashlib.sha256()
-        with value.open("rb") as file:
+        with regular(value).open("rb") as file:
             while block := file.read(1 << 20):
                 sha.update(block)
         return sha.hexdigest()[:n]

@@ -12,6 +12,7 @@ from phosphene.captions import SLOTS, Said
 from phosphene.datasets.base import Dataset
 from phosphene.errors import PhospheneError, nearest
 from phosphene.lazy import chunks
+from phosphene.paths import only_regular
 from phosphene.preprocessing import Preprocessing
 from phosphene.progress import Display
 from phosphene.recipe import Recipe
@@ -24,8 +25,13 @@ log = logging.getLogger(__name__)
 
 def dataset_of(recipe: Recipe) -> Dataset:
     """The recipe's dataset."""
-    arguments = {k: v for k, v in recipe.dataset.items() if k != "name"}
-    dataset: Dataset = build("dataset", recipe.dataset["name"], **arguments)
+    return _opened(**recipe.dataset)
+
+
+def _opened(name: str, **arguments: Any) -> Dataset:
+    """A dataset under whose root only regular files lie: a pipe among them may be waited for without end."""
+    dataset: Dataset = build("dataset", name, **arguments)
+    only_regular(dataset.root)
     return dataset
 
 
@@ -120,7 +126,7 @@ def as_trained(trials: Trials, own: Trials, trained: Trials) -> Trials:
 
 def load(name: str, preprocessing: Preprocessing | None = None, **arguments: Any) -> Trials:
     """Trials of a registered dataset: ``load("muse", root=..., subject="1")``."""
-    dataset: Dataset = build("dataset", name, **arguments)
+    dataset = _opened(name, **arguments)
     return dataset.load(preprocessing or dataset.steps({}))
 
 

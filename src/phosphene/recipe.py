@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from phosphene.errors import PhospheneError, nearest
 from phosphene.evaluation.protocols import Protocol
 from phosphene.files import parse_yaml
+from phosphene.paths import is_regular, regular
 from phosphene.preprocessing import Preprocessing
 from phosphene.registry import checked, find
 from phosphene.training import Training
@@ -20,7 +21,7 @@ SHIPPED = dict(sorted((path.stem, path) for path in (Path(__file__).parent / "re
 
 def shipped(source: str | Path) -> Path:
     """The path of a recipe: a file, or the name of one that comes with the package."""
-    return Path(source) if Path(source).is_file() else SHIPPED.get(str(source), Path(source))
+    return Path(source) if is_regular(source) else SHIPPED.get(str(source), Path(source))
 
 
 class Evaluation(BaseModel):
@@ -103,8 +104,7 @@ class Recipe(BaseModel):
             values, origin = dict(source), "the recipe"
         else:
             path, origin = shipped(source), str(source)
-            if not path.is_file():
-                raise PhospheneError(f"recipe {path} does not exist: {nearest(path.stem, SHIPPED)} (or give a path)")
+            regular(path, f"does not exist: {nearest(path.stem, SHIPPED)} (or give a path)", "recipe")
             try:
                 values = parse_yaml(path.read_text(encoding="utf-8"))
             except ValueError as error:

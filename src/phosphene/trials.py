@@ -13,6 +13,7 @@ import pandas as pd
 from phosphene.errors import PhospheneError, nearest
 from phosphene.files import read_json, whole
 from phosphene.lazy import EEG, LazyArray, chunks, lazy, read, stays
+from phosphene.paths import record_pictures, regular
 from phosphene.restricted import read_npy
 
 if TYPE_CHECKING:
@@ -212,7 +213,11 @@ class Trials:
                     x.astype("<f4", "C", copy=False).tofile(file)
             self.table.to_csv(part / "table.csv", index=False)
             self.stimuli.to_csv(part / "stimuli.csv", index_label="stimulus")
-            facts = {**asdict(self.signal), "notes": self.notes}
+            facts = {
+                **asdict(self.signal),
+                "notes": self.notes,
+                "pictures": record_pictures(self.stimuli.get("image", ()), folder),
+            }
             (part / "signal.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
         return Path(folder)
 
@@ -231,6 +236,7 @@ class Trials:
             raise PhospheneError(f"{folder / 'stimuli.csv'} has no column 'stimulus': prepare it again")
         try:
             notes = [str(note) for note in facts.pop("notes", [])]
+            facts.pop("pictures", None)
             signal = Signal(**facts)
         except (TypeError, ValueError, AttributeError) as error:
             if isinstance(error, PhospheneError):
@@ -315,6 +321,7 @@ def _joined(parts: list[EEG]) -> EEG:
 
 def read_table(path: Path) -> pd.DataFrame:
     """A CSV whose labels stay text ("01" is not 1) and whose onset and repeat are numbers."""
+    regular(path, "is missing: restore it or write it again")
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:

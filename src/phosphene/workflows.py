@@ -9,6 +9,7 @@ from typing import Any
 from phosphene import processes
 from phosphene.errors import PhospheneError, nearest
 from phosphene.experiment import Experiment
+from phosphene.paths import default_out
 from phosphene.progress import Display, Silent
 from phosphene.recipe import Recipe
 from phosphene.report import write_report
@@ -40,7 +41,7 @@ def run(
     """
     checked = Recipe.read(recipe, overrides)
     shown = display if display is not None and processes.is_main() else Silent()
-    folder = _scored(checked, out or Path("runs") / checked.name, shown)
+    folder = _scored(checked, default_out(checked.name, "the recipe's name") if out is None else out, shown)
     if processes.is_main():
         write_report(folder)
     return folder

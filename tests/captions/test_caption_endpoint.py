@@ -1,9 +1,11 @@
 """The endpoint captioner, against a server of this test's own that fails, waits, lies and listens."""
 
 import base64
+import contextlib
 import io
 import json
 import logging
+import socket
 import threading
 import traceback
 from datetime import UTC, datetime
@@ -300,3 +302,84 @@ def test_from_the_command_line(server, pictures, tmp_path, monkeypatch):
     assert "900 tokens in" in done.output
     assert CliRunner().invoke(app, command).exit_code == 0  # all is there: nothing to agree to
     assert len(server.heard) == 3
+
+
+class Trickle:
+    """A server that begins an answer, and goes on with it, a byte now and then, until the test is over."""
+
+    def __init__(self, begin: bytes, more: bytes):
+        self.over, self.listening = threading.Event(), socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.listening.getsockname()[1]}/v1"
+        self.begin, self.more = begin, more
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        while not self.over.is_set():
+            try:
+                peer, _ = self.listening.accept()
+            except OSError:
+                return
+            threading.Thread(target=self.trickle, args=(peer,), daemon=True).start()
+
+    def trickle(self, peer):
+        with peer, contextlib.suppress(OSError):
+            peer.recv(1 << 20)
+            peer.sendall(self.begin)
+            while not self.over.wait(0.01):
+                peer.sendall(self.more)
+
+    def close(self):
+        self.over.set()
+        self.listening.close()
+
+
+TRICKLES = {
+    "of a body": (b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n", b" "),
+    "of chunks": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n"),
+    "of one header": (b"HTTP/1.1 200 OK\r\nX-Long: ", b"x"),
+    "of promises": (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "of nothing": (b"", b""),
+    "of an error": (b"HTTP/1.1 500 Oh\r\nContent-Length: 100000\r\n\r\n", b" "),
+}
+
+
+@pytest.mark.parametrize("name", TRICKLES)
+def test_an_answer_that_never_ends_is_given_up(monkeypatch, pictures, tmp_path, name):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    made = Trickle(*TRICKLES[name])
+    try:
+        with pytest.raises(PhospheneError, match=r"gives no whole answer within 0.05 s, 2 times: the same command"):
+            write(captioner(made, deadline=0.05, tries=2), pictures, tmp_path / "c", TWO, agree=agreed)
+    finally:
+        made.close()
+    assert not (tmp_path / "c").exists()
+
+
+@pytest.mark.parametrize("value", [0, -1, float("inf"), float("nan")])
+def test_a_deadline_is_a_time(server, value):
+    with pytest.raises(PhospheneError, match="deadline is .*: give a number above 0"):
+        captioner(server, deadline=value)
+
+
+@pytest.mark.parametrize("answer", BAD)
+def test_answers_none_of_which_is_usable_are_a_failure(server, pictures, tmp_path, answer):
+    server.answers = [answer]
+    with pytest.raises(PhospheneError, match="no usable caption of any of 3 stimuli, so nothing is kept"):
+        write(captioner(server), pictures, tmp_path / "c", TWO, agree=agreed)
+    assert not (tmp_path / "c").exists()
+
+
+def test_a_few_unusable_answers_are_counted(server, pictures, tmp_path, monkeypatch):
+    refusal = chat(None, refusal="no")
+    command = ["caption", "--images", str(tmp_path / "pictures"), "--by", "openai", "--set", "model=see", "--set",
+               f"base_url={server.url}", "--set", "per_minute=6000000", "--slot", "ObjectSnap", "--slot", "KindName",
+               "--yes", "--out", str(tmp_path / "c")]  # fmt: skip
+    server.answers = [refusal, refusal, chat(GOOD), refusal]  # the first and the last picture
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    assert "2 of them have no caption, as no answer was usable" in " ".join(done.output.split())
+    server.answers = [refusal]  # asked again, and refused again: what was said stays
+    assert CliRunner().invoke(app, command).exit_code == 0
+    server.answers = [chat(GOOD)]
+    done = CliRunner().invoke(app, command)
+    assert "no caption" not in done.output

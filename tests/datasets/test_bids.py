@@ -1,6 +1,7 @@
 """A BIDS study becomes `Trials` by naming its columns; what is wrong with it is told in one line."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+import phosphene
 from phosphene.errors import PhospheneError
 from phosphene.montages import standard_montage
 from phosphene.preprocessing import Preprocessing
@@ -297,3 +299,31 @@ def test_several_tasks_must_be_told_apart(copy):
     with pytest.raises(PhospheneError, match="the study has the tasks rest, see: set dataset.task to one"):
         load(copy)
     assert set(load(copy, task="see").table["subject"]) == {"01"}
+
+
+@pytest.mark.parametrize("way", ["absolute", "dots", "link"])
+def test_a_stim_file_leaves_the_study_only_where_it_is_allowed(copy, tmp_path, way):
+    other = tmp_path / "other" / "dog.png"
+    other.parent.mkdir()
+    Image.new("RGB", (8, 8), "blue").save(other)
+    name = {"absolute": str(other), "dots": "../../other/dog.png", "link": "things/dog.png"}[way]
+    for path in copy.rglob("*_events.tsv"):
+        path.write_text(path.read_text().replace("things/dog.png", name))
+    if way == "link":
+        (copy / "stimuli" / "things" / "dog.png").unlink()
+        (copy / "stimuli" / "things" / "dog.png").symlink_to(other)
+    with pytest.raises(PhospheneError, match="picture of stimulus 'dog' lies outside of .*set dataset.allow_outside"):
+        load(copy)
+    assert load(copy, allow_outside=str(other.parent)).stimuli.at["dog", "image"] == str(other)
+
+
+def test_a_pipe_in_the_place_of_a_sidecar_is_not_waited_for(copy):
+    for pattern in ("*_channels.tsv", "*_eeg.eeg", "*_eeg.vhdr", "participants.tsv"):
+        path = next(copy.rglob(pattern))
+        kept = path.read_bytes()
+        path.unlink()
+        os.mkfifo(path)
+        with pytest.raises(PhospheneError, match=f"{path.name} is a pipe, not a regular file"):
+            phosphene.load("bids", root=copy)
+        path.unlink()
+        path.write_bytes(kept)

@@ -113,6 +113,11 @@ def test_guidance_leads_away_from_negative_tokens(quick):
     assert np.abs(swapped[1] - drawn(negative_tokens=other[0])[1]).max() <= 2
 
 
+def test_a_picture_of_nan_is_not_drawn_black(quick):
+    with pytest.raises(PhospheneError, match="the picture drawn of trial 7 holds NaN or infinity"):
+        quick(Conditioning(tokens=torch.full((1, 77, 128), 3e38)), numbers=[7])
+
+
 def test_weights_are_normalised_and_rows_keep_blends():
     assert blended("a dog") == [("a dog", 1.0)]
     assert blended([["a dog", 3], ["a cat", np.float32(1)]]) == [("a dog", 0.75), ("a cat", 0.25)]

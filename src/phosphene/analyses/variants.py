@@ -14,6 +14,7 @@ from phosphene.evaluation.corrections import corrected
 from phosphene.experiment import Experiment
 from phosphene.files import whole
 from phosphene.grid import Grid, run_grid
+from phosphene.paths import default_out
 from phosphene.progress import Display
 from phosphene.recipe import Recipe
 from phosphene.registry import classes
@@ -59,7 +60,9 @@ class _Analysis:
             "name": f"{self.recipe.name}-{name}", "recipe": recipe, "set": overrides, "metrics": self.metrics,
             "seeds": None if seeds is None else list(seeds),
         }  # fmt: skip
-        self.out = Path(settings.get("out") or Path("runs") / f"{self.recipe.name}-{name}".replace("/", "-"))
+        own = f"{self.recipe.name}-{name}".replace("/", "-")
+        out = settings.get("out")
+        self.out = default_out(own, "the analysis's name") if out is None else Path(out)
 
     def trials(self) -> Trials:
         """The trials as the method sees them, prepared in the first run folder."""

@@ -4,7 +4,6 @@ import inspect
 import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -12,6 +11,7 @@ from PIL import Image
 
 from phosphene.captions.slots import Slot
 from phosphene.errors import PhospheneError
+from phosphene.paths import regular
 from phosphene.pictures import open_picture
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
@@ -45,8 +45,7 @@ class Captioner(ABC):
         if "image" not in stimuli:
             raise PhospheneError("the stimuli have no column 'image': add each picture's path to the stimulus table")
         for path in stimuli["image"]:
-            if not Path(path).is_file():
-                raise PhospheneError(f"picture {path} is missing: restore it or drop its stimulus")
+            regular(path, "is missing: restore it or drop its stimulus", "picture")
 
     def notice(self, stimuli: pd.DataFrame, slots: Sequence[Slot]) -> str:
         """What is sent, to whom and at what cost: a person agrees to it first. Empty where nothing leaves."""

@@ -9,9 +9,12 @@ import email.utils
 import io
 import json
 import logging
+import math
 import os
+import queue
 import random
 import re
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +31,7 @@ from phosphene.captions.slots import Slot
 from phosphene.captions.tokens import estimate
 from phosphene.errors import PhospheneError
 from phosphene.files import digest
+from phosphene.pictures import upright
 from phosphene.registry import register
 
 LARGEST_ANSWER = 1 << 20  # bytes
@@ -92,6 +96,7 @@ class OpenAI(Captioner):
     structured : send the schema; False for an endpoint that knows none (the prompt asks for JSON in any case).
     tries : failures in a row before giving up.
     timeout : s without any answer that count as a failure.
+    deadline : s after which an answer that is not whole counts as a failure, however steadily it trickles in.
     extra : further fields of the request, such as {"temperature": 0}.
     """
 
@@ -108,6 +113,7 @@ class OpenAI(Captioner):
         structured: bool = True,
         tries: int = 6,
         timeout: float = 120.0,
+        deadline: float = 300.0,
         extra: dict[str, Any] | None = None,
     ):
         parts = urlsplit(base_url)
@@ -123,11 +129,14 @@ class OpenAI(Captioner):
             raise PhospheneError(
                 f"a key would go to {parts.hostname} in the clear: use https, or key_from='' for no key"
             )
-        if min(per_minute, side, tries, timeout) <= 0:
-            raise PhospheneError("per_minute, side, tries and timeout are above 0: raise the one that is not")
+        bounds = {"per_minute": per_minute, "side": side, "tries": tries, "timeout": timeout, "deadline": deadline}
+        for name, value in bounds.items():
+            if not 0 < value < math.inf:
+                raise PhospheneError(f"{name} is {value}: give a number above 0")
         self.model, self.base_url, self.key_from, self.per_minute = model, base_url.rstrip("/"), key_from, per_minute
         self.price_in, self.price_out, self.picture_tokens, self.side = price_in, price_out, picture_tokens, side
-        self.structured, self.tries, self.timeout, self.extra = structured, tries, timeout, extra
+        self.structured, self.tries, self.extra = structured, tries, extra
+        self.timeout, self.deadline = timeout, deadline
         self.host = parts.hostname
         self.clock = Clock()
         self.used = [0, 0]  # tokens in and out, as the endpoint counts them
@@ -191,9 +200,9 @@ class OpenAI(Captioner):
         return {slot.name: "" for slot in slots}
 
     def _body(self, image: Image.Image, slots: Sequence[Slot]) -> dict[str, Any]:
-        image, jpeg = image.copy(), io.BytesIO()
+        image, jpeg = upright(image).copy(), io.BytesIO()
         image.thumbnail((self.side, self.side), Image.Resampling.LANCZOS)
-        image.convert("RGB").save(jpeg, "JPEG", quality=90)
+        image.save(jpeg, "JPEG", quality=90)
         url = "data:image/jpeg;base64," + base64.b64encode(jpeg.getvalue()).decode()
         content = [{"type": "text", "text": _task(slots)}, {"type": "image_url", "image_url": {"url": url}}]
         body: dict[str, Any] = {"model": self.model, "messages": [{"role": "user", "content": content}]}
@@ -225,6 +234,29 @@ class OpenAI(Captioner):
                 self.clock.sleep(pause)
 
     def _once(self, body: Mapping[str, Any]) -> Any:
+        """`_ask` in a thread of its own, which is left behind at the deadline: no timeout of a socket bounds the whole,
+        since every byte starts it anew."""
+        done: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        given_up = threading.Event()
+
+        def ask() -> None:
+            try:
+                done.put(self._ask(body, given_up))
+            except Exception as error:
+                done.put(error)
+
+        threading.Thread(target=ask, daemon=True).start()
+        try:
+            answer = done.get(timeout=self.deadline)
+        except queue.Empty:
+            given_up.set()
+            self._session = requests.Session()  # the other is in use still
+            raise _Passing(f"{self.host} gives no whole answer within {self.deadline:g} s") from None
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def _ask(self, body: Mapping[str, Any], given_up: threading.Event) -> Any:
         text = bytearray()
         try:
             with self._session.post(
@@ -234,6 +266,8 @@ class OpenAI(Captioner):
                 status, wait = answer.status_code, self._wait(answer.headers.get("Retry-After", ""))
                 for block in answer.iter_content(1 << 16):
                     text += block
+                    if given_up.is_set():
+                        return None
                     if len(text) > LARGEST_ANSWER:
                         raise PhospheneError(f"the answer of {self.host} does not end: is base_url right?")
         except requests.RequestException as error:

@@ -20,6 +20,7 @@ from phosphene.captions.store import TABLE, Captions
 from phosphene.captions.tables import cells
 from phosphene.errors import PhospheneError, nearest
 from phosphene.files import digest
+from phosphene.paths import is_regular, regular
 
 SHIPPED = {p.stem: p for p in sorted((Path(__file__).parents[1] / "assets" / "captions").glob("*.csv"))}
 
@@ -131,7 +132,7 @@ class Said:
         parts = (*path.parts[:-1], path.stem)
         ends = ("/".join(parts[i:]) for i in range(len(parts)))
         row = next((self._rows[end] for end in ends if end in self._rows), -1)
-        same = row >= 0 and Path(path).is_file() and self._sum(row) == digest(Path(path))
+        same = row >= 0 and is_regular(Path(path)) and self._sum(row) == digest(Path(path))
         return row if same else -1
 
     @cached_property
@@ -151,9 +152,7 @@ class Said:
             seen = self._sum(row) if row >= 0 and str(path) else ""
             if not seen:
                 continue
-            if not Path(path).is_file():
-                raise PhospheneError(f"picture {path} is missing: restore it or drop its stimulus")
-            if seen != digest(Path(path)):
+            if seen != digest(regular(path, "is missing: restore it or drop its stimulus", "picture")):
                 raise PhospheneError(
                     f"{path} is not the picture that was captioned as '{stimulus}': caption it again, to another folder"
                 )
@@ -168,10 +167,11 @@ def fingerprint(source: str | Path) -> str:
         If there is no such table.
     """
     path = _found(source)
-    table = path / TABLE if path.is_dir() else path
-    if not table.is_file():
+    if not path.is_dir():
+        return digest(regular(path), 64)
+    if not is_regular(path / TABLE):
         raise PhospheneError(f"{path} is no folder of captions: name one that `phosphene caption` wrote")
-    return digest(table, 64)
+    return digest(path / TABLE, 64)
 
 
 def is_there(source: str | Path) -> bool:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from phosphene.errors import PhospheneError, nearest
 from phosphene.files import digest, parse_yaml
+from phosphene.paths import regular
 
 LEVELS = ("object", "spatial", "thematic")
 ABOUT = ("object", "scene")
@@ -73,9 +74,7 @@ def read_slots(path: str | Path) -> tuple[Slot, ...]:
     PhospheneError
         If the file is missing or no such list, names a key, level or slot that cannot be, or names a slot twice.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise PhospheneError(f"{path} does not exist: name a file of slots, such as a copy of the package's slots.yaml")
+    path = regular(path, "does not exist: name a file of slots, such as a copy of the package's slots.yaml")
     try:
         rows = TypeAdapter(list[_Row]).validate_python(parse_yaml(path.read_text(encoding="utf-8")))
     except ValidationError as error:

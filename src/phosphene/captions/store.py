@@ -25,6 +25,7 @@ from phosphene.captions.base import Captioner, clean
 from phosphene.captions.slots import SLOTS, Slot
 from phosphene.errors import PhospheneError
 from phosphene.files import digest, read_json, whole, write_json
+from phosphene.paths import regular
 
 COLUMNS = ("stimulus", "slot", "level", "caption", "model", "prompt_sha", "picture_sha", "date")
 TABLE, ABOUT = "captions.csv", "captions.json"
@@ -71,6 +72,12 @@ class Captions:
             raise PhospheneError(f"{folder / TABLE} has {first['slot']} of '{first['stimulus']}' twice: keep one row")
         return cls(table, slots)
 
+    def mute(self) -> list[str]:
+        """The stimuli of which nothing was said."""
+        said = self.rows["caption"].str.strip() != ""
+        spoken = set(self.rows["stimulus"][said])
+        return [str(s) for s in self.rows["stimulus"].drop_duplicates() if s not in spoken]
+
     def wide(self) -> pd.DataFrame:
         """(n_stimuli, n_slots) captions, indexed by stimulus; a missing one is empty."""
         names = [slot.name for slot in self.slots]
@@ -105,7 +112,8 @@ def write(
     Raises
     ------
     PhospheneError
-        If ``out`` holds captions of other pictures, prompts or another model, or nobody agreed to what is sent.
+        If ``out`` holds captions of other pictures, prompts or another model, nobody agreed to what is sent, or in the
+        end nothing was said of any stimulus: then nothing is kept.
     """
     out, slots = Path(out), tuple(slots)
     stimuli = stimuli.set_axis(stimuli.index.astype(str))
@@ -120,6 +128,7 @@ def write(
         return Captions.read(out)
     if (notice := captioner.notice(left, slots)) and (agree is None or not agree(notice)):
         raise PhospheneError(f"nothing was sent, as nobody agreed: {notice}")
+    held, spoken = "", bool(done)  # rows without a caption wait for the first that has one
     with _begun(captioner, out, slots):
         for start in range(0, len(left), captioner.batch_size):
             batch = left.iloc[start : start + captioner.batch_size]
@@ -130,8 +139,16 @@ def write(
                 for stimulus, said in zip(batch.index, answers, strict=True)
                 for slot in slots
             ]
-            _append(out / TABLE, _lines(rows))
+            spoken, held = spoken or any(row[3] for row in rows), held + _lines(rows)
+            if spoken:
+                _append(out / TABLE, held)
+                held = ""
             tick(len(batch))
+        if not spoken:
+            raise PhospheneError(
+                f"{captioner.identity()} gave no usable caption of any of {len(left)} stimuli, so nothing is kept: "
+                "look at its answers, or choose another model"
+            )
     return Captions.read(out)
 
 
@@ -228,6 +245,4 @@ def _append(path: Path, text: str) -> None:
 
 
 def _sum(path: str | Path) -> str:
-    if not Path(path).is_file():
-        raise PhospheneError(f"picture {path} is missing: restore it or drop its stimulus")
-    return digest(Path(path))
+    return digest(regular(path, "is missing: restore it or drop its stimulus", "picture"))

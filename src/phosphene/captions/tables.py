@@ -9,6 +9,8 @@ import pandas as pd
 
 from phosphene.captions.base import SUFFIXES
 from phosphene.errors import PhospheneError, nearest
+from phosphene.files import read_json
+from phosphene.paths import is_regular, regular, saved_pictures, stay_inside
 
 LARGEST = 1 << 28  # bytes
 
@@ -23,9 +25,7 @@ def cells(path: str | Path, keys: Sequence[str] = ("stimulus",)) -> pd.DataFrame
     PhospheneError
         If the file is missing, cannot be read, or has no column of ``keys``.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise PhospheneError(f"{path} does not exist: check the path")
+    path = regular(path)
     if path.stat().st_size > LARGEST:
         raise PhospheneError(f"{path} is larger than 256 MiB: is it a table of captions?")
     kind = path.suffix.lower()
@@ -57,13 +57,28 @@ def _records(value: Any) -> list[dict[str, Any]]:
     raise ValueError("it is neither a list of rows nor a mapping from stimulus to caption")
 
 
-def read_stimuli(path: str | Path) -> pd.DataFrame:
-    """A stimulus table, one row a stimulus; relative paths of pictures start at the table's folder."""
+def read_stimuli(path: str | Path, allow_outside: Sequence[str | Path] = ()) -> pd.DataFrame:
+    """A stimulus table, one row a stimulus; relative paths of pictures start at the table's folder.
+
+    Parameters
+    ----------
+    allow_outside : folders elsewhere in which the table may name pictures. Those of saved trials, which were not moved
+        since, need no mention.
+
+    Raises
+    ------
+    PhospheneError
+        As `cells`; a stimulus twice, or a picture elsewhere, which a captioner would send to whoever writes captions.
+    """
     table = cells(path)
     if twice := table.index[table.index.duplicated()].tolist():
         raise PhospheneError(f"{path} lists stimulus '{twice[0]}' twice: keep one row")
     if "image" in table:
-        table["image"] = [str(Path(path).parent / name) for name in table["image"]]
+        folder = Path(path).parent
+        table["image"] = [str(folder / str(name)) for name in table["image"]]
+        facts = read_json(folder / "signal.json") if is_regular(folder / "signal.json") else {}
+        known = [folder, *(Path(name).expanduser() for name in allow_outside), *saved_pictures(folder, facts)]
+        stay_inside(table["image"].items(), known, "--allow-outside")
     return table
 
 

@@ -14,6 +14,8 @@ from phosphene.captions.base import Captioner
 from phosphene.captions.slots import Slot
 from phosphene.errors import PhospheneError, nearest
 from phosphene.files import digest
+from phosphene.paths import only_regular
+from phosphene.pictures import upright
 from phosphene.progress import quiet
 from phosphene.registry import register
 
@@ -98,6 +100,8 @@ class VisionLanguage(Captioner):
             raise PhospheneError(
                 f"{self.folder} is no folder: set folder to one that holds the model and its processor"
             )
+        if self.folder:
+            only_regular(Path(self.folder))
         if not self.row.chat and len(slots) != 1:
             able = next(row.name for row in MODELS.values() if row.chat)
             raise PhospheneError(
@@ -136,9 +140,9 @@ class VisionLanguage(Captioner):
         import torch
 
         model, processor = self._loaded
-        images: list[Any] = pictures
+        images: list[Any] = [upright(picture) for picture in pictures]
         if self.rescale == "twice":  # 0 to 1 already, which the processor takes for 0 to 255
-            images = [np.asarray(picture.convert("RGB"), np.float32) / 255 for picture in pictures]
+            images = [np.asarray(image, np.float32) / 255 for image in images]
         if self.row.chat:
             content = [{"type": "image"}, {"type": "text", "text": slot.question}]
             text = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)

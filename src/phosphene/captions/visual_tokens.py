@@ -24,6 +24,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from phosphene.captions.quality import token_f1, words
 from phosphene.errors import PhospheneError
+from phosphene.pictures import upright
 
 Embed = Callable[[Sequence[str]], Any]
 
@@ -81,7 +82,8 @@ class TokenCaptioner:
         """(n, n_tokens, dim) last states of the model's own tower for RGB pictures: what a prior learns."""
         parts = []
         for i in range(0, len(images), self.batch_size):
-            pixels = self.processor(list(images[i : i + self.batch_size]), return_tensors="pt")["pixel_values"]
+            shown = [upright(image) for image in images[i : i + self.batch_size]]
+            pixels = self.processor(shown, return_tensors="pt")["pixel_values"]
             parts.append(self.tower(pixel_values=pixels.to(self.model.device, self.model.dtype)).last_hidden_state)
         return torch.cat([part.cpu() for part in parts]) if parts else torch.empty(0, *self.shape[-2:])
 

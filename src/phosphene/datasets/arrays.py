@@ -13,11 +13,12 @@ import pandas as pd
 
 from phosphene.datasets.base import Dataset, Epoched
 from phosphene.datasets.events import Keep, check_column, kept, numbered, numbers, read_cells
-from phosphene.datasets.shown import Split, split_column, stimulus_table
+from phosphene.datasets.shown import Split, picture_folders, split_column, stimulus_table
 from phosphene.datasets.stored import check_shape, check_values, counts_note, open_eeg
 from phosphene.errors import PhospheneError
 from phosphene.files import read_json
 from phosphene.lazy import EEG, lazy
+from phosphene.paths import exists, outside, regular, saved_pictures
 from phosphene.registry import register
 from phosphene.scale import WITHOUT_VOLTS
 from phosphene.trials import Signal
@@ -42,6 +43,8 @@ class Arrays(Dataset):
     ch_names : (n_chans,) names, or a text file with one a line. None: those of `signal.json`.
     sfreq, tmin : Hz; s of the first sample from onset. None: those of `signal.json`.
     unit : "V", "mV", "uV" or "nV"; "standardised" or "whitened" where volts are lost. None: `signal.json`'s, or V.
+    allow_outside : as in the dataset `bids`. A folder that `Trials.save` wrote, and that was not moved since, may name
+        the pictures that it was saved with, wherever they lie.
     design : how stimuli follow each other: "rapid", "block" or "oddball".
     """
 
@@ -66,6 +69,7 @@ class Arrays(Dataset):
         sfreq: float | None = None,
         tmin: float | None = None,
         unit: str | None = None,
+        allow_outside: str | list[str] | None = None,
         design: Literal["rapid", "block", "oddball"] = "rapid",
     ):
         super().__init__(root, subject)
@@ -73,6 +77,7 @@ class Arrays(Dataset):
         self.pictures, self.image, self.concept = stimuli, image, concept
         self.split: Split | None = split
         self.keep: Keep | None = keep
+        self.within = picture_folders(self.root, allow_outside)
         self.given = {"ch_names": ch_names, "sfreq": sfreq, "tmin": tmin, "unit": unit}
         vars(self).update(design=design)  # what the user says stands in front of the class's fact
 
@@ -94,13 +99,23 @@ class Arrays(Dataset):
         rows, _ = self._rows
         pictures, image = self.pictures, self.image
         if pictures is None and image is None:
-            if (self.root / "stimuli.csv").is_file():
+            if exists(self.root / "stimuli.csv"):
                 pictures = "stimuli.csv"
             elif "image" in rows:
                 image = "image"
         return stimulus_table(
-            rows, stimuli=pictures, image=image, concept=self.concept, folders=(self.root,), where=self.table.name
-        )
+            rows, stimuli=pictures, image=image, concept=self.concept, folders=(self.root,), where=self.table.name,
+            within=[*self.within, *saved_pictures(self.root, self._stored)],
+        )  # fmt: skip
+
+    @cached_property
+    def _stored(self) -> dict[str, Any]:
+        """What `signal.json` says."""
+        path = self.root / "signal.json"
+        facts = read_json(path) if exists(path) else {}
+        if not isinstance(facts, dict):
+            raise PhospheneError(f"{path} is not as `Trials.save` writes it: remove it, or write the trials again")
+        return facts
 
     def subjects(self) -> list[str]:
         return sorted(self._rows[0]["subject"].unique())
@@ -110,8 +125,7 @@ class Arrays(Dataset):
 
     def recordings(self, subjects: Sequence[str]) -> Iterator[Epoched]:
         rows, total = self._rows
-        path = self.root / "signal.json"
-        stored: dict[str, Any] = read_json(path) if path.is_file() else {}
+        stored = self._stored
         signal = self._signal(stored)
         unit = str(self.given["unit"] or stored.get("unit") or "V")
         eeg = open_eeg(self.root / self.eeg)
@@ -121,10 +135,19 @@ class Arrays(Dataset):
             concept=rows["stimulus"].map(self._stimuli["concept"]),
             split=split_column(rows, self._stimuli, self.split, self.table.name),
         )
+        notes = [*(stored.get("notes") or ()), *counts_note(eeg, unit, self.eeg), *self._elsewhere()]
         for subject in subjects:
             own = rows[rows["subject"] == subject]
-            notes = [*(stored.get("notes") or ()), *counts_note(eeg, unit, self.eeg)]
             yield piece(f"sub-{subject}", eeg, own, signal, scale, unit, notes)
+
+    def _elsewhere(self) -> list[str]:
+        """A note on pictures outside of the study."""
+        images = list(self._stimuli.get("image", ()))
+        away = outside(images, [self.root])
+        folders = [str(Path(path).parent) for path, gone in zip(images, away, strict=True) if gone]
+        if not folders:
+            return []
+        return [f"{len(folders)} of {len(images)} pictures lie outside of the study, such as in {min(folders)}"]
 
     def _signal(self, stored: dict[str, Any]) -> Signal:
         """What the user says, else what `signal.json` says."""
@@ -140,9 +163,7 @@ class Arrays(Dataset):
                 raise PhospheneError(message)
         names = facts["ch_names"]
         if isinstance(names, str):
-            path = self.root / names
-            if not path.is_file():
-                raise PhospheneError(f"{path} does not exist: set dataset.ch_names to a list of names or a text file")
+            path = regular(self.root / names, "does not exist: set dataset.ch_names to a list of names or a text file")
             lines = path.read_text(encoding="utf-8-sig").splitlines()
             facts["ch_names"] = names = [line.strip() for line in lines if line.strip()]
         positions = stored.get("positions") if list(names) == list(stored.get("ch_names", ())) else None

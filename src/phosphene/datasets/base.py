@@ -16,6 +16,8 @@ from phosphene.datasets.shown import PICTURES
 from phosphene.datasets.stored import check_size
 from phosphene.errors import PhospheneError, nearest
 from phosphene.lazy import EEG, read, spooled, stays
+from phosphene.paths import exists, regular, short
+from phosphene.pictures import picture_notes
 from phosphene.preprocessing import NothingLeft, Preprocessing, told
 from phosphene.registry import checked
 from phosphene.scale import check_levels, level
@@ -91,9 +93,14 @@ class Dataset(ABC):
     epoched: ClassVar[bool] = False  # whether it yields epochs, which no filter can be applied to
 
     def __init__(self, root: str | Path, subject: str | Sequence[str] = "all"):
-        self.root = Path(root).expanduser().resolve()
-        if not self.root.is_dir():
-            raise PhospheneError(f"dataset folder {self.root} does not exist: set dataset.root to where the data lie")
+        try:
+            self.root = Path(root).expanduser().resolve()
+        except (OSError, ValueError, RuntimeError) as error:  # no name of a folder, or links in a circle
+            raise PhospheneError(f"dataset folder {short(root)} cannot be one ({error}): set dataset.root") from None
+        if not exists(self.root) or not self.root.is_dir():
+            raise PhospheneError(
+                f"dataset folder {short(self.root)} does not exist: set dataset.root to where the data lie"
+            )
         self.subject = subject
 
     @abstractmethod
@@ -165,10 +172,11 @@ class Dataset(ABC):
         rest in a temporary file (in `TMPDIR`), so that memory is bounded by the longest recording.
         """
         stimuli = self.stimuli()
-        for stimulus, image in stimuli["image"].items() if "image" in stimuli else ():
-            if not Path(image).is_file():
-                fix = "write its path with /, not with a backslash" if "\\" in str(image) else "restore it"
-                raise PhospheneError(f"picture {image} of stimulus '{stimulus}' is missing: {fix} or drop its trials")
+        images = stimuli["image"] if "image" in stimuli else pd.Series(dtype=str)
+        for stimulus, image in images.items():
+            fix = "write its path with /, not with a backslash" if "\\" in str(image) else "restore it"
+            regular(image, f"of stimulus '{stimulus}' is missing: {fix} or drop its trials", "picture")
+        of_pictures = picture_notes(images)
         parts, dropped, events, held = [], {}, 0, 0
         levels: dict[str, list[tuple[str, float]]] = {}
         reasons: Counter[str] = Counter()
@@ -215,6 +223,7 @@ class Dataset(ABC):
         trials = concatenate(parts)
         trials.eeg = read(trials.eeg)
         trials.notes[:0] = [*self.caveats, *(note for note in notes if note not in trials.notes)]
+        trials.notes += [note for note in of_pictures if note not in trials.notes]
         trials.notes += [f"{name} left out: {why}" for name, why in empty.items()]
         if dropped:
             where = ", ".join(f"{name} {count}" for name, count in dropped.items())

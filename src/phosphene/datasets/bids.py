@@ -11,7 +11,15 @@ from phosphene.datasets.base import Dataset, Recording, bads_note
 from phosphene.datasets.bids_files import check_cells, description, read_recording
 from phosphene.datasets.events import NONE, Keep, check_column, kept, numbered, read_cells
 from phosphene.datasets.onsets import seconds, within
-from phosphene.datasets.shown import Split, file_names, shows_picture, split_column, stimulus_table, windows_note
+from phosphene.datasets.shown import (
+    Split,
+    file_names,
+    picture_folders,
+    shows_picture,
+    split_column,
+    stimulus_table,
+    windows_note,
+)
 from phosphene.datasets.stretches import annotated_stretches, mark, told_apart
 from phosphene.datasets.synthetic import Synthetic
 from phosphene.errors import MissingExtra, PhospheneError, nearest
@@ -54,6 +62,8 @@ class Bids(Dataset):
     bads : "keep" channels marked bad, or "interpolate" them from the others, once `preprocessing.montage` has given
         positions to a recording without.
     renamed : read BrainVision recordings whose header still names its files' old names; nothing on disk is changed.
+    allow_outside : folder or folders elsewhere in which the tables may name pictures. None: no table may name a picture
+        outside of the root, by ``..``, an absolute path or a link; ``stimuli`` and ``image`` themselves may.
     design : how stimuli follow each other: "rapid", "block" or "oddball".
     """
 
@@ -76,6 +86,7 @@ class Bids(Dataset):
         split: str | dict[str, float | str | list[str]] | None = None,
         bads: Literal["keep", "interpolate"] = "keep",
         renamed: bool = False,
+        allow_outside: str | list[str] | None = None,
         design: Literal["rapid", "block", "oddball"] = "rapid",
     ):
         super().__init__(root, subject)
@@ -84,6 +95,7 @@ class Bids(Dataset):
         self.keep: Keep | None = keep
         self.pictures, self.image, self.concept = stimuli, image, concept
         self.split: Split | None = split
+        self.within = picture_folders(self.root, allow_outside)
         self._facts(design)
 
     def _facts(self, design: str) -> None:
@@ -183,7 +195,7 @@ class Bids(Dataset):
     def _stimuli(self) -> pd.DataFrame:
         return stimulus_table(
             self.events, stimuli=self.pictures, image=self._image(self.events), concept=self.concept,
-            where="events.tsv", folders=self._folders,
+            where="events.tsv", folders=self._folders, within=self.within,
         )  # fmt: skip
 
     def recordings(self, subjects: Sequence[str]) -> Iterator[Recording]:

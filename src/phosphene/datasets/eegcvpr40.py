@@ -27,6 +27,7 @@ from phosphene.errors import PhospheneError
 from phosphene.files import read_json
 from phosphene.lazy import LazyArray
 from phosphene.montages import standard_montage
+from phosphene.paths import below
 from phosphene.registry import register
 from phosphene.trials import Signal
 
@@ -259,6 +260,8 @@ class EEGCVPR40(Dataset):
 
 def _picture(folder: Path, wnid: str, name: str) -> str:
     """The picture's path; where it is missing, the one that it should have."""
+    if not below(f"{wnid}/{name}"):
+        raise PhospheneError(f"picture '{name}' of class '{wnid}' lies outside of {folder}: fetch the signals again")
     ways = [folder / wnid / name, folder / name]
     found = (str(way) + suffix for way in ways for suffix in _SUFFIXES if Path(str(way) + suffix).is_file())
     return next(found, str(ways[0]) + _SUFFIXES[0])

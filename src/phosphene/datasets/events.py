@@ -13,6 +13,7 @@ import pandas as pd
 
 from phosphene.datasets.onsets import epoch_onsets, seconds
 from phosphene.errors import PhospheneError, nearest
+from phosphene.paths import regular
 
 if TYPE_CHECKING:
     import mne
@@ -25,13 +26,12 @@ Table: TypeAlias = str | Path | pd.DataFrame
 
 def read_cells(path: Path) -> pd.DataFrame:
     """A CSV (comma or semicolon) or TSV, every cell as text."""
+    regular(path, "is missing: restore it")
     try:
         for sep in ("\t",) if path.suffix == ".tsv" else (",", ";"):
             table = pd.read_csv(path, sep=sep, dtype=str, keep_default_na=False, encoding="utf-8-sig")
             if len(table.columns) > 1:
                 break
-    except FileNotFoundError:
-        raise PhospheneError(f"{path} is missing: restore it") from None
     except (OSError, ValueError) as error:
         raise PhospheneError(f"{path} cannot be read ({' '.join(str(error).split())}): save it as UTF-8 text") from None
     return table

@@ -7,6 +7,7 @@ import pandas as pd
 
 from phosphene.errors import PhospheneError
 from phosphene.montages import standard_montage
+from phosphene.paths import regular
 
 
 def read_csv(path: Path) -> tuple[pd.DataFrame, np.ndarray]:
@@ -18,6 +19,7 @@ def read_csv(path: Path) -> tuple[pd.DataFrame, np.ndarray]:
         For a file that is unreadable, cut off or without the columns; the message names it and the fix.
     """
     again = "copy it again from its source, or remove it"
+    regular(path, f"is missing: {again}")
     try:
         data = pd.read_csv(path, dtype=float)
     except (OSError, ValueError) as error:  # pandas' parser errors and bad encodings are ValueErrors

@@ -3,6 +3,7 @@
 Shared by the sources that a user describes (`bids`, `arrays`, `from_mne`).
 """
 
+import os
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,6 +17,7 @@ import pandas as pd
 from phosphene.datasets.events import NONE, check_column, read_cells
 from phosphene.datasets.shares import drawn
 from phosphene.errors import PhospheneError, nearest
+from phosphene.paths import exists, stay_inside
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
@@ -30,6 +32,7 @@ def stimulus_table(
     image: str | None = None,
     concept: str | None = None,
     folders: Sequence[Path] = (Path(),),
+    within: Sequence[Path] | None = None,
     where: object = "the event table",
     prefix: str = "dataset.",
 ) -> pd.DataFrame:
@@ -45,6 +48,8 @@ def stimulus_table(
     concept : the event or stimulus column that holds the concept. None: the column `concept`; else, where ``stimuli``
         gives pictures only and they lie in several folders, the folder; else the stimulus itself.
     folders : where relative paths start; the first that holds the file counts.
+    within : the folders that a table may name pictures in, the study's own first; what ``stimuli`` and ``image`` say
+        themselves is allowed too. None for any.
     where, prefix : what errors call the event table and the settings.
     """
     names = list(dict.fromkeys(events["stimulus"]))
@@ -71,6 +76,10 @@ def stimulus_table(
             paths = events[image].astype(str).to_list()
         table["image"] = _one(events, paths, "pictures", where, f"set {prefix}event to the column that names a picture")
         table["image"] = _paths(table["image"], folders)
+    if within is not None and "image" in table:
+        stay_inside(
+            table["image"].items(), [*within, *_named(stimuli, image, folders, within[0])], f"{prefix}allow_outside"
+        )
     own = concept or "concept"
     if own in table:
         table["concept"] = table[own]
@@ -134,6 +143,34 @@ def windows_note(events: pd.DataFrame, pictures: pd.DataFrame, image: str | None
     first = cells[events["stimulus"] == names[0]].iloc[0]
     found = "/".join(Path(pictures.loc[names[0], "image"]).parts[-2:])
     return [f"paths with backslashes were read as those of Windows: '{first}' is {found}"]
+
+
+def picture_folders(root: Path, allow_outside: str | Sequence[str] | None) -> list[Path]:
+    """The root, and the folders elsewhere in which a study's tables may name pictures.
+
+    Raises
+    ------
+    PhospheneError
+        If there is no such folder.
+    """
+    named = [allow_outside] if isinstance(allow_outside, str) else list(allow_outside or ())
+    folders = [root / Path(name).expanduser() for name in named]
+    for folder in folders:
+        if not folder.is_dir():
+            raise PhospheneError(f"{folder} is no folder: set dataset.allow_outside to one that holds pictures")
+    return [root, *folders]
+
+
+def _named(stimuli: object, image: str | None, folders: Sequence[Path], root: Path) -> list[Path]:
+    """Folders outside of the root that the settings name themselves; a link below the root is not named by them."""
+    said = []
+    if isinstance(stimuli, str | Path):
+        said = [folder / stimuli for folder in folders]
+        said = [path if path.is_dir() else path.parent for path in said]
+    elif image is not None and "{" in image:
+        said = [folder / os.path.dirname(image.partition("{")[0]) for folder in folders]
+    plain = [Path(os.path.normpath(path)) for path in said]
+    return [path for path in plain if not path.is_relative_to(root)]
 
 
 def split_column(
@@ -251,7 +288,9 @@ def _given(
 def _found(folder: Path, names: list[str]) -> tuple[pd.DataFrame, Iterable[str]]:
     """The pictures below a folder that the names mean: by path below it, with or without suffix, or by file name."""
     aliases: dict[str, set[Path]] = {}
-    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURES and not p.name.startswith("."))
+    files = sorted(
+        p for p in folder.rglob("*") if p.suffix.lower() in PICTURES and not p.name.startswith(".") and p.is_file()
+    )
     if not files:
         raise PhospheneError(f"no picture lies below {folder}: looked for {', '.join(PICTURES)}")
     for file in files:
@@ -305,6 +344,6 @@ def _path(name: str, folders: Sequence[Path]) -> str:
     """An absolute path; of the first folder that holds ``name``, else of the first folder."""
     for spelt in _spelt(name):
         for folder in folders:
-            if (folder / spelt).exists():
+            if exists(folder / spelt):
                 return str((folder / spelt).resolve())
     return str((folders[0] / name).absolute())

@@ -10,6 +10,7 @@ import pandas as pd
 from phosphene.datasets.base import Dataset, Recording
 from phosphene.errors import MissingExtra, PhospheneError
 from phosphene.files import read_json
+from phosphene.paths import outside
 from phosphene.registry import register
 from phosphene.trials import read_table
 
@@ -58,14 +59,20 @@ class Synthetic(Dataset):
         if not path.is_file():
             raise PhospheneError(f"{path} is missing: simulate the study again")
         stimuli = read_table(path).set_index("stimulus")
-        stimuli["image"] = [str(self.root / image) for image in stimuli["image"]]
+        stimuli["image"] = [str(self._own(image)) for image in stimuli["image"]]
         return stimuli
+
+    def _own(self, name: str) -> Path:
+        path = self.root / str(name)
+        if outside([path], [self.root])[0]:
+            raise PhospheneError(f"the study names {path}, which lies outside of {self.root}: simulate it again")
+        return path
 
     def recordings(self, subjects: Sequence[str]) -> Iterator[Recording]:
         for entry in self.facts["recordings"]:
             if entry["subject"] not in subjects:
                 continue
-            path = self.root / entry["path"]
+            path = self._own(entry["path"])
             stem = path.name.rsplit("_", 1)[0]
             events = path.with_name(f"{stem}_events.tsv")
             for file in (path, events):

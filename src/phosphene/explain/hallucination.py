@@ -18,6 +18,7 @@ from torch import Tensor
 
 from phosphene.errors import PhospheneError, nearest
 from phosphene.evaluation.statistics import bootstrap, permutation
+from phosphene.pictures import upright
 
 TOLERATED = 0.1  # more than one picture in ten; our choice
 QUANTILE = 0.05  # of the judge's confidence on true pictures: it is this sure, or surer, of 95 % of them
@@ -148,7 +149,7 @@ def scene_judge(attribute: str = "object", folder: str | None = None) -> Callabl
     @torch.inference_mode()
     def say(pictures: Pictures) -> Judged:
         size = (judge.size, judge.size)
-        arrays = [np.asarray(p.convert("RGB").resize(size), np.float32) / 255 for p in pictures]
+        arrays = [np.asarray(upright(p).resize(size), np.float32) / 255 for p in pictures]
         share = judge(torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2))[attribute].softmax(dim=1)
         best = share.max(dim=1)
         return Judged(names[best.indices.numpy()], best.values.numpy().astype(float))

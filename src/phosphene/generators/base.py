@@ -13,6 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from phosphene.errors import PhospheneError
+from phosphene.finite import check_finite
+from phosphene.pictures import upright
 
 #: one trial's prompt: a caption, or captions with their weights
 Prompt = str | Sequence[tuple[str, float]]
@@ -95,6 +97,18 @@ class Conditioning:
         """Names of the fields that are set."""
         return {f.name for f in fields(self) if getattr(self, f.name) is not None}
 
+    def check_finite(self) -> None:
+        """Refuse NaN and infinity.
+
+        Raises
+        ------
+        PhospheneError
+            Names the field and the first such trial.
+        """
+        for name in ("tokens", "negative_tokens", "image_embeds"):
+            if (value := getattr(self, name)) is not None:
+                check_finite(value, f"{name} of trial")
+
     def __len__(self) -> int:
         return next(len(getattr(self, n)) for n in ("prompt", "tokens", "image_embeds", "init") if n in self.given())
 
@@ -107,7 +121,7 @@ class Conditioning:
             if name == "negative_tokens" and bool((value == value[:1]).all()):
                 value = value[0]  # of all trials alike, kept once
             if name == "init":
-                value = torch.from_numpy(np.stack([np.asarray(picture.convert("RGB")) for picture in value]))
+                value = torch.from_numpy(np.stack([np.asarray(upright(picture)) for picture in value]))
             (tensors if isinstance(value, Tensor) else words)[name] = value
         return {name: value.contiguous() for name, value in tensors.items()}, words
 
@@ -139,7 +153,8 @@ def noise_generator(seed: int, trial: int, sample: int) -> torch.Generator:
 
 
 class Generator(ABC):
-    """Base of every generator. A field of `Conditioning` outside ``accepts`` is refused, never ignored."""
+    """Base of every generator. A field of `Conditioning` outside ``accepts`` is refused, never ignored, and so is one
+    that is not finite, of which every generator would draw something."""
 
     accepts: ClassVar[frozenset[str]]
 
@@ -149,6 +164,7 @@ class Generator(ABC):
             raise PhospheneError(
                 f"{type(self).__name__} cannot use '{min(extra)}': leave it out, or choose a generator that does"
             )
+        conditioning.check_finite()
 
     @abstractmethod
     def __call__(

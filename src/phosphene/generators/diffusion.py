@@ -1,6 +1,7 @@
 """Pictures from a latent diffusion model: stock diffusers pipelines, every argument through `Conditioning`."""
 
 import logging
+import math
 from collections.abc import Sequence
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
@@ -10,8 +11,10 @@ from PIL import Image
 
 from phosphene.backbones import ASSETS, BACKBONES, backbone, freeze, load_pipeline
 from phosphene.errors import PhospheneError
+from phosphene.finite import check_finite
 from phosphene.generators.base import Conditioning, Generator, Prompt, noise_generator
 from phosphene.generators.wording import POOLED, TOKENS, Wording
+from phosphene.pictures import upright
 from phosphene.progress import quiet
 from phosphene.registry import register
 from phosphene.samplers import exchanged, known
@@ -60,6 +63,9 @@ class Diffusion(Generator):
         self.sampler = sampler
         if sampler is not None:
             known(sampler, row.predicts)
+        for name, value in (("guidance", guidance), ("adapter_scale", adapter_scale)):
+            if value is not None and not math.isfinite(value):
+                raise PhospheneError(f"{name} is {value}: give a finite number")
         try:
             torch.zeros(0, device=device)
         except (RuntimeError, AssertionError):
@@ -125,7 +131,8 @@ class Diffusion(Generator):
 
         Raises
         ------
-        PhospheneError : a field that is not accepted, or states or embeddings of another width than the backbone reads.
+        PhospheneError : a field that is not accepted or not finite, states or embeddings of another width than the
+            backbone reads, or a picture of NaN.
         """
         self.check(conditioning)
         self._fit_tokens(conditioning)
@@ -158,8 +165,13 @@ class Diffusion(Generator):
             arguments = self._arguments(conditioning.rows([trial for trial, _ in batch]), wording)
             arguments["generator"] = [noise_generator(seed, numbers[trial], sample) for trial, sample in batch]
             with torch.inference_mode(), quiet():
-                drawn = pipe(**arguments).images
-            for (trial, _), picture in zip(batch, drawn, strict=True):
+                drawn = pipe(**arguments, output_type="np").images
+            check_finite(
+                torch.from_numpy(drawn), "the picture drawn of trial",
+                "its conditioning is too large for the backbone, or its precision too low",
+                [numbers[trial] for trial, _ in batch],
+            )  # fmt: skip
+            for (trial, _), picture in zip(batch, pipe.image_processor.numpy_to_pil(drawn), strict=True):
                 pictures[trial].append(picture)
         return pictures
 
@@ -214,7 +226,7 @@ class Diffusion(Generator):
             arguments["ip_adapter_image_embeds"] = [torch.cat([torch.zeros_like(embeds), embeds]) if guided else embeds]
         if c.init is not None:
             arguments["image"] = [
-                picture.resize((self.size, self.size), Image.Resampling.BICUBIC) for picture in c.init
+                upright(picture).resize((self.size, self.size), Image.Resampling.BICUBIC) for picture in c.init
             ]
             arguments["strength"] = c.strength
         else:

@@ -7,6 +7,7 @@ from PIL import Image
 from torch import Tensor
 
 from phosphene.errors import PhospheneError
+from phosphene.finite import check_finite
 from phosphene.generators.base import Conditioning, Generator
 from phosphene.pictures import open_picture
 from phosphene.registry import register
@@ -27,6 +28,7 @@ class Nearest(Generator):
     def __init__(self, images: Sequence[str], embeds: Tensor):
         if len(images) != len(embeds) or len(images) == 0:
             raise PhospheneError(f"{len(images)} pictures and {len(embeds)} embeddings: give one embedding a picture")
+        check_finite(embeds, "the embedding of picture", "leave the picture out", list(images))
         self.images, self.embeds = list(images), embeds
 
     def __call__(

@@ -15,6 +15,7 @@ from phosphene.files import read_json, whole
 from phosphene.grid.page import page
 from phosphene.grid.schema import SHIPPED, Cell, Grid
 from phosphene.grid.tables import COLUMNS, DIFFERENCES, grid_differences, grid_table
+from phosphene.paths import default_out
 from phosphene.progress import Bar, Display, Silent
 from phosphene.recipe import Recipe
 from phosphene.report import words, write_report
@@ -50,7 +51,7 @@ def run_grid(
     The folder: `<variant>[-seed<k>]/`, `grid.csv`, `differences.csv` and `grid.md`.
     """
     grid = Grid.read(source, overrides)
-    out = Path(out or Path("runs") / grid.name)
+    out = default_out(grid.name, "the grid's name") if out is None else Path(out)
     runs = [(c, Experiment(c.recipe, out / c.folder, _Named(c.folder, display or Silent()))) for c in grid.cells()]
     finished: list[Experiment] = []
     for _, experiment in runs:

@@ -1,6 +1,5 @@
 """What a grid file holds, checked before anything starts."""
 
-import re
 import reprlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from phosphene.errors import PhospheneError, nearest
 from phosphene.files import parse_yaml
+from phosphene.paths import folder_name, is_regular, regular
 from phosphene.recipe import Recipe
 
 SHIPPED = {path.stem: path for path in sorted((Path(__file__).parent / "shipped").glob("*.yaml"))}
@@ -53,11 +53,7 @@ class Grid(BaseModel):
     @classmethod
     def _folders(cls, variants: dict[str, Any]) -> dict[str, Any]:
         for name in variants:
-            if not re.fullmatch(r"\w[\w .+@-]*", name):
-                raise ValueError(
-                    f"variant '{name}' cannot name a folder: begin with a letter or digit, then letters, digits, "
-                    "space, . _ + @ -"
-                )
+            folder_name(name, "variant")
         return variants
 
     @classmethod
@@ -77,9 +73,8 @@ class Grid(BaseModel):
             values, origin, folder = dict(source), "the grid", Path()
         else:
             path, origin = Path(source), str(source)
-            path = path if path.is_file() else SHIPPED.get(str(source), path)
-            if not path.is_file():
-                raise PhospheneError(f"grid {path} does not exist: {nearest(path.stem, SHIPPED)} (or give a path)")
+            path = path if is_regular(path) else SHIPPED.get(str(source), path)
+            regular(path, f"does not exist: {nearest(path.stem, SHIPPED)} (or give a path)", "grid")
             try:
                 values, folder = parse_yaml(path.read_text(encoding="utf-8")), path.parent
             except ValueError as error:
@@ -92,7 +87,7 @@ class Grid(BaseModel):
             raise PhospheneError(f"{origin}: {_first(error)}") from None
         beside = folder / grid.recipe if isinstance(grid.recipe, str) else folder
         changes: dict[str, Any] = {"set": {**grid.set, **(overrides or {})}, "reference": grid.reference}
-        if beside.is_file():
+        if is_regular(beside):
             changes["recipe"] = str(beside)
         if not grid.reference:
             changes["reference"] = next(iter(grid.variants))

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 
 from phosphene.errors import PhospheneError, nearest
 from phosphene.files import read_json, whole, write_json
+from phosphene.finite import check_finite
 from phosphene.generators.base import Conditioning, Generator
+from phosphene.paths import regular
 from phosphene.registry import find
 from phosphene.targets.base import Target, TargetTable
 from phosphene.targets.clip import CLIPImage
@@ -129,6 +131,7 @@ class Method(nn.Module, ABC):
         heads = self.encode(trials)
         if head not in heads:
             raise PhospheneError(f"method '{self.name}' has no head '{head}': it has {', '.join(heads)}")
+        check_finite(heads[head], f"head '{head}' of trial")
         similarity = F.normalize(heads[head], dim=-1) @ F.normalize(gallery, dim=-1).T
         best = similarity.topk(min(k, len(gallery)), dim=1)
         return best.indices, best.values
@@ -164,16 +167,22 @@ class Method(nn.Module, ABC):
                 raise
             raise PhospheneError(f"{folder / 'method.json'} cannot be built ({error}): train again") from None
         try:
-            method.load_state_dict(load_file(folder / "model.safetensors"))
+            method.load_state_dict(load_file(regular(folder / "model.safetensors")))
         except Exception as error:
             raise PhospheneError(f"{folder / 'model.safetensors'} cannot be read ({error}): train again") from None
         return method.eval()
 
 
 def batches(trials: Trials, size: int, device: torch.device | str) -> Iterator[Tensor]:
-    """EEG of successive trials as tensors (<= size, n_chans, n_times), read from disk one at a time."""
+    """EEG of successive trials as tensors (<= size, n_chans, n_times), read from disk one at a time.
+
+    Raises
+    ------
+    PhospheneError : NaN or infinity in a trial.
+    """
     for start in range(0, len(trials), size):
-        yield torch.tensor(trials.eeg[start : start + size], device=device)
+        eeg = torch.tensor(trials.eeg[start : start + size], device=device)
+        yield check_finite(eeg, "the EEG of trial", "leave the trial out", range(start, start + len(eeg)))
 
 
 def named(subjects: list[str] | Literal[True] | None) -> list[str]:

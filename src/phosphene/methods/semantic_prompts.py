@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from phosphene.captions import LEVEL_OF
 from phosphene.errors import PhospheneError, nearest
+from phosphene.finite import check_finite
 from phosphene.generators.base import Conditioning
 from phosphene.losses import info_nce
 from phosphene.methods.base import Method, batches, named, subject_rows
@@ -190,6 +191,7 @@ class SemanticPrompts(Method):
         """Of each slot, the caption nearest to each trial's output (n_trials) and its similarity (n_trials,)."""
         decoded, found = self.encode(trials), {}
         for slot, captions in self.captions(trials).items():
+            check_finite(decoded[slot], f"head '{slot}' of trial")
             similarity = _cosine(decoded[slot], self._text.texts(captions))
             best = similarity.argmax(dim=1)
             found[slot] = ([captions[int(i)] for i in best], similarity.gather(1, best[:, None])[:, 0])

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from phosphene.errors import PhospheneError, nearest
+from phosphene.finite import check_finite
 from phosphene.priors.network import NETWORKS, default_widths, published_shape
 from phosphene.priors.sampling import denoise, guided, row_generators, scheduler_of
 from phosphene.registry import register
@@ -135,6 +136,8 @@ class DiffusionPrior(nn.Module):
         """Take mean and SD of training ``targets`` (n, n_outputs) and ``conditions`` (n, n_inputs), before training."""
         if min(len(targets), len(conditions)) < 2:
             raise PhospheneError(f"a diffusion prior needs 2 training samples or more, not {len(targets)}")
+        for part, what in ((conditions, "condition"), (targets, "target")):
+            check_finite(part, f"{what} of training sample", "leave it out")
         if self.standardise:
             for x, mean, scale in (
                 (self._fits(conditions, self.n_inputs, "conditions"), self.mean_in, self.scale_in),
@@ -211,10 +214,11 @@ class DiffusionPrior(nn.Module):
 
         Raises
         ------
-        PhospheneError : conditions of another length, other numbers than rows, or a prior that was not trained.
+        PhospheneError : conditions of another length or not finite, other numbers than rows, a prior that was not
+            trained, or embeddings of NaN.
         """
         self._observed()
-        given = self._given(condition)
+        given = self._given(check_finite(condition, "the condition of trial"))
         numbers = range(len(given)) if numbers is None else numbers
         if len(numbers) != len(given):
             raise PhospheneError(f"{len(numbers)} numbers for {len(given)} conditions: give one for each")
@@ -226,6 +230,7 @@ class DiffusionPrior(nn.Module):
         finally:
             self.train(training)
         standard = torch.cat(parts) if parts else given.new_empty(0, self.n_outputs)
+        check_finite(standard, "the embedding drawn of trial", "lower guidance, or train the prior again")
         if self.keep_norm and self.standardise and self.guidance > 1:
             norm = standard.norm(dim=1, keepdim=True)
             standard = standard * (self.n_outputs**0.5 / norm.clamp_min(1e-9)).clamp(max=1)

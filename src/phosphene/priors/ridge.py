@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from phosphene.errors import PhospheneError
+from phosphene.finite import check_finite
 from phosphene.registry import register
 
 
@@ -45,6 +46,8 @@ class RidgePrior(nn.Module):
         """Learn from matched rows: ``inputs`` (n, n_inputs) and ``targets`` (n, n_outputs)."""
         if len(inputs) < 3:
             raise PhospheneError(f"a ridge prior needs at least 3 training samples, not {len(inputs)}")
+        for part, what in ((inputs, "input"), (targets, "target")):
+            check_finite(part, f"{what} of training sample", "leave it out")
         x, y = inputs.double().cpu(), targets.double().cpu()
         self.mean_in.copy_(x.mean(0))
         self.scale_in.copy_(x.std(0).clamp_min(1e-6))
@@ -68,4 +71,5 @@ class RidgePrior(nn.Module):
 
     def forward(self, embedding: Tensor) -> Tensor:
         """(batch, n_inputs) -> (batch, n_outputs)."""
+        check_finite(embedding, "the embedding of trial")
         return (embedding - self.mean_in) / self.scale_in @ self.weight + self.mean_out

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from phosphene.errors import PhospheneError
+from phosphene.finite import check_finite
 
 Tokens = Tensor | np.ndarray
 
@@ -198,6 +199,7 @@ def _pooled(embedding: Tensor, n_inputs: int) -> Tensor:
             f"visual tokens are predicted from (batch, {n_inputs}) and not from {shape}: decode into the space that "
             "they were learned from, or set n_inputs"
         )
+    check_finite(embedding, "the embedding of trial")
     # targets are made in inference mode, and such tensors cannot be trained on as they are
     return (embedding.clone() if embedding.is_inference() else embedding).reshape(-1, n_inputs)
 
@@ -207,7 +209,7 @@ def _matched(embeds: Tensor, tokens: Tokens, sizes: tuple[int, int, int], least:
         raise PhospheneError(
             f"{len(embeds)} embeddings and {len(tokens)} token arrays: give both of every picture, {least} or more"
         )
-    _pooled(embeds[:1], sizes[0])
+    _pooled(embeds, sizes[0])
     if tuple(tokens.shape[1:]) != sizes[1:]:
         raise PhospheneError(
             f"tokens have shape {tuple(tokens.shape)} and (n, {sizes[1]}, {sizes[2]}) was expected: set n_tokens and "
@@ -219,4 +221,4 @@ def _matched(embeds: Tensor, tokens: Tokens, sizes: tuple[int, int, int], least:
 def _read(tokens: Tokens, rows: Tensor) -> Tensor:
     """(len(rows), n_tokens, dim) float32."""
     part = tokens[rows.to(tokens.device)] if isinstance(tokens, Tensor) else torch.from_numpy(tokens[rows.numpy()])
-    return part.float().cpu()
+    return check_finite(part.float().cpu(), "the tokens of picture", "leave it out", rows.tolist())

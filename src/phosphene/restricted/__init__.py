@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from phosphene.errors import PhospheneError
+from phosphene.paths import regular
 from phosphene.restricted.machine import Machine, Refused
 from phosphene.restricted.torch_legacy import START, read_legacy
 from phosphene.restricted.torch_zip import read_zip
@@ -43,7 +44,7 @@ def read_pickle(path: str | Path) -> Any:
     PhospheneError
         If the file names anything but arrays and plain containers, is damaged, or announces more than it holds.
     """
-    path = _file(path)
+    path = regular(path, "does not exist: restore it")
     with path.open("rb") as file:
         start = file.read(2)
     if start == b"\x1f\x8b":
@@ -69,7 +70,7 @@ def read_npy(path: str | Path) -> Any:
     PhospheneError
         As `read_pickle`; and for a header that announces more than the file holds.
     """
-    path = _file(path)
+    path = regular(path, "does not exist: restore it")
     with path.open("rb") as file:
         if file.read(6) != b"\x93NUMPY":
             return read_pickle(path)
@@ -110,7 +111,7 @@ def read_torch(path: str | Path) -> Any:
     PhospheneError
         If the file is another one or damaged, or holds anything but tensors, arrays, numbers and plain containers.
     """
-    path = _file(path)
+    path = regular(path, "does not exist: restore it")
     try:
         with path.open("rb") as file:
             start = file.read(len(START))
@@ -135,7 +136,7 @@ def read_safetensors(path: str | Path) -> "dict[str, Tensor]":
     """
     from safetensors.torch import load_file  # brings torch, which a pickle of arrays does not need
 
-    path = _file(path)
+    path = regular(path, "does not exist: restore it")
     try:
         return load_file(path)
     except Exception as error:  # whatever a damaged file leads to
@@ -152,13 +153,6 @@ def _product(shape: tuple[int, ...]) -> int:
     for n in shape:
         total *= int(n)
     return total
-
-
-def _file(path: str | Path) -> Path:
-    path = Path(path)
-    if not path.is_file():
-        raise PhospheneError(f"{path} does not exist: restore it")
-    return path
 
 
 def _walk(path: Path, file: Any, size: int, mapped: np.ndarray | None) -> Any:

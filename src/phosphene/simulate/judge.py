@@ -17,6 +17,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from phosphene.pictures import upright
 from phosphene.simulate.drawings import LIGHTS
 from phosphene.simulate.scenes import BACKGROUNDS, COLOURS, COMPANIONS, OBJECTS, PATTERNS, POSITIONS
 
@@ -72,7 +73,7 @@ class Judge(nn.Module):
         For each of `ATTRIBUTES`, one name per picture.
         """
         if not isinstance(images, Tensor):
-            arrays = [np.asarray(image.convert("RGB").resize((self.size, self.size))) for image in images]
+            arrays = [np.asarray(upright(image).resize((self.size, self.size))) for image in images]
             images = torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).float() / 255
         elif images.shape[-2:] != (self.size, self.size):
             images = nn.functional.interpolate(images, (self.size, self.size), mode="bilinear", antialias=True)

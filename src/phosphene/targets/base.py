@@ -13,6 +13,9 @@ from torch import Tensor
 
 from phosphene.errors import PhospheneError, nearest
 from phosphene.files import cache_folder, digest, whole
+from phosphene.finite import check_finite
+from phosphene.paths import regular
+from phosphene.pictures import oddities
 
 
 @dataclass
@@ -64,15 +67,30 @@ class Target(ABC):
         Parameters
         ----------
         cache : folder; default `$PHOSPHENE_CACHE`, else `~/.cache/phosphene`.
+
+        Raises
+        ------
+        PhospheneError
+            If the vector of a stimulus is not finite.
         """
         path = self.kept(stimuli, cache, "safetensors")
         names = [str(n) for n in stimuli.index]
         if path.is_file():
-            return TargetTable(names, load_file(path)["vectors"])
+            vectors = load_file(path)["vectors"]
+            self._check(vectors, stimuli)
+            return TargetTable(names, vectors)
         vectors = self.embed(stimuli).float().cpu().contiguous()
+        self._check(vectors, stimuli)
         with whole(path) as part:
             save_file({"vectors": vectors}, part)
         return TargetTable(names, vectors)
+
+    def _check(self, vectors: Tensor, stimuli: pd.DataFrame) -> None:
+        """Refuse NaN and infinity, of which nothing can be learned; names the stimulus and its picture."""
+        images = stimuli["image"] if "image" in stimuli else [""] * len(stimuli)
+        names = [f"'{n}'" + f" ({image})" * bool(image) for n, image in zip(stimuli.index, images, strict=True)]
+        fix = "replace the picture, or check the backbone and its device"
+        check_finite(vectors, f"the {type(self).__name__} target of stimulus", fix, names)
 
     def kept(self, stimuli: pd.DataFrame, cache: str | Path | None, suffix: str) -> Path:
         """Where the table of these stimuli lies, once it is made."""
@@ -90,10 +108,10 @@ def picture_digests(stimuli: pd.DataFrame) -> list[str]:
     """
     if "image" not in stimuli:
         raise PhospheneError("the stimuli have no column 'image': add the picture's path to the stimulus table")
-    missing = [p for p in stimuli["image"] if not Path(p).is_file()]
-    if missing:
-        raise PhospheneError(f"picture {missing[0]} is missing: restore it or drop its trials")
-    return [digest(Path(p)) for p in stimuli["image"]]
+    for path in stimuli["image"]:
+        regular(path, "is missing: restore it or drop its trials", "picture")
+    # what is not read as it is stored was read otherwise once: its vectors of then are not taken for those of now
+    return [digest(Path(p)) + ("-read" if oddities(p) & {"turned", "deep"} else "") for p in stimuli["image"]]
 
 
 def sentences(stimuli: pd.DataFrame, slot: str, template: str) -> list[str]:

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from phosphene.backbones import backbone, load_clip, n_tokens
-from phosphene.pictures import LARGEST, open_picture
+from phosphene.pictures import LARGEST, open_picture, upright
 from phosphene.registry import register
 from phosphene.targets.base import Target, picture_digests, sentences
 
@@ -50,7 +50,8 @@ class CLIP(Target):
         model, processor, _ = self._clip
         parts = []
         for i in range(0, len(images), self.batch_size):
-            pixels = processor(list(images[i : i + self.batch_size]), return_tensors="pt")["pixel_values"]
+            shown = [upright(image) for image in images[i : i + self.batch_size]]
+            pixels = processor(shown, return_tensors="pt")["pixel_values"]
             pooled = model.vision_model(pixel_values=pixels.to(self.device) + self.shift).pooler_output
             parts.append(model.visual_projection(pooled).cpu())
         return torch.cat(parts) if parts else torch.empty(0, self.dim)

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from phosphene.backbones import backbone, load_autoencoder
 from phosphene.errors import PhospheneError
-from phosphene.pictures import open_picture
+from phosphene.finite import check_finite
+from phosphene.pictures import open_picture, upright
 from phosphene.registry import register
 from phosphene.targets.base import Target, picture_digests
 
@@ -91,13 +92,14 @@ class Latent(Target):
 
         Raises
         ------
-        PhospheneError : latents of another shape.
+        PhospheneError : latents of another shape, or not finite.
         """
         if tuple(latents.shape[1:]) != self.shape:
             raise PhospheneError(
                 f"latents have shape {tuple(latents.shape)} and the autoencoder of backbone '{self.backbone}' reads "
                 f"(n, {', '.join(map(str, self.shape))}): decode into its own shape"
             )
+        check_finite(latents, "the latent of picture", "look for NaN in what it was decoded from")
         pictures = []
         for part in latents.split(self.batch_size):
             pixels = (self.vae.decode(part.float().to(self.device)).sample / 2 + 0.5).clamp(0, 1)
@@ -109,7 +111,7 @@ class Latent(Target):
         """(3, size, size) from -1 to 1."""
         scale = self.size / min(picture.size)
         width, height = (max(self.size, round(scale * side)) for side in picture.size)
-        resized = picture.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
+        resized = upright(picture).resize((width, height), Image.Resampling.BICUBIC)
         left, top = (width - self.size) // 2, (height - self.size) // 2
         square = np.asarray(resized.crop((left, top, left + self.size, top + self.size)), np.float32)
         return torch.from_numpy(square).permute(2, 0, 1) / 127.5 - 1 + self.shift

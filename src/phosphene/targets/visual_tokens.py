@@ -68,7 +68,7 @@ class CaptionerTokens(Target):
             with whole(path) as part, part.open("wb") as file:
                 np.lib.format.write_array_header_2_0(file, header)
                 for tokens in self._parts(stimuli):
-                    file.write(tokens.numpy().astype("<f2").tobytes())
+                    file.write(tokens.half().numpy().astype("<f2").tobytes())
         # "c" is never written back, and torch wants arrays that may be written to
         return TargetTable([str(n) for n in stimuli.index], torch.from_numpy(np.load(path, mmap_mode="c")))
 
@@ -81,6 +81,7 @@ class CaptionerTokens(Target):
                     f"captioner '{self.backbone}' gives tokens of shape {tuple(tokens.shape[1:])}, its row of the "
                     f"backbone table {self.shape}: correct the row"
                 )
+            self._check(tokens.half(), stimuli.iloc[i : i + self.batch_size])  # as they are kept
             yield tokens
 
 

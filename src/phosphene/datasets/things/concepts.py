@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from phosphene.errors import PhospheneError, nearest
+from phosphene.paths import regular
 
 PEOPLE = frozenset({"baby", "boy", "girl", "man", "woman"})
 _TABLES = "*fixedUniqueID.tsv"
@@ -56,6 +57,7 @@ def _table(path: Path) -> Path:
 
 def _animate(path: Path) -> dict[str, bool]:
     """Concept -> whether it is animate."""
+    regular(path, "is missing: set dataset.concepts to THINGS' categories")
     try:
         table = pd.read_csv(path, sep="\t", dtype=str, encoding="utf-8")
     except (OSError, ValueError) as error:

@@ -14,6 +14,7 @@ import pandas as pd
 from phosphene.datasets.things import held
 from phosphene.datasets.things.facts import Facts
 from phosphene.errors import PhospheneError
+from phosphene.paths import below
 from phosphene.restricted import read_npy
 
 #: part -> the folder of its pictures
@@ -57,6 +58,9 @@ def picture_list(folder: Path, part: str) -> list[tuple[str, str]]:
         metadata = read_npy(path)
         metadata = held.table(metadata, _METADATA[part], "image_metadata.npy of THINGS-EEG2", path)
         folders, files = (held.names(metadata[key], key, path) for key in _METADATA[part])
+        for name in (*folders, *files):
+            if not below(name):
+                raise PhospheneError(f"{path} names '{name}', which lies outside of {folder}: fetch it again")
         if len(folders) != len(files):
             raise PhospheneError(f"{path} lists {len(folders)} concepts and {len(files)} files: fetch it again")
         return list(zip(folders, files, strict=True))

@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from phosphene.errors import PhospheneError
+from phosphene.pictures import upright
 
 #: PIL images or arrays of one picture each, or one array or tensor of all; see `pixels`
 Pictures = Sequence[Any] | np.ndarray | Tensor
@@ -88,7 +89,7 @@ def paired(drawn: str | Path, real: str | Path) -> list[tuple[Path, Path]]:
 
 def _one(picture: Any) -> Tensor:
     """(1, 3, height, width) of a PIL image or a (height, width, 3) array."""
-    array = np.array(picture.convert("RGB") if isinstance(picture, Image.Image) else picture)
+    array = np.array(upright(picture) if isinstance(picture, Image.Image) else picture)
     if array.ndim != 3 or array.shape[2] != 3:
         raise PhospheneError(f"a picture is (height, width, 3), not {array.shape}: convert it to RGB")
     return torch.from_numpy(array).permute(2, 0, 1)[None]
