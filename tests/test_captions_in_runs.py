@@ -156,7 +156,7 @@ def test_changed_pictures_are_refused(tmp_path, stimuli):
         ("a.csv", "picture,ObjectSnap\ns00,x\n", "no column 'stimulus'"),
         ("a.json", "{", "cannot be read"),
         ("a.json", '{"s00": 3}', "not text"),
-        ("a.txt", "", "neither CSV"),
+        ("a.txt", "stimulus\tObjectSnap\n", "a header and no rows"),
     ],
 )
 def test_unreadable_tables_are_one_line(tmp_path, name, text, message):

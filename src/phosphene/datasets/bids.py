@@ -10,7 +10,6 @@ import pandas as pd
 
 from phosphene.datasets.base import Dataset, Recording
 from phosphene.datasets.events import (
-    NONE,
     STRETCH,
     Keep,
     check_column,
@@ -25,6 +24,7 @@ from phosphene.datasets.synthetic import Synthetic
 from phosphene.errors import MissingExtra, PhospheneError, nearest
 from phosphene.files import read_json
 from phosphene.registry import register
+from phosphene.tables import labels, places
 
 if TYPE_CHECKING:
     import mne
@@ -149,20 +149,21 @@ class Bids(Dataset):
                     file = path.find_matching_sidecar(suffix="events", extension=".tsv", on_error="ignore")
                 if file is None:
                     raise PhospheneError(f"{path.fpath.name} has no events.tsv: restore it")
-                table = read_cells(Path(file))
+                table = read_cells(file, empty=True)
                 check_column(table, "onset", file, "its header right")
                 check_column(table, self.event, file, "dataset.event")
-                labels = {"subject": path.subject, "session": path.session or "01", "run": path.run or "01"}
-                tables.append(table.assign(recording=_name(path), **labels))
-        events = pd.concat(tables, ignore_index=True).fillna("")
+                table = table.set_axis([f"{place} of {Path(file).name}" for place in places(table.index)])
+                who = {"subject": path.subject, "session": path.session or "01", "run": path.run or "01"}
+                tables.append(table.assign(recording=_name(path), **who))
+        events = pd.concat(tables).fillna("")
         events = kept(events, self.keep, "events.tsv")
         events = events[~events[self.event].str.match(STRETCH)]
-        nothing = events[self.event].isin(NONE)
+        nothing = labels(events[self.event]) == ""
         if nothing.all():
             raise PhospheneError(f"no event names a {self.event}: set dataset.event to another column of events.tsv")
         self._left_out = int(nothing.sum())
-        events = events[~nothing].reset_index(drop=True)
-        events["stimulus"] = events[self.event]
+        events = events[~nothing]
+        events["stimulus"] = labels(events[self.event])
         events["onset"] = numbers(events, "onset", "events.tsv")
         events["repeat"] = numbered(events, "events.tsv")
         return events

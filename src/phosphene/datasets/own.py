@@ -11,16 +11,15 @@ from phosphene.datasets.arrays import piece
 from phosphene.datasets.base import Dataset, Epoched, Recording
 from phosphene.datasets.events import (
     STRETCH,
+    TOLD,
     Keep,
     Table,
     annotated,
-    check_column,
     check_onsets,
     kept,
     listed,
     numbered,
     of_epochs,
-    read_cells,
 )
 from phosphene.datasets.shown import Pictures, Split, split_column, stimulus_table
 from phosphene.datasets.stored import check_shape, check_size, check_values, counts_note
@@ -28,6 +27,17 @@ from phosphene.errors import PhospheneError
 from phosphene.lazy import EEG
 from phosphene.preprocessing import Preprocessing
 from phosphene.registry import checked
+from phosphene.tables import (
+    check_column,
+    check_filled,
+    check_spelling,
+    completed,
+    frame,
+    labels,
+    numbers,
+    places,
+    read_cells,
+)
 from phosphene.trials import Signal, Trials
 
 if TYPE_CHECKING:
@@ -103,9 +113,13 @@ def from_mne(
     parts, tables = _recordings(data, events)
     as_they_are = Preprocessing.as_stored if isinstance(parts[0], mne.BaseEpochs) else Preprocessing
     taken = preprocessing or as_they_are(**checked(Preprocessing, steps, "from_mne"))
-    where = "the annotations" if events is None and isinstance(parts[0], mne.io.BaseRaw) else "the events"
-    labels = {"subject": subject, "session": session}
-    for key, label in labels.items():
+    where: object = "the events"
+    if events is None:
+        where = "the annotations" if isinstance(parts[0], mne.io.BaseRaw) else "the epochs' metadata"
+    elif len(tables) == 1 and not isinstance(events, np.ndarray):
+        where = events if isinstance(events, str | Path) else "the event table"
+    who = {"subject": subject, "session": session}
+    for key, label in who.items():
         if not isinstance(label, str) and len(label) != len(parts):
             raise PhospheneError(f"{len(parts)} recordings and {len(label)} {key}s: give one for all, or one for each")
     shown = []
@@ -115,9 +129,11 @@ def from_mne(
         else:
             rows = annotated(part) if table is None else listed(part, table, event)
         rows = rows.assign(**{_PART: i, _PLACE: range(len(rows))})
-        own_labels = {key: label if isinstance(label, str) else label[i] for key, label in labels.items()}
-        shown.append(_labelled(rows, {**own_labels, "run": f"{i + 1:02d}"}))
-    rows, pictures = _told(pd.concat(shown, ignore_index=True), stimuli, keep, image, concept, split, where)
+        if len(parts) > 1:
+            rows = rows.set_axis([f"{place} of run {i + 1}" for place in places(rows.index)])
+        own_labels = {key: label if isinstance(label, str) else label[i] for key, label in who.items()}
+        shown.append(completed(rows, **own_labels, run=f"{i + 1:02d}", block="01"))
+    rows, pictures = _told(pd.concat(shown), stimuli, keep, image, concept, split, where)
     pieces = [_piece(part, f"run {i + 1}", rows[rows[_PART] == i], pictures, taken) for i, part in enumerate(parts)]
     pieces = [p for p in pieces if len(p.table)]
     if isinstance(parts[0], mne.BaseEpochs):
@@ -165,15 +181,21 @@ def from_arrays(
     """
     where: object = "table"
     if isinstance(table, str | Path):
-        where, rows = Path(table).name, read_cells(Path(table))
+        where, rows = Path(table).name, read_cells(table)
     else:
-        rows = pd.DataFrame(table).reset_index(drop=True)
+        rows = frame(table, where)
+    check_spelling(rows, where)
     signal = Signal(tuple(ch_names), sfreq, tmin)
     check_shape(eeg, signal.ch_names, len(rows), "X", where)
     scale = check_values(eeg, unit, "X", "unit")
     check_column(rows, event, where, "event")
-    rows = _labelled(rows.assign(stimulus=rows[event].astype(str)), {"subject": subject, "session": session})
+    if "onset" in rows:
+        rows["onset"] = numbers(rows, "onset", where, gaps=True)
+    rows = rows.assign(stimulus=labels(rows[event]))
+    rows = completed(rows, subject=subject, session=session, run="01", block="01")
+    whole = rows.index
     rows, pictures = _told(rows, stimuli, keep, image, concept, split, where)
+    rows.index = pd.Index(whole.get_indexer(rows.index))  # places in the array
     held = piece("the array", eeg, rows, signal, scale, unit, counts_note(eeg, unit, "X"))
     return Own([held], pictures).load(preprocessing or Preprocessing.as_stored(montage=montage))
 
@@ -204,11 +226,6 @@ def _recordings(data: Any, events: Any) -> tuple[list[Any], list[Any]]:
         return [p.copy().load_data() if late else p for p, late in zip(parts, lazy, strict=True)], tables
 
 
-def _labelled(rows: pd.DataFrame, labels: Mapping[str, str]) -> pd.DataFrame:
-    """Who, when and which run, where the table does not say it."""
-    return rows.assign(**{name: label for name, label in labels.items() if name not in rows})
-
-
 def _told(
     rows: pd.DataFrame,
     stimuli: Pictures | None,
@@ -221,6 +238,7 @@ def _told(
     """The rows to use, complete, their index as before; and the stimulus table."""
     names = {"stimulus": keep} if isinstance(keep, str) or (keep and not isinstance(keep, Mapping)) else keep
     rows = kept(rows, names, where, "keep")
+    check_filled(rows, TOLD, where)
     pictures = stimulus_table(rows, stimuli=stimuli, image=image, concept=concept, where=where, prefix="")
     rows = rows.assign(concept=rows["stimulus"].map(pictures["concept"]))
     return rows.assign(
