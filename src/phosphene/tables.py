@@ -287,3 +287,12 @@ def completed(table: pd.DataFrame, **defaults: str) -> pd.DataFrame:
     found = {name: labels(table[name]) for name in defaults if name in table}
     empty = {name: default for name, default in defaults.items() if name not in found or (found[name] == "").all()}
     return table.assign(**{**found, **empty})
+
+
+def doubts(table: pd.DataFrame) -> list[str]:
+    """Notes on labels that look like missing values, and are taken for names."""
+    found = []
+    for name in (name for name in COLUMNS if name in table and name not in ("onset", "repeat")):
+        for word, count in table[name][table[name].isin(DOUBTFUL)].value_counts().items():
+            found.append(f"{name} '{word}' of {count} trials is taken for a name: leave the cell empty if it is none")
+    return found

@@ -25,6 +25,7 @@ from phosphene.captions.base import Captioner, clean
 from phosphene.captions.slots import SLOTS, Slot
 from phosphene.errors import PhospheneError
 from phosphene.files import digest, read_json, whole, write_json
+from phosphene.tables import parse, read_text
 
 COLUMNS = ("stimulus", "slot", "level", "caption", "model", "prompt_sha", "picture_sha", "date")
 TABLE, ABOUT = "captions.csv", "captions.json"
@@ -60,7 +61,7 @@ class Captions:
             slots = tuple(Slot(**slot) for slot in about["slots"])
         except (TypeError, KeyError):
             raise PhospheneError(f"{folder / ABOUT} was changed by hand: write it as it was") from None
-        table = _parsed(folder / TABLE, (folder / TABLE).read_text(encoding="utf-8"))
+        table = _parsed(folder / TABLE, read_text(folder / TABLE))
         known = [slot.name for slot in slots]
         for name in table["slot"].unique():
             if name not in known:
@@ -164,7 +165,7 @@ def _continued(captioner: Captioner, sums: dict[str, str], out: Path, slots: tup
         if out.exists() and not (out.is_dir() and all(p.name == ABOUT for p in out.iterdir())):
             raise PhospheneError(f"{out} exists and holds no captions: choose another --out")
         return set()
-    text = (out / TABLE).read_text(encoding="utf-8")
+    text = read_text(out / TABLE)
     kept = text[: text.rfind("\n") + 1]
     table = _parsed(out / TABLE, kept)
     said = table[table["caption"] != ""].groupby("stimulus").size()
@@ -191,22 +192,24 @@ def _continued(captioner: Captioner, sums: dict[str, str], out: Path, slots: tup
                 f"the picture of '{row.stimulus}' changed since it was captioned: remove its rows or {other}"
             )
     whole_rows = table[table["stimulus"].isin(done)]
-    if kept != text or len(whole_rows) < len(table):
+    if (mended := _lines([COLUMNS, *whole_rows.itertuples(index=False)])) != text:
         with whole(out / TABLE) as part:
-            part.write_text(_lines([COLUMNS, *whole_rows.itertuples(index=False)]), encoding="utf-8")
+            part.write_text(mended, encoding="utf-8")
     return done
 
 
 def _parsed(path: Path, text: str) -> pd.DataFrame:
+    """The rows, also of a table that a spreadsheet saved again."""
     try:
-        first, *rows = csv.reader(io.StringIO(text), strict=True)
-    except (csv.Error, ValueError):
-        first, rows = [], []
-    if tuple(first) != COLUMNS or any(len(row) != len(COLUMNS) for row in rows):
+        table = parse(text, path, empty=True)
+    except PhospheneError as error:
+        line = str(error).removeprefix(str(path)).lstrip(": ")
+        raise PhospheneError(f"{path} is damaged ({line}): mend it or choose another --out") from None
+    if tuple(table) != COLUMNS:
         raise PhospheneError(
             f"{path} is damaged: its columns are {', '.join(COLUMNS)}; mend it or choose another --out"
         )
-    return pd.DataFrame(rows, columns=list(COLUMNS), dtype=object)
+    return table.reset_index(drop=True).astype(object)
 
 
 def _lines(rows: Sequence[Sequence[str]]) -> str:

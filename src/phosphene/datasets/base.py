@@ -17,6 +17,7 @@ from phosphene.lazy import EEG, read, spooled, stays
 from phosphene.preprocessing import Preprocessing
 from phosphene.registry import checked
 from phosphene.scale import check_levels, level
+from phosphene.tables import doubts
 from phosphene.trials import Signal, Trials, concatenate
 
 if TYPE_CHECKING:
@@ -186,6 +187,7 @@ class Dataset(ABC):
         trials = concatenate(parts)
         trials.eeg = read(trials.eeg)
         trials.notes[:0] = self.caveats
+        trials.notes += doubts(trials.table)
         if dropped:
             where = ", ".join(f"{name} {count}" for name, count in dropped.items())
             reason = "above preprocessing.reject, in a marked bad stretch, or cut off by the recording's end"

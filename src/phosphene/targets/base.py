@@ -58,6 +58,10 @@ class Target(ABC):
     def embed(self, stimuli: pd.DataFrame) -> Tensor:
         """(n_stimuli, *shape) float32 vectors, in the table's order."""
 
+    def shortened(self, stimuli: pd.DataFrame) -> str:
+        """A sentence on captions that are longer than a text encoder reads; empty where there are none."""
+        return ""
+
     def table(self, stimuli: pd.DataFrame, cache: str | Path | None = None) -> TargetTable:
         """`embed`, kept on disk under a key of configuration, revision and content.
 
