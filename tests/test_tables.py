@@ -280,8 +280,13 @@ def test_a_column_that_would_be_ignored_is_told(name):
 
 
 def test_words_that_may_be_gaps_are_noted():
-    table = pd.DataFrame({"stimulus": ["nan", "NA", "nan"], "concept": ["bread"] * 3, "response": ["None"] * 3})
+    words = ["nan", "NA", "nan", "a"]
+    table = pd.DataFrame({"stimulus": words, "concept": [*words[:3], "None"], "onset": [1, np.nan, 2, 3], "rt": words})
+    taken = "trials is taken for a name: leave the cell empty if it is none"
     assert doubts(table) == [
-        "stimulus 'nan' of 2 trials is taken for a name: leave the cell empty if it is none",
-        "stimulus 'NA' of 1 trials is taken for a name: leave the cell empty if it is none",
+        f"stimulus 'nan' of 2 {taken}",
+        f"stimulus 'NA' of 1 {taken}",
+        f"concept 'None' of 1 {taken}",
+        "the onset of 1 of 4 trials is missing",
     ]
+    assert doubts(pd.DataFrame({"stimulus": ["a"], "onset": [np.nan]})) == []

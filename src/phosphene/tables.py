@@ -133,6 +133,8 @@ def _separated(text: str, where: object, sep: str | None) -> tuple[str, list[tup
     if not found and failed is not None:
         raise failed
     several = {s: records for s, records in found.items() if records and len(_stripped(records[0][1])) > 1}
+    if len(several) == 1 and " " not in several:
+        return next(iter(several.items()))
     for sep, ((_, header), *rows) in several.items():
         if all(_fits(cells, len(_stripped(header))) for _, cells in rows):
             return sep, several[sep]
@@ -290,9 +292,13 @@ def completed(table: pd.DataFrame, **defaults: str) -> pd.DataFrame:
 
 
 def doubts(table: pd.DataFrame) -> list[str]:
-    """Notes on labels that look like missing values, and are taken for names."""
+    """Notes on labels of trials that look like missing values and are taken for names, and on missing onsets."""
     found = []
     for name in (name for name in COLUMNS if name in table and name not in ("onset", "repeat")):
-        for word, count in table[name][table[name].isin(DOUBTFUL)].value_counts().items():
+        own = table[name] if name == "stimulus" else table[name][table[name] != table["stimulus"]]
+        for word, count in own[own.isin(DOUBTFUL)].value_counts().items():
             found.append(f"{name} '{word}' of {count} trials is taken for a name: leave the cell empty if it is none")
+    gaps = table["onset"].isna()
+    if gaps.any() and not gaps.all():
+        found.append(f"the onset of {int(gaps.sum())} of {len(table)} trials is missing")
     return found

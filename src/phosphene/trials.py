@@ -354,7 +354,7 @@ def _complete(table: pd.DataFrame, stimuli: pd.DataFrame) -> pd.DataFrame:
 
 def _texts(column: pd.Series, where: str, what: str) -> pd.Series:
     """Labels as text; what is text already stays as it is, and a missing value is refused."""
-    if pd.api.types.infer_dtype(column, skipna=False) == "string":
+    if pd.api.types.infer_dtype(column, skipna=False) == "string" and not column.isna().any():
         return column.astype(str)
     cells = [value if isinstance(value, str) else label(value) or None for value in column]
     if None in cells:

@@ -61,7 +61,8 @@ def read_stimuli(path: str | Path) -> pd.DataFrame:
         raise PhospheneError(f"{path} lists stimulus '{twice[0]}' twice: keep one row")
     if "image" in table:
         table["image"] = labels(table["image"])
-        check_filled(table.reset_index(), ["image"], path)
+        if lost := table.index[table["image"] == ""].tolist():
+            raise PhospheneError(f"{path} names no image for stimulus '{lost[0]}': fill in its cell")
         table["image"] = [str(Path(path).parent / name) for name in table["image"]]
     return table
 

@@ -120,7 +120,7 @@ def split_column(
         raise PhospheneError(f"{key} names {len(split)} columns: give one, such as {{concept: 0.2}}")
     ((column, values),) = split.items()
     cells = _cells(events, stimuli, column, where, key)
-    if isinstance(values, float | int):
+    if isinstance(values, float | int) and not isinstance(values, bool):
         if column not in ("concept", "stimulus"):
             raise PhospheneError(f"{key}: a share can be drawn of concept or stimulus, not of '{column}': list values")
         known = sorted(set(stimuli["concept"] if column == "concept" else stimuli.index))
@@ -214,15 +214,13 @@ def _given(
     twice = table["stimulus"][table["stimulus"].duplicated()]
     if len(twice):
         raise PhospheneError(f"{where} lists stimulus '{twice.iloc[0]}' twice: keep one row")
-    told = dict(zip(table["stimulus"], places(table.index), strict=True))
+    told = {name: f"{place} of {where}" for name, place in zip(table["stimulus"], places(table.index), strict=True)}
     table = table.set_index("stimulus")
     if "image" in table:
         table["image"] = labels(table["image"])
         empty = table.index[table["image"] == ""]
         if len(empty):
-            raise PhospheneError(
-                f"{where} names no image for stimulus '{empty[0]}' in {told[empty[0]]}: fill in its cell"
-            )
+            raise PhospheneError(f"{told[empty[0]]} names no image for stimulus '{empty[0]}': fill in its cell")
         table["image"] = [_path(p, folders) for p in table["image"]]
     return table, table.index, told
 
