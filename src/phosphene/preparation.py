@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from phosphene.captions import SLOTS, Said
+from phosphene.captions.base import LONGEST
 from phosphene.datasets.base import Dataset
 from phosphene.errors import PhospheneError, nearest
 from phosphene.lazy import chunks
@@ -58,6 +59,8 @@ def _captioned(trials: Trials, told: Said, needed: Sequence[str]) -> Trials:
     notes = list(trials.notes)
     if lost := len(trials.stimuli) - len(stimuli):
         notes.append(f"{lost} stimuli that no trial shows have no captions and are left out")
+    if told.n_cut:
+        notes.append(f"{told.n_cut} captions of {told.source} are longer than {LONGEST} characters and are cut")
     return replace(trials, stimuli=stimuli, notes=notes)
 
 

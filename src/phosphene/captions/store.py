@@ -12,6 +12,7 @@ not asked yet. Captions are never asked for while training: whoever trains reads
 
 import csv
 import io
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from phosphene.captions.base import Captioner, clean
+from phosphene.captions.base import LONGEST, Captioner, clean, too_long
 from phosphene.captions.slots import SLOTS, Slot
 from phosphene.errors import PhospheneError
 from phosphene.files import digest, read_json, whole, write_json
@@ -29,6 +30,7 @@ from phosphene.tables import parse, read_text
 
 COLUMNS = ("stimulus", "slot", "level", "caption", "model", "prompt_sha", "picture_sha", "date")
 TABLE, ABOUT = "captions.csv", "captions.json"
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,7 @@ def write(
         return Captions.read(out)
     if (notice := captioner.notice(left, slots)) and (agree is None or not agree(notice)):
         raise PhospheneError(f"nothing was sent, as nobody agreed: {notice}")
+    n_cut = 0
     with _begun(captioner, out, slots):
         for start in range(0, len(left), captioner.batch_size):
             batch = left.iloc[start : start + captioner.batch_size]
@@ -132,7 +135,10 @@ def write(
                 for slot in slots
             ]
             _append(out / TABLE, _lines(rows))
+            n_cut += sum(too_long(said[slot.name]) for said in answers for slot in slots)
             tick(len(batch))
+    if n_cut:
+        log.warning("%d captions are longer than %d characters and are cut", n_cut, LONGEST)
     return Captions.read(out)
 
 

@@ -114,12 +114,12 @@ class Method(nn.Module, ABC):
     def shortened(self, stimuli: pd.DataFrame) -> list[str]:
         """Sentences on the captions of stimuli that are longer than the method's text encoder reads.
 
-        Where training reads no captions and pictures are sought in CLIP's space, captions are sought there too.
+        Where no head is trained on captions and pictures are sought in CLIP's space, captions are sought there too.
         """
         found = {name: target for name, target in self.targets().items() if not isinstance(target, CLIPImage)}
-        if self.image_space is not None:
-            slots = [slot.name for slot in NAMED if slot.name in stimuli]
-            found = {name: CLIPText(name, self.image_space.backbone) for name in slots} | found
+        slots = [slot.name for slot in NAMED if slot.name in stimuli]
+        if self.image_space is not None and found.keys().isdisjoint(slots):
+            found |= {name: CLIPText(name, self.image_space.backbone) for name in slots}
         said = [target.shortened(stimuli) for target in found.values()]
         return list(dict.fromkeys(sentence for sentence in said if sentence))
 
