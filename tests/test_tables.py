@@ -89,7 +89,7 @@ def test_no_cell_shifts(text, columns, rows):
         (b"a,b\n1,2\n\n3,4,5\n6,7\n", "line 4 has 3 cells and the header 2"),
         (b"a;b\n1;2;3\n", "holds a semicolon"),
         (b"a,b,c\n1,2,3\n4,5\n", "line 3 has 2 cells and the header 3: fill in what is missing"),
-        (b'a,b\n"x\ny",1\nz\n', "line 4 has 1 cells and the header 2"),
+        (b'a,b\n"x\ny",1\nz\n', "line 4 has 1 cell and the header 2"),
         (b"onset;stimulus\n1,0;s0\n2;s1;x\n", "line 3 has 3 cells and the header 2"),
         (b'a,b\n"1,2\n3,4\n', "line 2 cannot be read as a row (unexpected end of data): check its quotes"),
         (b'a,b\n"big" cat,1\n', "line 2 cannot be read as a row"),

@@ -92,6 +92,7 @@ def read_cells(path: str | Path, empty: bool = False) -> pd.DataFrame:
 
 def parse(text: str, where: object, empty: bool = False) -> pd.DataFrame:
     """The same of the text of a file; ``where`` is what errors call it."""
+    text = text.lstrip(_MARKS)
     first, named = 0, re.match(r'"?sep=(.)"?\r?\n', text)  # Excel's own first line
     if named:
         text, first = text[named.end() :], 1
@@ -107,7 +108,9 @@ def parse(text: str, where: object, empty: bool = False) -> pd.DataFrame:
             if len(cells) > n:
                 fix = f"put quotes around a cell that holds a {_SEPARATORS.get(sep, 'space')}, or name every column"
             had = len(_stripped(cells)) if len(cells) > n else len(cells)
-            raise PhospheneError(f"{where}: line {line + first} has {had} cells and the header {n}: {fix}")
+            raise PhospheneError(
+                f"{where}: line {line + first} has {had} cell{'s' * (had != 1)} and the header {n}: {fix}"
+            )
     if not rows and not empty:
         raise PhospheneError(f"{where} has a header and no rows: add a row for each event, trial or stimulus")
     index = pd.Index([line + first for line, _ in rows], name="line", dtype=int)
@@ -136,7 +139,7 @@ def _separated(text: str, where: object, sep: str | None) -> tuple[str, list[tup
     if len(several) == 1 and " " not in several:
         return next(iter(several.items()))
     for sep, ((_, header), *rows) in several.items():
-        if all(_fits(cells, len(_stripped(header))) for _, cells in rows):
+        if rows and all(_fits(cells, len(_stripped(header))) for _, cells in rows):
             return sep, several[sep]
     several.pop(" ", None)  # the words of a name, if they do not make columns
     if not several:

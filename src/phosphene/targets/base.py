@@ -106,8 +106,10 @@ def sentences(stimuli: pd.DataFrame, slot: str, template: str) -> list[str]:
     Raises
     ------
     PhospheneError
-        If the table has no such column.
+        If the table has no such column, or a missing value in it.
     """
     if slot not in stimuli:
         raise PhospheneError(f"the stimuli have no caption column '{slot}': {nearest(slot, stimuli.columns)}")
+    if (gaps := stimuli[slot].isna()).any():
+        raise PhospheneError(f"stimulus '{stimuli.index[gaps][0]}' has no {slot} ({int(gaps.sum())} such): write it")
     return [template.format(caption) for caption in stimuli[slot]]
