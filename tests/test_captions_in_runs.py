@@ -16,6 +16,7 @@ from phosphene.preparation import prepared, slots_of
 from phosphene.progress import Silent
 from phosphene.recipe import Recipe
 from phosphene.registry import build
+from phosphene.targets.clip import CLIPText
 
 NAMES = [slot.name for slot in SLOTS]
 
@@ -156,7 +157,7 @@ def test_changed_pictures_are_refused(tmp_path, stimuli):
         ("a.csv", "picture,ObjectSnap\ns00,x\n", "no column 'stimulus'"),
         ("a.json", "{", "cannot be read"),
         ("a.json", '{"s00": 3}', "not text"),
-        ("a.txt", "", "neither CSV"),
+        ("a.txt", "stimulus\tObjectSnap\n", "a header and no rows"),
     ],
 )
 def test_unreadable_tables_are_one_line(tmp_path, name, text, message):
@@ -200,3 +201,24 @@ def test_a_changed_table_is_refused_like_changed_data(study, stimuli, tmp_path):
 def test_a_recipe_with_captions_is_written_and_read_again(study):
     written = Recipe.read(study, {"captions": "c"}).model_dump(mode="json")
     assert Recipe.read(written).captions == "c"
+
+
+@pytest.mark.parametrize("gap", [None, float("nan"), "", "n/a", " "])
+def test_missing_captions_of_the_stimulus_table_are_told(tmp_path, study, stimuli, gap):
+    trials = make_trials(tmp_path / "pictures")
+    said = stimuli.assign(ObjectSnap="a thing", ThemeTag=["a theme"] * (len(stimuli) - 1) + [gap])
+    table = pd.concat([said, said[-1:].rename({said.index[-1]: "unseen"})])
+    replace(trials, stimuli=table[:-1]).save(tmp_path / "study")
+    with pytest.raises(PhospheneError, match=f"stimulus '{said.index[-1]}' has no ThemeTag in the stimulus table"):
+        prepared(Recipe.read(study), Silent())
+    said = said.assign(ThemeTag="a theme")
+    replace(trials, stimuli=pd.concat([said, table[-1:]])).save(tmp_path / "study")
+    ready, _ = prepared(Recipe.read(study), Silent())
+    assert ready.stimuli.index.tolist() == said.index.tolist()
+    assert any("1 stimuli that no trial shows have no captions" in note for note in ready.notes)
+
+
+def test_a_missing_caption_is_no_word(stimuli):
+    table = stimuli.assign(ObjectSnap=["a thing"] * (len(stimuli) - 1) + [None])
+    with pytest.raises(PhospheneError, match=rf"stimulus '{stimuli.index[-1]}' has no ObjectSnap \(1 such\): write it"):
+        CLIPText("ObjectSnap").content(table)

@@ -109,9 +109,7 @@ def test_dropped_epochs_are_counted_by_reason():
 def test_channels_that_are_picked_are_eeg_and_without_any_there_is_a_line():
     raw = recording().set_channel_types(dict.fromkeys(("Fz", "Cz", "Pz", "Oz"), "misc"), verbose="error")
     steps = {"l_freq": None, "h_freq": None, "sfreq": None}
-    with pytest.raises(
-        PhospheneError, match=r"no channel is of type EEG \(types: misc\): correct .*channel_types"
-    ):
+    with pytest.raises(PhospheneError, match=r"no channel is of type EEG \(types: misc\): correct .*channel_types"):
         Preprocessing(**steps)(raw, events(), STIMULI)
     trials = Preprocessing(**steps, picks=["Oz", "Cz"], reference="average")(raw, events(), STIMULI)
     assert trials.signal.ch_names == ("Oz", "Cz")

@@ -19,6 +19,9 @@ ROOT = Path(__file__).resolve().parents[1]
 CHAPTERS = {
     "Pickles, `.npy` and torch files": "tests/restricted",
     "Files made to harm": "tests/test_hostile.py",
+    "Tables that people write": "tests/test_tables.py",
+    "Gaps and labels of own tables": "tests/datasets/test_own_tables.py",
+    "Captions that people write": "tests/captions/test_caption_tables.py",
     "Mistakes with own data": "tests/datasets/test_own_mistakes.py",
     "THINGS-EEG2": "tests/datasets/test_things_eeg2.py",
     "THINGS-MEG": "tests/datasets/test_things_meg.py",

@@ -284,8 +284,15 @@ def fits(caption: str, name: str) -> bool:
     >>> fits("a red car and " * 30, "mini")
     False
     """
-    count, shape = n_tokens(caption, load_tokenizer(name)), BACKBONES[name].shapes.tokens
-    return shape is not None and count <= shape[0]
+    return n_tokens(caption, load_tokenizer(name)) <= n_read(name)
+
+
+def n_read(name: str) -> int:
+    """How many tokens of a caption a row of the table reads, both its end marks among them."""
+    shape = BACKBONES[name].shapes.tokens if name in BACKBONES else None
+    if shape is None:
+        raise PhospheneError(f"backbone '{name}' reads no captions: choose another")
+    return int(shape[0])
 
 
 @contextmanager

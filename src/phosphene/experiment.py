@@ -36,8 +36,8 @@ from phosphene.training import fit
 from phosphene.trials import Trials, read_table
 from phosphene.whitening import Whitener, whiten, whitened_by
 
-log = logging.getLogger(__name__)
 _CHUNK = 32  # trials drawn, then kept, at a time
+log = logging.getLogger(__name__)
 
 
 class Experiment:
@@ -220,6 +220,8 @@ class Experiment:
             method = Method.from_pretrained(folder / "model")
         else:
             method = self._method(train)
+            if processes.is_main():
+                self.note(method.shortened(self.trials.stimuli))
             fit(
                 method,
                 train,
@@ -346,8 +348,24 @@ class Experiment:
                 if all(path.is_file() for path in paths):
                     bar(len(paths))
                     continue
-                own = self.method(fold, twin).drawn_by(plain)
-                self._draw(own, self.conditioning(fold, twin), paths, draws, bar)
+                own, conditioning = self.method(fold, twin).drawn_by(plain), self.conditioning(fold, twin)
+                if conditioning.prompt is not None and (cut := own.shortened(conditioning.prompt)):
+                    self.note([f"{self.folder(fold, twin).name}, {cut}"])
+                self._draw(own, conditioning, paths, draws, bar)
+
+    @property
+    def notes(self) -> list[str]:
+        """What training and drawing had to say, for the page: `notes.json`."""
+        path = self.out / "notes.json"
+        return [str(note) for note in read_json(path)] if path.is_file() else []
+
+    def note(self, sentences: Sequence[str]) -> None:
+        """Tell it now, and keep it."""
+        new = [sentence for sentence in dict.fromkeys(sentences) if sentence not in self.notes]
+        for sentence in new:
+            log.warning(sentence)
+        if new:
+            write_json(self.out / "notes.json", [*self.notes, *new])
 
     def _draw(self, generator: Generator, conditioning: Conditioning, paths: list[Path], draws: int, bar: Bar) -> None:
         """Draw in chunks; a chunk whose pictures all lie at ``paths`` is done already."""

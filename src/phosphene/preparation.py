@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from phosphene.captions import SLOTS, Said
+from phosphene.captions.base import LONGEST
 from phosphene.datasets.base import Dataset
 from phosphene.errors import PhospheneError, nearest
 from phosphene.lazy import chunks
@@ -18,6 +19,7 @@ from phosphene.progress import Display
 from phosphene.recipe import Recipe
 from phosphene.registry import build, find
 from phosphene.scale import check_same
+from phosphene.tables import label
 from phosphene.trials import Trials
 
 log = logging.getLogger(__name__)
@@ -41,8 +43,13 @@ def prepared(recipe: Recipe, display: Display) -> tuple[Trials, Dataset]:
     told = None if recipe.captions is None else Said.read(recipe.captions)
     with display.bar("preprocessing", dataset.n_recordings()) as bar:
         trials = dataset.load(dataset.steps(recipe.preprocessing), lambda name: bar(1))
+    needed = slots_of(recipe)
+    if told is None and (own := [slot for slot in needed if slot in trials.stimuli]):
+        captions = trials.stimuli[own].map(lambda cell: cell if label(cell) else "")
+        if (captions == "").any(axis=None):  # shown stimuli need one; others are left out
+            trials = _captioned(trials, Said("the stimulus table", captions), own)
     if told is not None:
-        trials = _captioned(trials, told, slots_of(recipe))
+        trials = _captioned(trials, told, needed)
     if recipe.whitening is not None and trials.signal.unit == "whitened":
         raise PhospheneError("the stored trials are whitened already: set whitening to null")
     return trials, dataset
@@ -64,6 +71,8 @@ def _captioned(trials: Trials, told: Said, needed: Sequence[str]) -> Trials:
     notes = list(trials.notes)
     if lost := len(trials.stimuli) - len(stimuli):
         notes.append(f"{lost} stimuli that no trial shows have no captions and are left out")
+    if told.n_cut:
+        notes.append(f"{told.n_cut} captions of {told.source} are longer than {LONGEST} characters and are cut")
     return replace(trials, stimuli=stimuli, notes=notes)
 
 

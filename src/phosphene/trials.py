@@ -13,13 +13,13 @@ import pandas as pd
 from phosphene.errors import PhospheneError, nearest
 from phosphene.files import read_json, whole
 from phosphene.lazy import EEG, LazyArray, chunks, lazy, read, stays
-from phosphene.paths import record_pictures, regular
+from phosphene.paths import record_pictures
 from phosphene.restricted import read_npy
+from phosphene.tables import COLUMNS, label, read_cells
 
 if TYPE_CHECKING:
     import mne
 
-COLUMNS = ("subject", "session", "run", "block", "onset", "stimulus", "concept", "repeat", "split")
 _DEFAULTS: dict[str, Any] = {
     "session": "01",
     "run": "01",
@@ -127,10 +127,8 @@ class Trials:
             raise PhospheneError(f"eeg has {self.eeg.shape[1]} channels and signal names {self.signal.n_chans}")
         if len(self.table) != len(self.eeg):
             raise PhospheneError(f"eeg holds {len(self.eeg)} trials and the table {len(self.table)} rows")
+        self.stimuli = _named(self.stimuli)
         self.table = _complete(self.table, self.stimuli)
-        lost = set(self.table["stimulus"]) - set(self.stimuli.index)
-        if lost:
-            raise PhospheneError(f"stimulus '{min(lost)}' of the table is not among the stimuli: add its row")
 
     def __len__(self) -> int:
         return len(self.eeg)
@@ -321,11 +319,7 @@ def _joined(parts: list[EEG]) -> EEG:
 
 def read_table(path: Path) -> pd.DataFrame:
     """A CSV whose labels stay text ("01" is not 1) and whose onset and repeat are numbers."""
-    regular(path, "is missing: restore it or write it again")
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise PhospheneError(f"{path} cannot be read ({error}): restore it or write it again") from None
+    table = read_cells(path, empty=True).reset_index(drop=True)
     for column in (*_NUMBERS, "n_averaged"):
         if column in table:
             try:
@@ -335,20 +329,43 @@ def read_table(path: Path) -> pd.DataFrame:
     return table
 
 
+def _named(stimuli: pd.DataFrame) -> pd.DataFrame:
+    """The stimuli with names and concepts as text."""
+    index = _texts(stimuli.index.to_series(), "the stimuli", "name")
+    stimuli = stimuli.set_axis(pd.Index(index, name=stimuli.index.name or "stimulus"))
+    if "concept" in stimuli:
+        stimuli = stimuli.assign(concept=_texts(stimuli["concept"], "the stimuli", "concept"))
+    return stimuli
+
+
 def _complete(table: pd.DataFrame, stimuli: pd.DataFrame) -> pd.DataFrame:
     """The table with every column of `COLUMNS`, labels as text."""
-    table = table.copy()
+    table, where = table.copy(), "the trial table"
     for column in ("subject", "stimulus"):
         if column not in table:
-            raise PhospheneError(f"the trial table has no column '{column}': add it")
+            raise PhospheneError(f"{where} has no column '{column}': add it")
+    table["stimulus"] = _texts(table["stimulus"], where, "stimulus")
+    lost = set(table["stimulus"]) - set(stimuli.index)
+    if lost:
+        raise PhospheneError(f"stimulus '{min(lost)}' of the table is not among the stimuli: add its row")
     if "concept" not in table:
         if "concept" not in stimuli:
             raise PhospheneError("neither the trial table nor the stimuli have a column 'concept': add it")
         table["concept"] = stimuli["concept"].reindex(table["stimulus"]).to_numpy()
     for column, value in _DEFAULTS.items():
-        if column not in table:
+        if column not in table or (column not in _NUMBERS and bool(table[column].isna().all())):
             table[column] = value
     for column in COLUMNS:
         if column not in _NUMBERS:
-            table[column] = table[column].astype(str)
+            table[column] = _texts(table[column], where, column)
     return table[[*COLUMNS, *(c for c in table if c not in COLUMNS)]]
+
+
+def _texts(column: pd.Series, where: str, what: str) -> pd.Series:
+    """Labels as text; what is text already stays as it is, and a missing value is refused."""
+    if pd.api.types.infer_dtype(column, skipna=False) == "string" and not column.isna().any():
+        return column.astype(str)
+    cells = [value if isinstance(value, str) else label(value) or None for value in column]
+    if None in cells:
+        raise PhospheneError(f"{where}, row {cells.index(None)} (from 0) has no {what}: fill it in, or leave it out")
+    return pd.Series(cells, index=column.index, dtype=str, name=column.name)

@@ -188,13 +188,13 @@ def test_one_column_of_captions_fills_one_slot(pictures, tmp_path):
     [
         ("a.csv", "stimulus,ObjectSnap\np0,x\np0,y\n", "twice"),
         ("a.csv", "stimulus,ObjectSnap\np0,x\n", "nothing of stimulus 'p1'.*4 in all"),
-        ("a.csv", "stimulus,ObjectSnp\n", "did you mean 'ObjectSnp'"),
-        ("a.csv", "picture,ObjectSnap\n", "no column 'stimulus'"),
-        ("a.csv", "", "cannot be read"),
+        ("a.csv", "stimulus,ObjectSnp\np0,x\n", "did you mean 'ObjectSnp'"),
+        ("a.csv", "picture,ObjectSnap\np0,x\n", "no column 'stimulus'"),
+        ("a.csv", "", "a.csv is empty"),
         ("a.json", "{", "cannot be read"),
         ("a.json", "3", "cannot be read"),
         ("a.json", "[" * 100_000, "cannot be read"),
-        ("a.txt", "", "neither CSV"),
+        ("a.txt", "stimulus\tObjectSnap\n", "a header and no rows"),
         ("a.json", '{"p0": 3, "p1": "", "p2": "", "p3": "", "p4": ""}', "not text"),
     ],
 )

@@ -142,7 +142,7 @@ def test_tokens_of_another_shape_are_not_learned():
             made(6, 4, 3).fit(torch.zeros(5, 6), torch.zeros(2, 4, 3))
         with pytest.raises(PhospheneError, match=r"shape \(3, 4, 5\) and \(n, 4, 3\) was expected: set n_t"):
             made(6, 4, 3).fit(torch.zeros(3, 6), torch.zeros(3, 4, 5))
-        with pytest.raises(PhospheneError, match=r"from \(batch, 6\) and not from \(1, 7\)"):
+        with pytest.raises(PhospheneError, match=r"from \(batch, 6\) and not from \(3, 7\)"):
             made(6, 4, 3).fit(torch.zeros(3, 7), torch.zeros(3, 4, 3))
         with pytest.raises(PhospheneError, match="0 embeddings"):
             made(6, 4, 3).fit(torch.zeros(0, 6), torch.zeros(0, 4, 3))

@@ -83,10 +83,10 @@ def test_events_without_an_onset_are_left_out_and_counted(study, cell):
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        (("soon", "0.5", "cup"), "events.tsv, row 5: onset 'soon' is no number: correct it, or write n/a"),
-        (("N/A", "0.5", "cup"), "events.tsv, row 5: onset 'N/A' is no number: correct it, or write n/a"),
-        (("5", "", "cup"), "events.tsv, row 5: duration '' is no number: correct it, or write n/a"),
-        (("5", "short", "cup"), "events.tsv, row 5: duration 'short' is no number: correct it, or write n/a"),
+        (("soon", "0.5", "cup"), "events.tsv, line 6: onset 'soon' is no number: correct it, or write n/a"),
+        (("N/A", "0.5", "cup"), "events.tsv, line 6: onset 'N/A' is no number: correct it, or write n/a"),
+        (("5", "", "cup"), "events.tsv, line 6: duration '' is no number: correct it, or write n/a"),
+        (("5", "short", "cup"), "events.tsv, line 6: duration 'short' is no number: correct it, or write n/a"),
         (("4.001", "1", "cup"), "sub-01_task-see: two events at 4 and 4.001 s, on one sample at 100 Hz: leave one"),
     ],
 )

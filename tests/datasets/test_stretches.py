@@ -150,7 +150,7 @@ def test_a_cut_in_an_event_table(pictures):
     assert load(recording(), pictures, events=events).table["stimulus"].tolist() == ["cup", "hat"]
     events["duration"] = ["0", "0", "0", "-1"]
     with pytest.raises(
-        PhospheneError, match="the events: the bad stretch 'boundary' has a duration of -1 s: correct it"
+        PhospheneError, match="the event table: the bad stretch 'boundary' has a duration of -1 s: correct it"
     ):
         load(recording(), pictures, events=events)
     events["duration"] = ["0", "0", "0", "inf"]

@@ -47,7 +47,7 @@ def test_without_a_table_nothing_is_added(tmp_path):
     [
         (["aardvark"], "animal", ".", "does not name concept 'zebra'.*dataset.concepts to null"),
         (["zebra"], "beast", ".", "has no columns uniqueID and animal"),
-        (["zebra"], "animal", "other", "cannot be read"),
+        (["zebra"], "animal", "other", "is missing: set dataset.concepts to THINGS"),
         ([], "animal", "empty", "holds no .*fixedUniqueID.tsv"),
     ],
 )

@@ -238,9 +238,11 @@ def test_captions_that_are_cut_are_known(quick, caplog):
     assert not fits(at_most + " car", "mini")
     with pytest.raises(PhospheneError, match="'git-large-coco' reads no captions"):
         fits("a red car", "git-large-coco")
-    quick(Conditioning(prompt=[[("a red car", 1), (long, 1)]]))
+    for _ in range(2):  # told once
+        quick(Conditioning(prompt=[[("a red car", 1), (long, 1)], f"{long} and a cup", long]))
     assert [r.getMessage() for r in caplog.records if r.name.startswith("phosphene")] == [
-        f"1 captions are longer than the model reads and are cut, such as: {long[:60]}"
+        "prompts: 2 of 3 distinct captions are longer than the 77 tokens that the text encoder reads and are cut; 2 "
+        f"become alike by it; the first: {long[:60].strip()}"
     ]
 
 

@@ -322,6 +322,12 @@ def test_the_ideal_observer_stands_in_the_table_where_it_is_known(page, made):
     assert "deal observer" not in text(read(write_report(made)))
 
 
+def test_what_training_had_to_say_is_on_the_page(page, made):
+    assert "are cut" not in text(page)
+    (made / "notes.json").write_text('["ObjectSnap: 3 of 4 captions are cut <b>"]')
+    assert "ObjectSnap: 3 of 4 captions are cut &lt;b&gt;" in text(read(write_report(made)))
+
+
 def test_lost_pictures_leave_a_note(made):
     shutil.rmtree(made / "images")
     assert "no picture" in text(read(write_report(made)))

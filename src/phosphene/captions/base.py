@@ -89,3 +89,8 @@ def clean(answer: object) -> str:
     if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'`":
         text = text[1:-1].strip().lstrip("=+-@* ")
     return text[:LONGEST].rstrip()
+
+
+def too_long(answer: object) -> bool:
+    """Whether `clean` cuts an answer."""
+    return isinstance(answer, str) and len(" ".join(answer.split())) > LONGEST

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from phosphene.captions.base import clean
+from phosphene.captions.base import clean, too_long
 from phosphene.captions.slots import SLOTS
 from phosphene.captions.store import TABLE, Captions
 from phosphene.captions.tables import cells
@@ -35,12 +35,14 @@ class Said:
     table : (n_keys, n_slots) captions, indexed by stimulus or concept; a missing one is empty.
     by : "stimulus" or "concept", what the index holds.
     sums : (n_keys,) checksum of each picture when it was captioned, empty where there was none; None of a file.
+    n_cut : how many captions had more than 600 characters and were cut.
     """
 
     source: str
     table: pd.DataFrame
     by: str = "stimulus"
     sums: pd.Series | None = None
+    n_cut: int = 0
 
     @classmethod
     def read(cls, source: str | Path) -> "Said":
@@ -69,7 +71,7 @@ class Said:
                 f"{path} has no column of a caption slot: {nearest(known[0], table.columns)} (name its columns as the "
                 f"slots, such as {known[0]})"
             )
-        return cls(str(path), table[slots].map(_text), by)
+        return cls(str(path), table[slots].map(_text), by, n_cut=int(table[slots].map(too_long).to_numpy().sum()))
 
     def join(
         self, stimuli: pd.DataFrame, shown: Collection[str] | None = None, needed: Sequence[str] | None = None

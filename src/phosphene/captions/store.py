@@ -12,6 +12,7 @@ not asked yet. Captions are never asked for while training: whoever trains reads
 
 import csv
 import io
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,14 +22,16 @@ from pathlib import Path
 
 import pandas as pd
 
-from phosphene.captions.base import Captioner, clean
+from phosphene.captions.base import LONGEST, Captioner, clean, too_long
 from phosphene.captions.slots import SLOTS, Slot
 from phosphene.errors import PhospheneError
 from phosphene.files import digest, read_json, whole, write_json
 from phosphene.paths import regular
+from phosphene.tables import parse, read_text
 
 COLUMNS = ("stimulus", "slot", "level", "caption", "model", "prompt_sha", "picture_sha", "date")
 TABLE, ABOUT = "captions.csv", "captions.json"
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class Captions:
             slots = tuple(Slot(**slot) for slot in about["slots"])
         except (TypeError, KeyError):
             raise PhospheneError(f"{folder / ABOUT} was changed by hand: write it as it was") from None
-        table = _parsed(folder / TABLE, (folder / TABLE).read_text(encoding="utf-8"))
+        table = _parsed(folder / TABLE, read_text(folder / TABLE))
         known = [slot.name for slot in slots]
         for name in table["slot"].unique():
             if name not in known:
@@ -129,6 +132,7 @@ def write(
     if (notice := captioner.notice(left, slots)) and (agree is None or not agree(notice)):
         raise PhospheneError(f"nothing was sent, as nobody agreed: {notice}")
     held, spoken = "", bool(done)  # rows without a caption wait for the first that has one
+    n_cut = 0
     with _begun(captioner, out, slots):
         for start in range(0, len(left), captioner.batch_size):
             batch = left.iloc[start : start + captioner.batch_size]
@@ -143,12 +147,15 @@ def write(
             if spoken:
                 _append(out / TABLE, held)
                 held = ""
+            n_cut += sum(too_long(said[slot.name]) for said in answers for slot in slots)
             tick(len(batch))
         if not spoken:
             raise PhospheneError(
                 f"{captioner.identity()} gave no usable caption of any of {len(left)} stimuli, so nothing is kept: "
                 "look at its answers, or choose another model"
             )
+    if n_cut:
+        log.warning("%d captions are longer than %d characters and are cut", n_cut, LONGEST)
     return Captions.read(out)
 
 
@@ -181,7 +188,7 @@ def _continued(captioner: Captioner, sums: dict[str, str], out: Path, slots: tup
         if out.exists() and not (out.is_dir() and all(p.name == ABOUT for p in out.iterdir())):
             raise PhospheneError(f"{out} exists and holds no captions: choose another --out")
         return set()
-    text = (out / TABLE).read_text(encoding="utf-8")
+    text = read_text(out / TABLE)
     kept = text[: text.rfind("\n") + 1]
     table = _parsed(out / TABLE, kept)
     said = table[table["caption"] != ""].groupby("stimulus").size()
@@ -208,22 +215,24 @@ def _continued(captioner: Captioner, sums: dict[str, str], out: Path, slots: tup
                 f"the picture of '{row.stimulus}' changed since it was captioned: remove its rows or {other}"
             )
     whole_rows = table[table["stimulus"].isin(done)]
-    if kept != text or len(whole_rows) < len(table):
+    if (mended := _lines([COLUMNS, *whole_rows.itertuples(index=False)])) != text:
         with whole(out / TABLE) as part:
-            part.write_text(_lines([COLUMNS, *whole_rows.itertuples(index=False)]), encoding="utf-8")
+            part.write_text(mended, encoding="utf-8")
     return done
 
 
 def _parsed(path: Path, text: str) -> pd.DataFrame:
+    """The rows, also of a table that a spreadsheet saved again."""
     try:
-        first, *rows = csv.reader(io.StringIO(text), strict=True)
-    except (csv.Error, ValueError):
-        first, rows = [], []
-    if tuple(first) != COLUMNS or any(len(row) != len(COLUMNS) for row in rows):
+        table = parse(text, path, empty=True)
+    except PhospheneError as error:
+        line = str(error).removeprefix(str(path)).lstrip(": ")
+        raise PhospheneError(f"{path} is damaged ({line}): mend it or choose another --out") from None
+    if tuple(table) != COLUMNS:
         raise PhospheneError(
             f"{path} is damaged: its columns are {', '.join(COLUMNS)}; mend it or choose another --out"
         )
-    return pd.DataFrame(rows, columns=list(COLUMNS), dtype=object)
+    return table.reset_index(drop=True).astype(object)
 
 
 def _lines(rows: Sequence[Sequence[str]]) -> str:

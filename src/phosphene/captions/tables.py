@@ -10,13 +10,14 @@ import pandas as pd
 from phosphene.captions.base import SUFFIXES
 from phosphene.errors import PhospheneError, nearest
 from phosphene.files import read_json
-from phosphene.paths import is_regular, regular, saved_pictures, stay_inside
-
-LARGEST = 1 << 28  # bytes
+from phosphene.paths import is_regular, saved_pictures, stay_inside
+from phosphene.tables import MISSING, check_filled, frame, labels, read_cells, read_text
 
 
 def cells(path: str | Path, keys: Sequence[str] = ("stimulus",)) -> pd.DataFrame:
     """A CSV, TSV or JSON file as text cells: (n_rows, columns), indexed by the first of ``keys`` that it has.
+
+    Missing cells are empty.
 
     JSON is a list of rows, or a mapping from stimulus to a caption, to a list of captions, or to a row.
 
@@ -25,24 +26,22 @@ def cells(path: str | Path, keys: Sequence[str] = ("stimulus",)) -> pd.DataFrame
     PhospheneError
         If the file is missing, cannot be read, or has no column of ``keys``.
     """
-    path = regular(path)
-    if path.stat().st_size > LARGEST:
-        raise PhospheneError(f"{path} is larger than 256 MiB: is it a table of captions?")
-    kind = path.suffix.lower()
-    if kind not in (".csv", ".tsv", ".json"):
-        raise PhospheneError(f"{path} is neither CSV, TSV nor JSON: save it as one of them")
-    try:
-        if kind == ".json":
-            table = pd.DataFrame(_records(json.loads(path.read_text(encoding="utf-8-sig"))), dtype=object)
-        else:
-            sep = "\t" if kind == ".tsv" else ","
-            table = pd.read_csv(path, sep=sep, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False)
-    except (ValueError, RecursionError, TypeError) as error:
-        raise PhospheneError(f"{path} cannot be read as a table ({error}): save it again, in UTF-8") from None
+    path = Path(path)
+    if path.suffix.lower() == ".json":
+        try:
+            table = frame(pd.DataFrame(_records(json.loads(read_text(path))), dtype=object), path)
+        except (ValueError, RecursionError, TypeError) as error:
+            if isinstance(error, PhospheneError):
+                raise
+            raise PhospheneError(f"{path} cannot be read as a table ({error}): save it again, in UTF-8") from None
+    else:
+        table = read_cells(path)
     key = next((key for key in keys if key in table), None)
     if key is None:
         raise PhospheneError(f"{path} has no column '{keys[0]}': {nearest(keys[0], table.columns)} (rename it)")
-    return table.astype({key: str}).set_index(key)
+    table[key] = labels(table[key])
+    check_filled(table, [key], path)
+    return table.mask(table.isna() | table.isin(MISSING), "").set_index(key)
 
 
 def _records(value: Any) -> list[dict[str, Any]]:
@@ -74,8 +73,11 @@ def read_stimuli(path: str | Path, allow_outside: Sequence[str | Path] = ()) -> 
     if twice := table.index[table.index.duplicated()].tolist():
         raise PhospheneError(f"{path} lists stimulus '{twice[0]}' twice: keep one row")
     if "image" in table:
+        table["image"] = labels(table["image"])
+        if lost := table.index[table["image"] == ""].tolist():
+            raise PhospheneError(f"{path} names no image for stimulus '{lost[0]}': fill in its cell")
         folder = Path(path).parent
-        table["image"] = [str(folder / str(name)) for name in table["image"]]
+        table["image"] = [str(folder / name) for name in table["image"]]
         facts = read_json(folder / "signal.json") if is_regular(folder / "signal.json") else {}
         known = [folder, *(Path(name).expanduser() for name in allow_outside), *saved_pictures(folder, facts)]
         stay_inside(table["image"].items(), known, "--allow-outside")

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from phosphene.datasets.base import Dataset, Epoched
-from phosphene.datasets.events import Keep, check_column, kept, numbered, numbers, read_cells
+from phosphene.datasets.events import TOLD, Keep, kept, numbered
 from phosphene.datasets.shown import Split, picture_folders, split_column, stimulus_table
 from phosphene.datasets.stored import check_shape, check_values, counts_note, open_eeg
 from phosphene.errors import PhospheneError
@@ -21,6 +21,16 @@ from phosphene.lazy import EEG, lazy
 from phosphene.paths import exists, outside, regular, saved_pictures
 from phosphene.registry import register
 from phosphene.scale import WITHOUT_VOLTS
+from phosphene.tables import (
+    check_column,
+    check_filled,
+    check_spelling,
+    completed,
+    labels,
+    numbers,
+    read_cells,
+    read_text,
+)
 from phosphene.trials import Signal
 
 
@@ -82,17 +92,19 @@ class Arrays(Dataset):
         vars(self).update(design=design)  # what the user says stands in front of the class's fact
 
     @cached_property
-    def _rows(self) -> tuple[pd.DataFrame, int]:
-        """The trials to use, their places in the array as index; and how many rows the table has."""
+    def _rows(self) -> tuple[pd.DataFrame, pd.Series]:
+        """The trials to use, and the place of every row of the table in the array."""
         rows = read_cells(self.table)
         check_column(rows, self.event, self.table, "dataset.event")
-        rows["stimulus"] = rows[self.event]
-        rows = rows if "subject" in rows else rows.assign(subject="01")
+        check_spelling(rows, self.table)
+        rows = rows.assign(stimulus=labels(rows[self.event]))
+        rows = completed(rows, subject="01", session="01", run="01", block="01")
         if "onset" in rows:
             rows["onset"] = numbers(rows, "onset", self.table, gaps=True)
-        total = len(rows)
+        place = pd.Series(range(len(rows)), index=rows.index)
         rows = kept(rows, self.keep, self.table)
-        return rows.assign(repeat=numbered(rows, self.table)), total
+        check_filled(rows, TOLD, self.table)
+        return rows.assign(repeat=numbered(rows, self.table)), place
 
     @cached_property
     def _stimuli(self) -> pd.DataFrame:
@@ -124,17 +136,18 @@ class Arrays(Dataset):
         return self._stimuli.copy()
 
     def recordings(self, subjects: Sequence[str]) -> Iterator[Epoched]:
-        rows, total = self._rows
+        rows, place = self._rows
         stored = self._stored
         signal = self._signal(stored)
         unit = str(self.given["unit"] or stored.get("unit") or "V")
         eeg = open_eeg(self.root / self.eeg)
-        check_shape(eeg, signal.ch_names, total, self.eeg, self.table.name)
+        check_shape(eeg, signal.ch_names, len(place), self.eeg, self.table.name)
         scale = check_values(eeg, unit, self.eeg)
         rows = rows.assign(
             concept=rows["stimulus"].map(self._stimuli["concept"]),
             split=split_column(rows, self._stimuli, self.split, self.table.name),
         )
+        rows.index = pd.Index(place[rows.index])
         notes = [*(stored.get("notes") or ()), *counts_note(eeg, unit, self.eeg), *self._elsewhere()]
         for subject in subjects:
             own = rows[rows["subject"] == subject]
@@ -164,8 +177,7 @@ class Arrays(Dataset):
         names = facts["ch_names"]
         if isinstance(names, str):
             path = regular(self.root / names, "does not exist: set dataset.ch_names to a list of names or a text file")
-            lines = path.read_text(encoding="utf-8-sig").splitlines()
-            facts["ch_names"] = names = [line.strip() for line in lines if line.strip()]
+            facts["ch_names"] = names = [line.strip() for line in read_text(path).splitlines() if line.strip()]
         positions = stored.get("positions") if list(names) == list(stored.get("ch_names", ())) else None
         return Signal(**facts, positions=positions)
 

@@ -21,6 +21,7 @@ from phosphene.pictures import picture_notes
 from phosphene.preprocessing import NothingLeft, Preprocessing, told
 from phosphene.registry import checked
 from phosphene.scale import check_levels, level
+from phosphene.tables import doubts
 from phosphene.trials import Signal, Trials, concatenate
 
 if TYPE_CHECKING:
@@ -225,6 +226,7 @@ class Dataset(ABC):
         trials.notes[:0] = [*self.caveats, *(note for note in notes if note not in trials.notes)]
         trials.notes += [note for note in of_pictures if note not in trials.notes]
         trials.notes += [f"{name} left out: {why}" for name, why in empty.items()]
+        trials.notes += doubts(trials.table)
         if dropped:
             where = ", ".join(f"{name} {count}" for name, count in dropped.items())
             trials.notes.append(f"{sum(dropped.values())} of {events} epochs dropped ({told(reasons)}): {where}")

@@ -9,8 +9,8 @@ import pandas as pd
 
 from phosphene.datasets.base import Dataset, Recording, bads_note
 from phosphene.datasets.bids_files import check_cells, description, read_recording
-from phosphene.datasets.events import NONE, Keep, check_column, kept, numbered, read_cells
-from phosphene.datasets.onsets import seconds, within
+from phosphene.datasets.events import Keep, kept, numbered
+from phosphene.datasets.onsets import within
 from phosphene.datasets.shown import (
     Split,
     file_names,
@@ -25,6 +25,7 @@ from phosphene.datasets.synthetic import Synthetic
 from phosphene.errors import MissingExtra, PhospheneError, nearest
 from phosphene.files import read_json
 from phosphene.registry import register
+from phosphene.tables import check_column, labels, numbers, places, read_cells
 
 if TYPE_CHECKING:
     import mne
@@ -152,16 +153,17 @@ class Bids(Dataset):
                     file = path.find_matching_sidecar(suffix="events", extension=".tsv", on_error="ignore")
                 if file is None:
                     raise PhospheneError(f"{path.fpath.name} has no events.tsv: restore it")
-                table = read_cells(Path(file))
+                table = read_cells(file, empty=True)
                 check_column(table, "onset", file, "its header right")
                 check_column(table, self.event, file, "dataset.event")
                 check_cells(table, Path(file))
-                table["onset"] = seconds(table, "onset", file)
-                labels = {"subject": path.subject, "session": path.session or "01", "run": path.run or "01"}
-                tables.append(table.assign(recording=_name(path), stimulus=table[self.event], **labels))
+                table = table.set_axis([f"{place} of {Path(file).name}" for place in places(table.index)])
+                table["onset"] = numbers(table, "onset", "events.tsv", gaps=True)
+                who = {"subject": path.subject, "session": path.session or "01", "run": path.run or "01"}
+                tables.append(table.assign(recording=_name(path), stimulus=labels(table[self.event]), **who))
         if not any(len(table) for table in tables):
             raise PhospheneError("events.tsv: there is no event in any: restore their rows")
-        events = pd.concat([table for table in tables if len(table)], ignore_index=True)
+        events = pd.concat([table for table in tables if len(table)])
         events = events.assign(**events.drop(columns="onset").fillna(""))
         shows = partial(
             shows_picture, stimuli=self.pictures, image=self._image(events), concept=self.concept, folders=self._folders
@@ -170,12 +172,12 @@ class Bids(Dataset):
         said = [column for column in dict.fromkeys((self.event, "trial_type")) if column in events]
         self._names = {str(name) for column in said for name in events[column]}
         events = kept(events, self.keep, "events.tsv")
-        nothing = events[self.event].isin(NONE)
+        nothing = events["stimulus"] == ""
         if nothing.all():
             raise PhospheneError(f"no event names a {self.event}: set dataset.event to another column of events.tsv")
         if count := int(nothing.sum()):
             self._said.append(f"{count} events that name no {self.event} left out")
-        events = events[~nothing].reset_index(drop=True)
+        events = events[~nothing]
         events["repeat"] = numbered(events, "events.tsv")
         return events
 

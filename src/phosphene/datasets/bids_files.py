@@ -4,13 +4,11 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
 from phosphene.datasets.brainvision import overrides
-from phosphene.datasets.events import check_column, read_cells
-from phosphene.datasets.onsets import text_of
 from phosphene.errors import PhospheneError, nearest
+from phosphene.tables import check_column, places, read_cells
 
 if TYPE_CHECKING:
     import mne
@@ -53,12 +51,10 @@ def check_cells(table: pd.DataFrame, file: Path) -> None:
     """What mne-bids cannot read of an `events.tsv`: it has `duration`, and n/a where a number is not known."""
     check_column(table, "duration", file, "its header right")
     for column, missing in (("onset", _UNKNOWN), ("duration", ("n/a", "nan"))):
-        cells = text_of(table[column])
+        cells = table[column].astype(str).str.strip()
         odd = pd.to_numeric(cells, errors="coerce").isna() & ~cells.isin((*missing, "NaN"))
-        for row in np.flatnonzero(odd):
-            raise PhospheneError(
-                f"{file}, row {row + 1}: {column} '{cells.iloc[row]}' is no number: correct it, or write n/a"
-            )
+        for place, cell in zip(places(table.index[odd.to_numpy()]), cells[odd], strict=True):
+            raise PhospheneError(f"{file}, {place}: {column} '{cell}' is no number: correct it, or write n/a")
 
 
 def read_recording(path: "BIDSPath", renamed: bool) -> tuple["mne.io.BaseRaw", "mne.Annotations", list[str]]:
@@ -95,7 +91,7 @@ def channels(path: "BIDSPath") -> "tuple[Path, dict[str, tuple[str, bool]]] | No
     file = path.find_matching_sidecar(suffix="channels", extension=".tsv", on_error="ignore")
     if file is None:
         return None
-    table = read_cells(Path(file))
+    table = read_cells(Path(file), empty=True)
     table.columns = [str(c).strip().lower() for c in table.columns]
     if not len(table):
         return None

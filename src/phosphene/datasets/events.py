@@ -11,67 +11,47 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 import pandas as pd
 
-from phosphene.datasets.onsets import epoch_onsets, seconds
+from phosphene.datasets.onsets import epoch_onsets
 from phosphene.errors import PhospheneError, nearest
-from phosphene.paths import regular
+from phosphene.tables import asked, check_column, check_spelling, frame, labels, numbers, read_cells, row
 
 if TYPE_CHECKING:
     import mne
 
-NONE = ("", "n/a")  # an empty cell, in CSV and in BIDS
+
+TOLD = ("stimulus", "subject", "session", "run", "block")  # labels that every trial has
 
 Keep: TypeAlias = Mapping[str, str | Sequence[str]]
 Table: TypeAlias = str | Path | pd.DataFrame
 
 
-def read_cells(path: Path) -> pd.DataFrame:
-    """A CSV (comma or semicolon) or TSV, every cell as text."""
-    regular(path, "is missing: restore it")
-    try:
-        for sep in ("\t",) if path.suffix == ".tsv" else (",", ";"):
-            table = pd.read_csv(path, sep=sep, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-            if len(table.columns) > 1:
-                break
-    except (OSError, ValueError) as error:
-        raise PhospheneError(f"{path} cannot be read ({' '.join(str(error).split())}): save it as UTF-8 text") from None
-    return table
-
-
-def check_column(table: pd.DataFrame, name: str, where: object, key: str) -> None:
-    """Refuse a column that ``table`` (read from ``where``) lacks; ``key`` is the setting to change."""
-    if name not in table:
-        raise PhospheneError(f"{where} has no column '{name}': {nearest(name, table.columns)} (set {key})")
-
-
 def kept(events: pd.DataFrame, keep: Keep | None, where: object, key: str = "dataset.keep") -> pd.DataFrame:
-    """The rows whose columns have one of the values of ``keep``; a value may hold ``*`` and ``?``."""
+    """The rows whose columns have one of the values of ``keep``; a value may hold ``*`` and ``?``.
+
+    A missing cell has a value only where a missing one ("" or "n/a") is asked for.
+    """
     for column, values in (keep or {}).items():
         check_column(events, column, where, key)
-        wanted = [values] if isinstance(values, str) else [str(v) for v in values]
-        cells = events[column].astype(str)
-        match = {cell: any(fnmatchcase(cell, pattern) for pattern in wanted) for cell in cells.unique()}
+        wanted, cells = asked(values), labels(events[column])
+        match = {
+            cell: any(fnmatchcase(cell, pattern) if cell else not pattern for pattern in wanted)
+            for cell in cells.unique()
+        }
         if not any(match.values()):
-            raise PhospheneError(
-                f"{where}: no row has {column} = {' or '.join(wanted)}: {nearest(wanted[0], match)} (set {key})"
-            )
-        events = events[cells.map(match)]
+            named = " or ".join(name or "n/a" for name in wanted)
+            near = nearest(named, [cell for cell in match if cell])
+            raise PhospheneError(f"{where}: no row has {column} = {named}: {near} (set {key})")
+        events = events[cells.map(match).astype(bool)]
     return events
-
-
-def numbers(table: pd.DataFrame, column: str, where: object, gaps: bool = False) -> pd.Series:
-    """A column as numbers; with ``gaps``, cells may be empty."""
-    values = pd.to_numeric(table[column], errors="coerce")
-    odd = table[column][values.isna()].astype(str)
-    odd = odd[~odd.isin((*NONE, "nan"))] if gaps else odd
-    if len(odd):
-        raise PhospheneError(f"{where}: {column} '{odd.iloc[0]}' is no number: correct it")
-    return values
 
 
 def numbered(events: pd.DataFrame, where: object) -> pd.Series:
     """How often each trial's stimulus has now been shown: the column `repeat`, or counted, from 1."""
     if "repeat" in events:
-        return numbers(events, "repeat", where).astype(int)
+        repeats = numbers(events, "repeat", where)
+        if (odd := repeats % 1 != 0).any():
+            raise PhospheneError(f"{where}, {row(repeats, odd)}: repeat {repeats[odd].iloc[0]:g} is no whole number")
+        return repeats.astype(int)
     return events.groupby(["subject", "stimulus"], sort=False).cumcount() + 1
 
 
@@ -96,26 +76,32 @@ def listed(raw: "mne.io.BaseRaw", events: "Table | np.ndarray", event: str | Non
         return pd.DataFrame({"onset": onset, "stimulus": events[:, 2].astype(str)})
     where: object = "the event table"
     if isinstance(events, str | Path):
-        where, events = events, read_cells(Path(events))
-    table = events.reset_index(drop=True)
+        where, table = events, read_cells(events, empty=True)
+    else:
+        table = frame(events, where)
     check_column(table, "onset", where, "the column's name right")
+    check_spelling(table, where)
     name = event or next((c for c in ("stimulus", "trial_type") if c in table), "stimulus")
     check_column(table, name, where, "event")
-    return table.assign(onset=seconds(table, "onset", where), stimulus=table[name].astype(str))
+    return table.assign(onset=numbers(table, "onset", where, gaps=True), stimulus=labels(table[name]))
 
 
 def of_epochs(epochs: "mne.BaseEpochs", event: str | None) -> tuple[pd.DataFrame, list[str]]:
     """A row for each epoch: its metadata, `onset`, and the name of what was shown as `stimulus`; and notes."""
-    table = pd.DataFrame(index=range(len(epochs))) if epochs.metadata is None else epochs.metadata
+    where = "epochs.metadata"
+    table = pd.DataFrame(index=range(len(epochs))) if epochs.metadata is None else frame(epochs.metadata, where)
+    check_spelling(table, where)
     names = {code: name for name, code in epochs.event_id.items()}
-    table = table.reset_index(drop=True).assign(**{"event name": [names[code] for code in epochs.events[:, 2]]})
+    table = table.assign(**{"event name": [names[code] for code in epochs.events[:, 2]]})
     name = event or next((c for c in ("stimulus", "trial_type") if c in table), "event name")
-    check_column(table, name, "epochs.metadata", "event")
+    check_column(table, name, where, "event")
     notes = []
-    if "onset" not in table:
+    if "onset" in table:
+        table["onset"] = numbers(table, "onset", where, gaps=True)
+    else:
         onset = epoch_onsets(epochs)
         if isinstance(onset, str):
             notes.append(f"when the epochs began is not known ({onset}): their column onset is empty")
         else:
             table["onset"] = onset
-    return table.assign(stimulus=table[name].astype(str)), notes
+    return table.assign(stimulus=labels(table[name])), notes

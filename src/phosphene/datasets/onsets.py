@@ -1,4 +1,4 @@
-"""When events began: onsets read, checked against their recording, and found again in MNE's epochs."""
+"""When events began: onsets checked against their recording, and found again in MNE's epochs."""
 
 import copy
 import warnings
@@ -11,24 +11,6 @@ from phosphene.errors import PhospheneError
 
 if TYPE_CHECKING:
     import mne
-
-_MISSING = ("", "n/a", "nan", "none", "<na>", "nat")  # a cell without a number, in small letters
-
-
-def text_of(cells: pd.Series) -> pd.Series:
-    """Cells as text; a missing one is empty."""
-    return cells.astype(object).where(cells.notna(), "").astype(str).str.strip()
-
-
-def seconds(table: pd.DataFrame, column: str, where: object) -> pd.Series:
-    """A column as numbers; a missing cell (n/a, nan, empty) is NaN, any other text is refused with its row."""
-    values = pd.to_numeric(table[column], errors="coerce").astype(float)
-    cells = text_of(table[column])
-    for row in np.flatnonzero(values.isna() & ~cells.str.lower().isin(_MISSING)):
-        raise PhospheneError(
-            f"{where}, row {row + 1}: {column} '{cells.iloc[row]}' is no number: correct it, or write n/a"
-        )
-    return values
 
 
 def within(table: pd.DataFrame, end: float, rate: float, where: object) -> tuple[pd.DataFrame, list[str]]:

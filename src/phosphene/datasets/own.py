@@ -12,15 +12,14 @@ import pandas as pd
 from phosphene.datasets.arrays import piece
 from phosphene.datasets.base import Dataset, Epoched, Recording, bads_note
 from phosphene.datasets.events import (
+    TOLD,
     Keep,
     Table,
     annotated,
-    check_column,
     kept,
     listed,
     numbered,
     of_epochs,
-    read_cells,
 )
 from phosphene.datasets.onsets import within
 from phosphene.datasets.shown import (
@@ -38,6 +37,17 @@ from phosphene.errors import PhospheneError
 from phosphene.lazy import EEG
 from phosphene.preprocessing import Preprocessing, check_eeg
 from phosphene.registry import checked
+from phosphene.tables import (
+    check_column,
+    check_filled,
+    check_spelling,
+    completed,
+    frame,
+    labels,
+    numbers,
+    places,
+    read_cells,
+)
 from phosphene.trials import Signal, Trials
 
 if TYPE_CHECKING:
@@ -123,9 +133,13 @@ def from_mne(
     epoched = isinstance(parts[0], mne.BaseEpochs)
     given = checked(Preprocessing, steps, "from_mne")
     taken = preprocessing or (Preprocessing.as_stored(**given) if epoched else Preprocessing(**given))
-    where = "the annotations" if events is None and isinstance(parts[0], mne.io.BaseRaw) else "the events"
-    labels = {"subject": subject, "session": session}
-    for key, label in labels.items():
+    where: object = "the events"
+    if events is None:
+        where = "the annotations" if isinstance(parts[0], mne.io.BaseRaw) else "the epochs' metadata"
+    elif len(tables) == 1 and not isinstance(events, np.ndarray):
+        where = events if isinstance(events, str | Path) else "the event table"
+    who = {"subject": subject, "session": session}
+    for key, label in who.items():
         if not isinstance(label, str) and len(label) != len(parts):
             raise PhospheneError(f"{len(parts)} recordings and {len(label)} {key}s: give one for all, or one for each")
     if bads not in ("keep", "interpolate"):
@@ -138,14 +152,16 @@ def from_mne(
         else:
             rows = annotated(part) if table is None else listed(part, table, event)
         rows = rows.assign(**{_PART: i, _PLACE: range(len(rows))})
-        own_labels = {key: label if isinstance(label, str) else label[i] for key, label in labels.items()}
-        shown.append(_labelled(rows, {**own_labels, "run": f"{i + 1:02d}"}))
+        if len(parts) > 1:
+            rows = rows.set_axis([f"{place} of run {i + 1}" for place in places(rows.index)])
+        own_labels = {key: label if isinstance(label, str) else label[i] for key, label in who.items()}
+        shown.append(completed(rows, **own_labels, run=f"{i + 1:02d}", block="01"))
     shown = [rows for rows in shown if len(rows)]
     if not shown and where == "the annotations":
         raise PhospheneError("the recording has no annotations: give events, such as mne.find_events(raw)")
     if not shown:
         raise PhospheneError("there is no event: check the event table, or what made it")
-    rows, shows = pd.concat(shown, ignore_index=True), partial(shows_picture, stimuli=stimuli, prefix="")
+    rows, shows = pd.concat(shown), partial(shows_picture, stimuli=stimuli, prefix="")
     stretches = pd.DataFrame(columns=[_PART])
     if not epoched:
         rows, stretches, said = told_apart(rows, partial(shows, image=image, concept=concept), where)
@@ -217,15 +233,21 @@ def from_arrays(
     """
     where: object = "table"
     if isinstance(table, str | Path):
-        where, rows = Path(table).name, read_cells(Path(table))
+        where, rows = Path(table).name, read_cells(table)
     else:
-        rows = pd.DataFrame(table).reset_index(drop=True)
+        rows = frame(table, where)
+    check_spelling(rows, where)
     signal = Signal(tuple(ch_names), sfreq, tmin)
     check_shape(eeg, signal.ch_names, len(rows), "X", where)
     scale = check_values(eeg, unit, "X", "unit")
     check_column(rows, event, where, "event")
-    rows = _labelled(rows.assign(stimulus=rows[event].astype(str)), {"subject": subject, "session": session})
+    if "onset" in rows:
+        rows["onset"] = numbers(rows, "onset", where, gaps=True)
+    rows = rows.assign(stimulus=labels(rows[event]))
+    rows = completed(rows, subject=subject, session=session, run="01", block="01")
+    whole = rows.index
     rows, pictures = _told(rows, stimuli, keep, image, concept, split, where)
+    rows.index = pd.Index(whole.get_indexer(rows.index))  # places in the array
     held = piece("the array", eeg, rows, signal, scale, unit, counts_note(eeg, unit, "X"))
     return Own([held], pictures, split).load(preprocessing or Preprocessing.as_stored(montage=montage))
 
@@ -256,11 +278,6 @@ def _recordings(data: Any, events: Any) -> tuple[list[Any], list[Any]]:
         return [p.copy().load_data() if late else p for p, late in zip(parts, lazy, strict=True)], tables
 
 
-def _labelled(rows: pd.DataFrame, labels: Mapping[str, str]) -> pd.DataFrame:
-    """Who, when and which run, where the table does not say it."""
-    return rows.assign(**{name: label for name, label in labels.items() if name not in rows})
-
-
 def _told(
     rows: pd.DataFrame,
     stimuli: Pictures | None,
@@ -273,6 +290,7 @@ def _told(
     """The rows to use, complete, their index as before; and the stimulus table."""
     names = {"stimulus": keep} if isinstance(keep, str) or (keep and not isinstance(keep, Mapping)) else keep
     rows = kept(rows, names, where, "keep")
+    check_filled(rows, TOLD, where)
     pictures = stimulus_table(rows, stimuli=stimuli, image=image, concept=concept, where=where, prefix="")
     rows = rows.assign(concept=rows["stimulus"].map(pictures["concept"]))
     return rows.assign(

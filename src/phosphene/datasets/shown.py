@@ -14,10 +14,10 @@ from typing import TypeAlias
 import numpy as np
 import pandas as pd
 
-from phosphene.datasets.events import NONE, check_column, read_cells
 from phosphene.datasets.shares import drawn
 from phosphene.errors import PhospheneError, nearest
 from phosphene.paths import exists, stay_inside
+from phosphene.tables import asked, check_column, check_filled, check_spelling, frame, label, labels, places, read_cells
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
@@ -55,8 +55,9 @@ def stimulus_table(
     names = list(dict.fromkeys(events["stimulus"]))
     table = pd.DataFrame(index=pd.Index(names, name="stimulus"))
     found = False  # pictures were found, without a table that could say their concepts
+    told: dict[str, str] = {}  # of a table, where each stimulus stands in it
     if stimuli is not None:
-        table, valid = _given(stimuli, names, folders, prefix)
+        table, valid, told = _given(stimuli, names, folders, prefix)
         found = list(table.columns) == ["image"]
         lost = [name for name in names if name not in table.index]
         if lost:
@@ -66,14 +67,13 @@ def stimulus_table(
             )
     elif image is not None:
         if "{" in image:
-            holes = [field for _, field, _, _ in Formatter().parse(image) if field is not None]
+            holes = _holes(image, f"{prefix}image")
             for hole in holes:
                 check_column(events, hole, where, f"{prefix}image")
-            rows = events[holes].to_dict("records") if holes else [{}] * len(events)
-            paths = [image.format(**row) for row in rows]
+            paths = _filled(image, events, holes, where, f"{prefix}image")
         else:
             check_column(events, image, where, f"{prefix}image")
-            paths = events[image].astype(str).to_list()
+            paths = labels(events[image])
         table["image"] = _one(events, paths, "pictures", where, f"set {prefix}event to the column that names a picture")
         table["image"] = _paths(table["image"], folders)
     if within is not None and "image" in table:
@@ -82,9 +82,11 @@ def stimulus_table(
         )
     own = concept or "concept"
     if own in table:
-        table["concept"] = table[own]
+        table["concept"] = labels(table[own])
     elif own in events:
-        table["concept"] = _one(events, events[own], "concepts", where, f"set {prefix}concept to another column")
+        table["concept"] = _one(
+            events, labels(events[own]), "concepts", where, f"set {prefix}concept to another column"
+        )
     elif concept is not None:
         check_column(pd.concat([events[:0], table[:0]], axis=1), concept, where, f"{prefix}concept")
     elif found and table["image"].map(lambda p: Path(p).parent).nunique() > 1:
@@ -96,9 +98,10 @@ def stimulus_table(
         )
     else:
         table["concept"] = table.index
-    empty = table.index[table["concept"].astype(str).isin(NONE)]
+    empty = table.index[table["concept"] == ""]
     if len(empty):
-        raise PhospheneError(f"stimulus '{empty[0]}' has no concept: fill in its cell, or set {prefix}concept")
+        at = f" in {told[empty[0]]}" if empty[0] in told else ""
+        raise PhospheneError(f"stimulus '{empty[0]}' has no concept{at}: fill in its cell, or set {prefix}concept")
     return table
 
 
@@ -125,7 +128,7 @@ def shows_picture(
         return np.array([Path(path).is_file() for path in paths], bool)
     if column not in events:
         return np.zeros(len(events), bool)
-    return ~events[column].fillna("").astype(str).isin(NONE).to_numpy()
+    return (labels(events[column]) != "").to_numpy()
 
 
 def file_names(pictures: pd.DataFrame) -> set[str]:
@@ -192,6 +195,8 @@ def split_column(
             return pd.Series("train", index=events.index)
     if isinstance(split, str):
         parts = _cells(events, stimuli, split, where, key)
+        named = parts.rename(split)
+        check_filled(named.to_frame(), [split], where)
         for value in sorted(set(parts) - {"train", "test", "val"}):
             raise PhospheneError(f"{key}: column '{split}' holds '{value}': name the parts train, test and val")
         return parts
@@ -199,7 +204,7 @@ def split_column(
         raise PhospheneError(f"{key} names {len(split)} columns: give one, such as {{concept: 0.2}}")
     ((column, values),) = split.items()
     cells = _cells(events, stimuli, column, where, key)
-    if isinstance(values, float | int):
+    if isinstance(values, float | int) and not isinstance(values, bool):
         if column not in ("concept", "stimulus"):
             raise PhospheneError(f"{key}: a share can be drawn of concept or stimulus, not of '{column}': list values")
         group_of = _groups(stimuli, column)
@@ -210,9 +215,9 @@ def split_column(
             )
         chosen = drawn(group_of, values)
     else:
-        chosen = [values] if isinstance(values, str) else [str(v) for v in values]
-        asked = stimuli["concept"] if column == "concept" else stimuli.index if column == "stimulus" else ()
-        known = sorted({*cells, *asked})
+        chosen = asked(values)
+        more = stimuli["concept"] if column == "concept" else stimuli.index if column == "stimulus" else ()
+        known = sorted({*cells, *more} - {""})
         for value in chosen:
             if value not in known:
                 raise PhospheneError(f"{key}: no {column} is '{value}': {nearest(value, known)}")
@@ -230,59 +235,90 @@ def _groups(stimuli: pd.DataFrame, column: str) -> dict[str, str]:
 
 
 def _cells(events: pd.DataFrame, stimuli: pd.DataFrame, column: str, where: object, key: str) -> pd.Series:
-    """A column of the events, or of their stimuli, as text."""
+    """A column of the events, or of their stimuli, as labels; a missing one is empty."""
     if column in events:
-        return events[column].astype(str)
+        return labels(events[column])
     if column not in stimuli:
         check_column(pd.concat([events[:0], stimuli[:0]], axis=1), column, where, key)
-    return events["stimulus"].map(stimuli[column]).astype(str)
+    return events["stimulus"].map(labels(stimuli[column]))
 
 
 def _one(events: pd.DataFrame, cells: Iterable[str], what: str, where: object, fix: str) -> pd.Series:
-    """The one cell of each stimulus, in the order in which stimuli first appear; two are refused."""
-    pairs = pd.DataFrame({"stimulus": events["stimulus"].to_numpy(), "cell": list(cells)}).drop_duplicates()
+    """The one cell of each stimulus, in the order in which stimuli first appear; none and two are refused."""
+    pairs = pd.DataFrame({"stimulus": events["stimulus"].to_numpy(), "cell": list(cells)})
+    for i in pairs.index[pairs["cell"] == ""][:1]:
+        name, place = pairs["stimulus"][i], places(events.index[i : i + 1])[0]
+        raise PhospheneError(
+            f"stimulus '{name}' of {where} names no {what[:-1]} in {place}: fill in its cell, or {fix}"
+        )
+    pairs = pairs.drop_duplicates()
     twice = pairs[pairs["stimulus"].duplicated()]
     if len(twice):
         name = twice["stimulus"].iloc[0]
         a, b = pairs["cell"][pairs["stimulus"] == name].iloc[:2]
         raise PhospheneError(f"stimulus '{name}' of {where} has several {what} ('{a}' and '{b}'): {fix}")
-    empty = pairs["stimulus"][pairs["cell"].isin(NONE)]
-    if len(empty):
-        raise PhospheneError(f"stimulus '{empty.iloc[0]}' of {where} names no {what[:-1]}: fill in its cell, or {fix}")
     return pairs.set_index("stimulus")["cell"]
+
+
+def _holes(pattern: str, key: str) -> list[str]:
+    """The columns that a pattern of paths names."""
+    try:
+        return [field for _, field, _, _ in Formatter().parse(pattern) if field is not None]
+    except ValueError as error:
+        raise PhospheneError(f"{key} '{pattern}' is no pattern ({error}): write it as {{column}}.png") from None
+
+
+def _filled(pattern: str, events: pd.DataFrame, holes: Sequence[str], where: object, key: str) -> list[str]:
+    """(n_events,) paths; empty where a cell is missing. Whole numbers may be given a width, as in {code:03d}."""
+    cells, paths = {hole: labels(events[hole]) for hole in holes}, []
+    for i in range(len(events)):
+        row = {hole: cells[hole].iloc[i] for hole in holes}
+        try:
+            try:
+                path = pattern.format(**row)
+            except ValueError:
+                path = pattern.format(**{h: int(c) if c.lstrip("-").isdigit() else c for h, c in row.items()})
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise PhospheneError(f"{key} '{pattern}' cannot be filled in with {row} of {where}: {error}") from None
+        paths.append(path if all(row.values()) else "")
+    return paths
 
 
 def _given(
     stimuli: Pictures, names: list[str], folders: Sequence[Path], prefix: str
-) -> tuple[pd.DataFrame, Iterable[str]]:
-    """The stimulus table from what the user gave, images as absolute paths; and every name it knows."""
+) -> tuple[pd.DataFrame, Iterable[str], dict[str, str]]:
+    """The stimulus table from what the user gave, images as absolute paths; every name it knows; where each stands."""
     if isinstance(stimuli, Mapping):
-        files = {str(name): str(file) for name, file in stimuli.items()}
+        files = {label(name): str(file) for name, file in stimuli.items()}
         table = pd.DataFrame({"image": _paths(files.values(), folders)}, index=list(files))
-        return table.rename_axis("stimulus"), table.index
-    if not isinstance(stimuli, pd.DataFrame):
+        return table.rename_axis("stimulus"), table.index, {}
+    if isinstance(stimuli, str | Path):
         path = Path(_path(str(stimuli), folders))
         if path.is_dir():
-            return _found(path, names)
+            return *_found(path, names), {}
         if not path.is_file():
             raise PhospheneError(f"{path} does not exist: set {prefix}stimuli to a table (csv, tsv) or a folder")
-        table, folders, stimuli = read_cells(path), (path.parent, *folders), path
+        table, folders, where = read_cells(path), (path.parent, *folders), str(path)
     else:
-        table = stimuli.reset_index() if stimuli.index.name == "stimulus" else stimuli.copy()
-        stimuli = Path(f"{prefix}stimuli")
+        where = f"{prefix}stimuli"
+        table = frame(stimuli, where)
     if "stimulus" not in table:
-        raise PhospheneError(f"{stimuli} has no column 'stimulus': {nearest('stimulus', table.columns)} (rename it)")
-    table["stimulus"] = table["stimulus"].astype(str)
+        raise PhospheneError(f"{where} has no column 'stimulus': {nearest('stimulus', table.columns)} (rename it)")
+    check_spelling(table, where)
+    table["stimulus"] = labels(table["stimulus"])
+    check_filled(table, ["stimulus"], where)
     twice = table["stimulus"][table["stimulus"].duplicated()]
     if len(twice):
-        raise PhospheneError(f"{stimuli} lists stimulus '{twice.iloc[0]}' twice: keep one row")
+        raise PhospheneError(f"{where} lists stimulus '{twice.iloc[0]}' twice: keep one row")
+    told = {name: f"{place} of {where}" for name, place in zip(table["stimulus"], places(table.index), strict=True)}
     table = table.set_index("stimulus")
     if "image" in table:
-        empty = table.index[table["image"].astype(str).isin(NONE)]
+        table["image"] = labels(table["image"])
+        empty = table.index[table["image"] == ""]
         if len(empty):
-            raise PhospheneError(f"{stimuli} names no image for stimulus '{empty[0]}': fill in its cell")
-        table["image"] = _paths(table["image"].astype(str), folders)
-    return table, table.index
+            raise PhospheneError(f"{told[empty[0]]} names no image for stimulus '{empty[0]}': fill in its cell")
+        table["image"] = _paths(table["image"], folders)
+    return table, table.index, told
 
 
 def _found(folder: Path, names: list[str]) -> tuple[pd.DataFrame, Iterable[str]]:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from phosphene.datasets.onsets import seconds, text_of
 from phosphene.errors import PhospheneError
 from phosphene.preprocessing import CUT
+from phosphene.tables import labels, numbers
 
 if TYPE_CHECKING:
     import mne
@@ -41,16 +41,16 @@ def told_apart(
     names = pd.Series("", index=rows.index, dtype=object)
     for column in _NAMED_IN[::-1]:
         if column in rows:
-            text = text_of(rows[column])
+            text = labels(rows[column])
             names = text.where(text.str.match(STRETCH), names)
     maybe = names != ""
     if not maybe.any():
         return rows, pd.DataFrame(columns=[*rows.columns, "name"]), []
-    own = text_of(rows["stimulus"])
+    own = labels(rows["stimulus"])
     maybe[maybe] = ~np.asarray(shows(rows[maybe].assign(stimulus=own[maybe])), bool)
     pictures = dict.fromkeys(own[~maybe & own.str.match(STRETCH)])
     stretches = rows[maybe].assign(name=names[maybe])
-    stretches["duration"] = seconds(stretches, "duration", where).fillna(0.0) if "duration" in rows else 0.0
+    stretches["duration"] = numbers(stretches, "duration", where, gaps=True).fillna(0.0) if "duration" in rows else 0.0
     for name, length in stretches[stretches["duration"] < 0][["name", "duration"]].itertuples(index=False):
         raise PhospheneError(f"{where}: the bad stretch '{name}' has a duration of {length:g} s: correct it")
     notes = []

@@ -166,6 +166,10 @@ class Generator(ABC):
             )
         conditioning.check_finite()
 
+    def shortened(self, prompts: Sequence[Prompt]) -> str:
+        """A sentence on captions that are longer than the generator reads; empty where there are none."""
+        return ""
+
     @abstractmethod
     def __call__(
         self, conditioning: Conditioning, *, n: int = 1, seed: int = 0, numbers: Sequence[int] | None = None

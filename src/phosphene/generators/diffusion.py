@@ -61,6 +61,7 @@ class Diffusion(Generator):
         self.backbone, self.adapter_scale, self.batch_size, self.device = backbone, adapter_scale, batch_size, device
         row = _row(backbone)
         self.sampler = sampler
+        self._told: set[str] = set()  # captions that are cut, of which the user knows
         if sampler is not None:
             known(sampler, row.predicts)
         for name, value in (("guidance", guidance), ("adapter_scale", adapter_scale)):
@@ -99,6 +100,11 @@ class Diffusion(Generator):
         Without a generator at hand, `phosphene.backbones.fits` asks the tokenizer alone.
         """
         return not Wording(self.pipeline, self.device, False).long([prompt])
+
+    def shortened(self, prompts: Sequence[Prompt]) -> str:
+        wording = Wording(self.pipeline, self.device, False)
+        self._told |= {*wording.long(prompts)}
+        return wording.shortened(prompts)
 
     def _adapter(self, wanted: bool) -> None:
         """Attach or detach the image-prompt adapter; a stock pipeline with one refuses to run without its input."""
@@ -140,9 +146,8 @@ class Diffusion(Generator):
         self._fit_embeds(conditioning)
         pipe = self.pipeline
         wording = Wording(pipe, self.device, self.guidance > 1, self.batch_size)
-        cut = wording.long([] if conditioning.prompt is None else conditioning.prompt)
-        if cut:
-            log.warning("%d captions are longer than the model reads and are cut, such as: %.60s", len(cut), cut[0])
+        if conditioning.prompt is not None and not self._told.issuperset(wording.long(conditioning.prompt)):
+            log.warning(self.shortened(conditioning.prompt))
         if conditioning.init is not None:
             from diffusers import AutoPipelineForImage2Image
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from phosphene.backbones import n_tokens
+from phosphene.captions.tokens import cut, told
 from phosphene.generators.base import Prompt, blended
 from phosphene.progress import quiet
 
@@ -52,11 +52,18 @@ class Wording:
         none = {name: part.expand(len(prompts), *part.shape[1:]) for name, part in self._nothing.items()}
         return made | none
 
+    @property
+    def limit(self) -> int:
+        """How many tokens of a caption are read."""
+        return int(self.pipe.tokenizer.model_max_length)
+
     def long(self, prompts: Sequence[Prompt]) -> list[str]:
         """Captions that the tokenizer will cut."""
-        captions = dict.fromkeys(caption for prompt in prompts for caption, _ in blended(prompt))
-        tokenizer = self.pipe.tokenizer
-        return [caption for caption in captions if n_tokens(caption, tokenizer) > tokenizer.model_max_length]
+        return cut(_captions(prompts), self.pipe.tokenizer, self.limit)[0]
+
+    def shortened(self, prompts: Sequence[Prompt]) -> str:
+        """A sentence on the captions that the tokenizer will cut; empty where there are none."""
+        return told("prompts", _captions(prompts), self.pipe.tokenizer, self.limit)
 
     def _states(self, captions: list[str]) -> dict[str, dict[str, Tensor]]:
         """Of each caption its (n_tokens, dim) states and, where the pipeline reads one, its (dim,) pooled embedding."""
@@ -78,3 +85,7 @@ class Wording:
         for caption in list(self._known)[: max(0, len(self._known) - KEPT)]:
             del self._known[caption]
         return states
+
+
+def _captions(prompts: Sequence[Prompt]) -> list[str]:
+    return list(dict.fromkeys(caption for prompt in prompts for caption, _ in blended(prompt)))

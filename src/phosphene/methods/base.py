@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from phosphene.captions import NAMED
 from phosphene.errors import PhospheneError, nearest
 from phosphene.files import read_json, whole, write_json
 from phosphene.finite import check_finite
@@ -18,7 +19,7 @@ from phosphene.generators.base import Conditioning, Generator
 from phosphene.paths import regular
 from phosphene.registry import find
 from phosphene.targets.base import Target, TargetTable
-from phosphene.targets.clip import CLIPImage
+from phosphene.targets.clip import CLIPImage, CLIPText
 from phosphene.trials import Trials
 
 
@@ -111,6 +112,18 @@ class Method(nn.Module, ABC):
     def condition(self, trials: Trials) -> Conditioning:
         """What a generator draws from, one entry for each trial."""
         raise PhospheneError(f"method '{self.name}' does not generate pictures: leave 'generator' out of the recipe")
+
+    def shortened(self, stimuli: pd.DataFrame) -> list[str]:
+        """Sentences on the captions of stimuli that are longer than the method's text encoder reads.
+
+        Where no head is trained on captions and pictures are sought in CLIP's space, captions are sought there too.
+        """
+        found = {name: target for name, target in self.targets().items() if not isinstance(target, CLIPImage)}
+        slots = [slot.name for slot in NAMED if slot.name in stimuli]
+        if self.image_space is not None and found.keys().isdisjoint(slots):
+            found |= {name: CLIPText(name, self.image_space.backbone) for name in slots}
+        said = [target.shortened(stimuli) for target in found.values()]
+        return list(dict.fromkeys(sentence for sentence in said if sentence))
 
     def drawn_by(self, generator: Generator) -> Generator:
         """The generator as this method draws with it; a method that tunes one puts its own part in."""

@@ -70,8 +70,8 @@ def section(run: Run) -> Markup:
     """One run."""
     key = run.key
     notes: Content = None
-    if run.trials.notes:
-        notes = tag("ul", [tag("li", note) for note in run.trials.notes], class_="caveats")
+    if known := [*run.trials.notes, *run.experiment.notes]:
+        notes = tag("ul", [tag("li", note) for note in known], class_="caveats")
     parts = [(name, title, content(run)) for name, title, content in SECTIONS]
     held = [part for part in parts if part[2] is not None]
     links = [tag("li", tag("a", title, href=f"#{key}-{name}")) for name, title, _ in held]

@@ -61,6 +61,10 @@ class Target(ABC):
     def embed(self, stimuli: pd.DataFrame) -> Tensor:
         """(n_stimuli, *shape) float32 vectors, in the table's order."""
 
+    def shortened(self, stimuli: pd.DataFrame) -> str:
+        """A sentence on captions that are longer than a text encoder reads; empty where there are none."""
+        return ""
+
     def table(self, stimuli: pd.DataFrame, cache: str | Path | None = None) -> TargetTable:
         """`embed`, kept on disk under a key of configuration, revision and content.
 
@@ -120,8 +124,10 @@ def sentences(stimuli: pd.DataFrame, slot: str, template: str) -> list[str]:
     Raises
     ------
     PhospheneError
-        If the table has no such column.
+        If the table has no such column, or a missing value in it.
     """
     if slot not in stimuli:
         raise PhospheneError(f"the stimuli have no caption column '{slot}': {nearest(slot, stimuli.columns)}")
+    if (gaps := stimuli[slot].isna()).any():
+        raise PhospheneError(f"stimulus '{stimuli.index[gaps][0]}' has no {slot} ({int(gaps.sum())} such): write it")
     return [template.format(caption) for caption in stimuli[slot]]

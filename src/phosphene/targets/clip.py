@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from phosphene.backbones import backbone, load_clip, n_tokens
+from phosphene.backbones import backbone, load_clip, load_tokenizer, n_read, n_tokens
+from phosphene.captions.tokens import told
 from phosphene.pictures import LARGEST, open_picture, upright
 from phosphene.registry import register
 from phosphene.targets.base import Target, picture_digests, sentences
@@ -138,6 +139,9 @@ class CLIPText(CLIP):
 
     def content(self, stimuli: pd.DataFrame) -> list[str]:
         return sentences(stimuli, self.slot, self.template)
+
+    def shortened(self, stimuli: pd.DataFrame) -> str:
+        return told(self.slot, self.content(stimuli), load_tokenizer(self.backbone), n_read(self.backbone))
 
     def embed(self, stimuli: pd.DataFrame) -> Tensor:
         return self.texts(self.content(stimuli))

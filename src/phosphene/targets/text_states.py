@@ -8,7 +8,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from phosphene.backbones import backbone, load_clip, load_text_encoder
+from phosphene.backbones import backbone, load_clip, load_text_encoder, load_tokenizer, n_read
+from phosphene.captions.tokens import told
 from phosphene.errors import PhospheneError, nearest
 from phosphene.registry import register
 from phosphene.targets.base import Target, sentences
@@ -64,6 +65,9 @@ class TextStates(Target):
 
     def content(self, stimuli: pd.DataFrame) -> list[str]:
         return sentences(stimuli, self.slot, self.template)
+
+    def shortened(self, stimuli: pd.DataFrame) -> str:
+        return told(self.slot, self.content(stimuli), load_tokenizer(self.backbone), n_read(self.backbone))
 
     def embed(self, stimuli: pd.DataFrame) -> Tensor:
         captions = self.content(stimuli)
