@@ -23,7 +23,7 @@ DETAIL = 0.965  # correlation of what is finer than 1/25 of the picture
 LOCAL, LOCAL_ALIGNED = 0.5, 0.3  # largest local error, in SDs of the picture
 COLOUR = 16  # largest local difference in colour, of 255
 PLAIN = 2  # SD of a picture of one colour, of 255
-PERIODIC, TWO_TONES = 16, 0.91  # below and above: a grating, a drawing in two tones
+PERIODIC, TWO_TONES = 16, 0.85  # below and above: a grating, a drawing in two tones
 SMALL = 100  # pixels of the shorter side
 NOISY = 0.25  # share of the variance in the finest detail, which resizing takes away, so that less must agree:
 NOISY_DETAIL, NOISY_LOCAL = 0.85, 0.75
@@ -70,7 +70,7 @@ def _same_colours(plain: np.ndarray) -> np.ndarray:
     """Pictures of one colour each are the same if their colours are, but for rounding."""
     if len(plain) < 2:
         return np.empty((0, 2), int)
-    return cKDTree(plain.mean(axis=(1, 2))).query_pairs(1.0, p=np.inf, output_type="ndarray")
+    return cKDTree(plain.mean(axis=(1, 2))).query_pairs(2.0, p=np.inf, output_type="ndarray")
 
 
 def _same_looks(thumbnails: np.ndarray, sides: np.ndarray) -> np.ndarray:
