@@ -149,7 +149,8 @@ class Run:
         """Test trials that share their stimulus, its picture, concept, ... with training, over all folds."""
         found = self.provenance.get("overlaps") or self.experiment.overlaps()
         if not any(kind in fold for kind in KINDS for fold in found.values()):  # an older run, or one without pictures
-            found = self.experiment.overlaps()
+            now = self.experiment.overlaps()
+            found = {fold: {**now.get(fold, {}), **counts} for fold, counts in found.items()}
         return {k: sum(int(fold[k]) for fold in found.values()) for k in next(iter(found.values()))}
 
     @property
@@ -171,7 +172,9 @@ class Run:
     def broken(self) -> pd.DataFrame:
         """Rows of `overlaps.csv` in which parts share what the protocol keeps apart."""
         path = self.folder / "overlaps.csv"
-        table = pd.read_csv(path, keep_default_na=False) if path.is_file() else pd.DataFrame({"broken": []})
+        if not path.is_file():
+            return pd.DataFrame(columns=["fold", "a", "b", "unit", "n_shared", "shared"])
+        table = pd.read_csv(path, keep_default_na=False)
         return table[table["broken"].astype(str) == "True"]
 
     @cached_property
