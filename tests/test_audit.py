@@ -2,10 +2,12 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image, ImageOps
 from typer.testing import CliRunner
 
 from phosphene.audit import audit, pictures, retrained, stand_ins
@@ -165,6 +167,20 @@ def test_a_gallery_of_answers_fails_g9(drawn, monkeypatch):
     monkeypatch.setattr(NICE, "gallery", lambda self, trials: list(tested[:3]))
     found = pictures._gallery(drawn)
     assert (found.verdict, found.value) == ("fail", 3)
+
+
+def test_a_training_picture_that_is_a_copy_of_a_test_picture_fails_g9(drawn, tmp_path):
+    names, fold, stimuli = drawn.trials.table["stimulus"], drawn.folds[0], drawn.trials.stimuli
+    trained, tested = names[fold.train].unique(), names[fold.test].unique()
+    changed = stimuli.copy()
+    ImageOps.mirror(Image.open(stimuli.loc[tested[0], "image"])).save(tmp_path / "copy.png")
+    changed.loc[trained[0], "image"] = str(tmp_path / "copy.png")
+    changed.loc[trained[1], "image"] = stimuli.loc[tested[1], "image"]
+    other = Experiment.open(drawn.out)
+    other.__dict__["trials"] = replace(drawn.trials, stimuli=changed)
+    found = pictures._gallery(other)
+    assert (found.verdict, found.value) == ("fail", 2)
+    assert "1 the same file under another name, 1 near-duplicates" in found.reason
 
 
 def test_a_control_that_is_as_good_is_not_beaten():

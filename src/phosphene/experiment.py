@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from phosphene import processes, provenance
 from phosphene.captions import said
 from phosphene.decoded import check_heads, keep_decoded, nearest_pictures, pictured, stand_for_categories
+from phosphene.duplicates import same_pictures
 from phosphene.epoch_log import EpochLog
 from phosphene.errors import PhospheneError, nearest
 from phosphene.evaluation import foreseen
@@ -184,7 +185,8 @@ class Experiment:
     def train(self) -> None:
         """A method for each fold, and its shuffled twin; both decode the same test trials."""
         if processes.is_main():
-            provenance.write(self.out / "provenance.json", self.recipe, self.trials, self.overlaps())
+            if not (self.out / "provenance.json").is_file():
+                provenance.write(self.out / "provenance.json", self.recipe, self.trials, self.overlaps())
             if not (self.out / "overlaps.csv").is_file():
                 with whole(self.out / "overlaps.csv") as part:
                     overlap_table(self.protocol, self.trials).to_csv(part, index=False)
@@ -197,7 +199,11 @@ class Experiment:
                 bar(max(1, epochs) - self._train(fold, twin, bar))  # it may stop early, and have fewer stages
 
     def overlaps(self) -> dict[str, dict[str, int]]:
-        """For each fold, how many test trials share a stimulus, concept, run, ... with training."""
+        """For each fold, how many test trials share a stimulus, its picture, concept, run, ... with training."""
+        shown = set(self.trials.table["stimulus"])
+        if "image" in self.trials.stimuli:  # once for all folds, and for whoever asks afterwards
+            with self.display.bar("comparing pictures", len(shown)) as bar:
+                same_pictures(self.trials.stimuli, shown, bar)
         return {f"{f.subject}-{f.name}": overlaps(self.trials, f) for f in self.folds}
 
     def _train(self, fold: Fold, twin: bool, bar: Bar) -> int:

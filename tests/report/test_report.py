@@ -349,6 +349,35 @@ def test_pictures_known_from_training_are_told(made):
     assert "unseen concepts" not in shown
 
 
+def test_pictures_known_by_another_name_are_told(made):
+    """The names of test pictures are new, and three of the pictures are not."""
+    record = json.loads(read(made / "provenance.json"))
+    assert "new by name alone" not in text(read(write_report(made)))
+    record["overlaps"]["01-test"].update(bytes=0, pixels=0, near_duplicate=3)
+    (made / "provenance.json").write_text(json.dumps(record))
+    shown = text(read(write_report(made)))
+    assert shown.count("new by name alone: the pictures were trained on") == 2  # stimulus and concept
+    assert shown.count("test pictures were trained on") == 1
+    assert "unseen concepts" not in shown
+
+
+def test_a_broken_promise_is_told(made):
+    row = {
+        "fold": "01-test",
+        "a": "train",
+        "b": "val",
+        "unit": "pixels",
+        "n_shared": 3,
+        "shared": "s1=s2",
+        "broken": True,
+    }
+    pd.DataFrame([row]).to_csv(made / "overlaps.csv", index=False)
+    told = "The protocol keeps train and val apart, but they share pixels (3), such as s1=s2"
+    assert told in text(read(write_report(made)))
+    pd.DataFrame([{**row, "broken": False}]).to_csv(made / "overlaps.csv", index=False)
+    assert told not in text(read(write_report(made)))
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [

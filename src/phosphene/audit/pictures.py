@@ -11,7 +11,9 @@ import pandas as pd
 
 from phosphene.audit.drawings import WAYS, CannotAsk, Drawings, Way
 from phosphene.audit.retrained import trained
+from phosphene.duplicates import KINDS, same_pictures
 from phosphene.evaluation.audit import ALPHA, Control, Verdict
+from phosphene.evaluation.shared import SAID
 from phosphene.evaluation.statistics import bootstrap, permutation
 from phosphene.experiment import Experiment
 from phosphene.files import whole
@@ -148,17 +150,27 @@ def _beaten(way: Way, eeg: np.ndarray, other: np.ndarray, clusters: np.ndarray, 
 
 
 def _gallery(experiment: Experiment) -> Control:
-    """G9: what is drawn from must not have been chosen among the answers."""
+    """G9: what is drawn from must not have been chosen among the answers, nor hold their pictures by other names."""
     question = "were drawings conditioned on captions or pictures of the test?"
-    tested = set().union(*(experiment.trials.table["stimulus"][f.test] for f in experiment.folds))
-    known: set[str] = set()
-    for fold in experiment.folds:
-        known |= set(experiment.trials.table["stimulus"][fold.train])
-    used = set(experiment.method().gallery(experiment.trials.select(experiment.folds[0].test)))
-    leaked = (used & tested) - known
+    trials, folds = experiment.trials, experiment.folds
+    names = trials.table["stimulus"].astype(str)
+    tested = set().union(*(names[f.test] for f in folds))
+    known = set().union(*(names[f.train] for f in folds))
+    used = set(experiment.method().gallery(trials.select(folds[0].test)))
+    leaked = {"stimulus": (used & tested) - known, **{kind: set[str]() for kind in KINDS}}
+    same = same_pictures(trials.stimuli, set(names) | used)
+    for fold in folds:
+        trained = set(names[fold.train])
+        new = set(names[fold.test]) - trained
+        for kind in KINDS:
+            copies = same.of(kind, new) & (trained | used) - new
+            leaked[kind] = leaked[kind] | copies.difference(*(leaked[k] for k in KINDS[: KINDS.index(kind)]))
+    n = len(set().union(*leaked.values()))
+    told = [f"{len(found)} {SAID[kind]} under another name" for kind, found in leaked.items() if found and kind in SAID]
+    told = [f"{len(leaked['stimulus'])} by name", *told] if leaked["stimulus"] else told
     return Control(
-        "G9", question, value=float(len(leaked)), chance=0.0, n=len(used), verdict="fail" if leaked else "pass",
-        reason=f"{len(leaked)} of them are answers" if leaked else "no",
+        "G9", question, value=float(n), chance=0.0, n=len(used), verdict="fail" if n else "pass",
+        reason=f"{n} of them are answers: {', '.join(told)}" if n else "no",
     )  # fmt: skip
 
 

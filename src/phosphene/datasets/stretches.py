@@ -50,7 +50,7 @@ def told_apart(
     maybe[maybe] = ~np.asarray(shows(rows[maybe].assign(stimulus=own[maybe])), bool)
     pictures = dict.fromkeys(own[~maybe & own.str.match(STRETCH)])
     stretches = rows[maybe].assign(name=names[maybe])
-    stretches["duration"] = numbers(stretches, "duration", where, gaps=True).fillna(0.0) if "duration" in rows else 0.0
+    stretches["duration"] = _durations(stretches, where) if "duration" in rows else 0.0
     for name, length in stretches[stretches["duration"] < 0][["name", "duration"]].itertuples(index=False):
         raise PhospheneError(f"{where}: the bad stretch '{name}' has a duration of {length:g} s: correct it")
     notes = []
@@ -59,6 +59,13 @@ def told_apart(
     if lost := int(stretches["onset"].isna().sum()):
         notes.append(f"{lost} bad stretches without an onset left out")
     return rows[~maybe], stretches[stretches["onset"].notna()], notes
+
+
+def _durations(stretches: pd.DataFrame, where: object) -> pd.Series:
+    """Seconds; a missing one is 0, and an endless one lasts to the recording's end."""
+    endless = labels(stretches["duration"]).str.lower().isin(("inf", "+inf", "infinity"))
+    finite = stretches.assign(duration=stretches["duration"].mask(endless, 0))
+    return numbers(finite, "duration", where, gaps=True).fillna(0.0).mask(endless, np.inf)
 
 
 def annotated_stretches(annotations: "mne.Annotations", first_time: float, pictures: Iterable[str]) -> pd.DataFrame:

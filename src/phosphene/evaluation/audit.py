@@ -143,18 +143,17 @@ class Auditor:
 
     def _shared(self) -> Iterator[Control]:
         """C7: what test trials share with training trials."""
-        counts, n, many = self.asked.shared()
-        block = self.design == "block" and counts["block"] > 0
+        blocks, found = self.asked.shared()
+        block = self.design == "block" and blocks > 0
         yield Control(
-            "C7", "do test trials lie in blocks that training saw, in a block design?", value=counts["block"] / n,
-            chance=0.0, n=n, verdict="fail" if block else "pass",
+            "C7", "do test trials lie in blocks that training saw, in a block design?", value=blocks / found.n,
+            chance=0.0, n=found.n, verdict="fail" if block else "pass",
             reason="a block is told from others by its time" if block else "no" if self.design == "block" else
             "the design is not in blocks",
         )  # fmt: skip
-        again = counts["stimulus"]
         yield Control(
-            "C7", "are pictures of the test in training?", value=again / n, chance=0.0, n=n,
-            verdict="fail" if again and many else "pass", reason="test pictures were trained on" if again else "no",
+            "C7", "are pictures of the test in training?", value=found.total / found.n, chance=0.0, n=found.n,
+            verdict="shown" if found.closed else "fail" if found.total else "pass", reason=found.said(),
         )  # fmt: skip
 
     def _of(self, answers: list[Answer], fault: str = "") -> list[Control]:

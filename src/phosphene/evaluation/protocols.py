@@ -19,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from phosphene.duplicates import KINDS, SamePictures, same_pictures
 from phosphene.errors import PhospheneError, nearest
 from phosphene.files import digest
 from phosphene.trials import Trials
@@ -29,7 +30,7 @@ Split = Literal[
     "leaky_random_trials",
 ]  # fmt: skip
 Galleries = Literal["test", "concept", "within_concept", "train", "all"]
-UNITS = ("stimulus", "image", "concept", "block", "run", "session", "subject")
+UNITS = ("stimulus", "image", *KINDS, "concept", "block", "run", "session", "subject")
 PARTS = (("train", "test"), ("train", "val"), ("val", "test"))
 _LEFT_OUT = {
     "within_session": "run", "leave_one_run_out": "run", "leave_one_session_out": "session",
@@ -38,7 +39,7 @@ _LEFT_OUT = {
 #: what is apart where a run (session, subject) is left out whole, and where validation units are held out whole
 _APART = {
     "run": ("block", "run"), "session": ("block", "run", "session"), "subject": ("block", "run", "session", "subject"),
-    "concept": ("stimulus", "image", "concept"), "stimulus": ("stimulus", "image"),
+    "concept": ("stimulus", "image", *KINDS, "concept"), "stimulus": ("stimulus", "image", *KINDS),
 }  # fmt: skip
 #: the field's words, and what they set
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -314,14 +315,17 @@ def overlap_table(protocol: Protocol, trials: Trials, *, most: int = 10) -> pd.D
 
     Returns
     -------
-    Columns `fold`; `a`, `b` (parts); `unit` (of `UNITS`; "image" is the picture's file, so that one file under two
-    names shows); `n_shared` units and `shared`, their names; `a_trials`, trials of part a whose unit occurs in b, and
-    `b_trials`, the reverse; `promised`, whether the protocol keeps this unit apart; `broken`, whether it was promised
-    and is shared.
+    Columns `fold`; `a`, `b` (parts); `unit` (of `UNITS`; "image" is the picture's path, "bytes", "pixels" and
+    "near_duplicate" are the identities of `phosphene.duplicates`, so that a picture under two names shows);
+    `n_shared` units and `shared`, their names (of pictures: in b, and in a if it is another, as `s50=s00`);
+    `a_trials`, trials of part a whose unit occurs in b, and `b_trials`, the reverse; `promised`, whether the protocol
+    keeps this unit apart; `broken`, whether it was promised and is shared.
     """
-    ids = {unit: _ids(trials.table, unit).to_numpy() for unit in UNITS if unit != "image"}
+    ids = {unit: _ids(trials.table, unit).to_numpy() for unit in UNITS if unit not in ("image", *KINDS)}
+    same = _same(trials)
     if "image" in trials.stimuli:
         ids["image"] = trials.stimuli["image"].fillna("").astype(str)[trials.table["stimulus"]].to_numpy()
+        ids |= dict.fromkeys(KINDS, ids["stimulus"])
     rows = []
     for fold in protocol.folds(trials):
         parts = {"train": fold.train, "val": fold.val, "test": fold.test}
@@ -332,25 +336,39 @@ def overlap_table(protocol: Protocol, trials: Trials, *, most: int = 10) -> pd.D
                 continue
             for unit in (u for u in UNITS if u in ids):
                 own = [ids[unit][parts[part]] for part in (a, b)]
-                shared = sorted((set(own[0]) & set(own[1])) - {""})
+                if unit in KINDS:
+                    known, back = same.of(unit, own[0]), same.of(unit, own[1])
+                    among = set(own[0])
+                    pairs = [(name, same.like(unit, name, among)) for name in sorted(known & set(own[1]))]
+                    shared = [name if name == other else f"{name}={other}" for name, other in pairs]
+                else:
+                    known = back = set(own[0]) & set(own[1]) - {""}
+                    shared = sorted(known)
                 more = f" and {len(shared) - most} more" if len(shared) > most else ""
                 promised = unit in protocol.promises(a, b, given_val)
                 rows.append({
                     "fold": f"{fold.subject}-{fold.name}", "a": a, "b": b, "unit": unit, "n_shared": len(shared),
-                    "shared": ", ".join(shared[:most]) + more, "a_trials": int(np.isin(own[0], shared).sum()),
-                    "b_trials": int(np.isin(own[1], shared).sum()), "promised": promised,
+                    "shared": ", ".join(shared[:most]) + more, "a_trials": int(np.isin(own[0], list(back)).sum()),
+                    "b_trials": int(np.isin(own[1], list(known)).sum()), "promised": promised,
                     "broken": promised and bool(shared),
                 })  # fmt: skip
     return pd.DataFrame(rows)
 
 
 def overlaps(trials: Trials, fold: Fold) -> dict[str, int]:
-    """How many test trials share their stimulus, concept, run, ... with a training trial of the fold."""
+    """How many test trials share their stimulus, its picture, concept, run, ... with a training trial of the fold."""
     counts = {}
-    for column in ("stimulus", "concept", "block", "run", "session", "subject"):
-        unit = _ids(trials.table, column)
-        counts[column] = int(unit[fold.test].isin(unit[fold.train].unique()).sum())
+    same = _same(trials)
+    for column in ("stimulus", *(KINDS if same else ()), "concept", "block", "run", "session", "subject"):
+        unit = trials.table["stimulus"].astype(str) if column in KINDS else _ids(trials.table, column)
+        trained = set(unit[fold.train])
+        known = same.of(column, trained) if column in KINDS else trained
+        counts[column] = int(unit[fold.test].isin(known).sum())
     return counts
+
+
+def _same(trials: Trials) -> SamePictures:
+    return same_pictures(trials.stimuli, set(trials.table["stimulus"]))
 
 
 def _ids(table: pd.DataFrame, column: str) -> pd.Series:

@@ -12,6 +12,7 @@ import pandas as pd
 from phosphene.evaluation import controls, features
 from phosphene.evaluation.controls import Reading, smoother
 from phosphene.evaluation.protocols import Fold, joined, overlaps
+from phosphene.evaluation.shared import Shared, shared_pictures
 from phosphene.trials import Trials
 
 FIRST_RESPONSE = 0.04  # s after onset; no cortical response to a picture comes earlier
@@ -180,12 +181,11 @@ class Asked:
             return self._left_out("C6", question, "there is one subject")
         return [self._across(question, part) for part in self.parts]
 
-    def shared(self) -> tuple[dict[str, int], int, bool]:
-        """C7: test trials that share each unit with training, test trials, and whether more than two are told apart."""
-        found = [overlaps(self.trials, part.fold) for part in self.parts]
-        counts = {unit: sum(one[unit] for one in found) for unit in found[0]}
-        many = any(part.wanted is None or len(part.wanted.gallery) > 2 for part in self.parts)
-        return counts, sum(len(part.test) for part in self.parts), many
+    def shared(self) -> tuple[int, Shared]:
+        """C7: test trials that lie in blocks of the training, and those that show its pictures."""
+        folds = [part.fold for part in self.parts]
+        blocks = sum(overlaps(self.trials, fold)["block"] for fold in folds)
+        return blocks, shared_pictures(self.trials, folds)
 
     # -- how they are answered ---------------------------------------------------------------------
 

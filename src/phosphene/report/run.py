@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 
 from phosphene.captions import NAMED
 from phosphene.decoded import stand_for_categories
+from phosphene.duplicates import KINDS
 from phosphene.epoch_log import entries
 from phosphene.errors import PhospheneError
 from phosphene.evaluation.chance import ALPHA, rule, smallest
@@ -19,6 +20,7 @@ from phosphene.evaluation.corrections import corrected
 from phosphene.evaluation.protocols import Fold
 from phosphene.evaluation.retrieval import cosine, median_rank, ranks
 from phosphene.evaluation.scores import COLUMNS
+from phosphene.evaluation.shared import closed_set
 from phosphene.experiment import Experiment
 from phosphene.files import read_json
 from phosphene.report import words
@@ -150,14 +152,36 @@ class Run:
 
     @cached_property
     def overlaps(self) -> dict[str, int]:
-        """Test trials that share their stimulus, concept, ... with training, over all folds."""
+        """Test trials that share their stimulus, its picture, concept, ... with training, over all folds."""
         found = self.provenance.get("overlaps") or self.experiment.overlaps()
+        if not any(kind in fold for kind in KINDS for fold in found.values()):  # an older run, or one without pictures
+            now = self.experiment.overlaps()
+            found = {fold: {**now.get(fold, {}), **counts} for fold, counts in found.items()}
         return {k: sum(int(fold[k]) for fold in found.values()) for k in next(iter(found.values()))}
 
     @property
     def unseen(self) -> bool:
-        """Whether no test concept was trained on."""
-        return self.overlaps.get("concept", 1) == 0
+        """Whether no test concept, and no test picture by another name, was trained on."""
+        return self.overlaps.get("concept", 1) == 0 and not self.copied
+
+    @property
+    def copied(self) -> bool:
+        """Whether test pictures were trained on, by whatever name."""
+        return any(self.overlaps.get(kind, 0) for kind in KINDS)
+
+    @cached_property
+    def closed(self) -> int:
+        """How many pictures there are if test and training show the same ones by design; else 0."""
+        return closed_set(self.trials, self.folds)
+
+    @cached_property
+    def broken(self) -> pd.DataFrame:
+        """Rows of `overlaps.csv` in which parts share what the protocol keeps apart."""
+        path = self.folder / "overlaps.csv"
+        if not path.is_file():
+            return pd.DataFrame(columns=["fold", "a", "b", "unit", "n_shared", "shared"])
+        table = pd.read_csv(path, keep_default_na=False)
+        return table[table["broken"].astype(str) == "True"]
 
     @cached_property
     def gallery_size(self) -> int:

@@ -1,5 +1,6 @@
 """How far to trust a run: what the protocol means, what test and training share, and what the numbers do not show."""
 
+from phosphene.duplicates import KINDS
 from phosphene.report.audited import audited
 from phosphene.report.markup import Content, table, tag
 from phosphene.report.run import Run
@@ -27,6 +28,9 @@ _SEPARATED = {
 }
 
 
+_PARTS = {"bytes": "picture: same file", "pixels": "picture: same pixels", "near_duplicate": "picture: near-duplicate"}
+
+
 def how_far(run: Run) -> list[Content]:
     """The section."""
     return [
@@ -34,11 +38,12 @@ def how_far(run: Run) -> list[Content]:
         table(
             ["Shared with training", "Test trials", "What it means"],
             [
-                [part, f"{count:,} of {int(run.test.sum()):,}", tag("span", meaning, class_=grade)]
+                [_PARTS.get(part, part), f"{count:,} of {int(run.test.sum()):,}", tag("span", meaning, class_=grade)]
                 for part, count, grade, meaning in shared(run)
             ],
             class_="overlaps",
         ),
+        *[tag("p", tag("span", line, class_="bad")) for line in broken(run)],
         tag("h4", "The audit"),
         *audited(run),
         tag("h4", "The shuffled twin"),
@@ -91,10 +96,20 @@ def _meaning(run: Run, part: str, count: int) -> tuple[str, str]:
     split, many = run.recipe.protocol.split, count > 0
     if part in _SEPARATED.get(split, ()):
         return ("bad", f"LEAK: this protocol keeps every {part} apart") if many else ("good", "kept apart, as intended")
-    if part in ("stimulus", "concept") and not run.retrieves:
+    pictured = any(kind in run.overlaps for kind in KINDS)
+    if not run.retrieves and (part == "concept" or (part == "stimulus" and (run.closed or not pictured))):
         return "plain", "the categories are the same by design: it is they that are told apart"
-    if part == "stimulus":
-        return ("bad", "test pictures were trained on: retrieval may be memory") if many else ("good", "all new")
+    if run.closed and part in ("stimulus", "concept", *KINDS):
+        return (
+            "plain",
+            f"closed set of {run.closed} pictures by design: known ones are told apart, new ones never tested",
+        )
+    if part in ("stimulus", *KINDS) and many:
+        return "bad", "test pictures were trained on: retrieval may be memory"
+    if part in ("stimulus", "concept") and not many and run.copied:
+        return "bad", "new by name alone: the pictures were trained on (see the rows of pictures)"
+    if part in ("stimulus", *KINDS):
+        return "good", "all new"
     if part == "concept":
         return ("bad", "known from training: not concepts unseen") if many else ("good", "all new: decoded zero-shot")
     if part == "block" and run.dataset.get("design") == "block" and many:
@@ -104,6 +119,19 @@ def _meaning(run: Run, part: str, count: int) -> tuple[str, str]:
     if part in ("session", "subject") and many:
         return "plain", "by design: nothing is claimed about other sessions or people"
     return "good", "kept apart"
+
+
+def broken(run: Run) -> list[str]:
+    """What parts share although the protocol keeps it apart; a line for each two parts."""
+    lines = []
+    for (a, b), rows in run.broken.groupby(["a", "b"], sort=False):
+        counts = rows.groupby("unit", sort=False)["n_shared"].sum()
+        units = ", ".join(f"{unit} ({count})" for unit, count in counts.items())
+        why = "LEAK" if "test" in (a, b) else "the epoch was chosen on what was trained on"
+        lines.append(
+            f"The protocol keeps {a} and {b} apart, but they share {units}, such as {rows['shared'].iloc[0]}: {why}."
+        )
+    return lines
 
 
 def twin(run: Run) -> str:
