@@ -10,10 +10,11 @@ import pytest
 from PIL import Image, ImageOps
 from typer.testing import CliRunner
 
-from phosphene.audit import audit, pictures, retrained, stand_ins
+from phosphene.audit import audit, lines, pictures, retrained, stand_ins
 from phosphene.audit.drawings import WAYS, Drawings
 from phosphene.cli import app
 from phosphene.errors import PhospheneError
+from phosphene.evaluation.audit import Control
 from phosphene.experiment import Experiment
 from phosphene.methods.nice import NICE
 from phosphene.recipe import Recipe
@@ -48,6 +49,30 @@ def test_a_sound_run_exits_0_and_a_confounded_one_1(study, tmp_path):
         assert bool(facts["failed"]) == bool(status)
         assert {c["name"] for c in facts["controls"]} >= {"decoding", "C1", "C2", "C3", "C5", "C7"}
         assert [c["verdict"] for c in facts["controls"] if c["name"] == "C1"] != ["left out"]
+
+
+def test_a_line_for_each_question_and_on_demand_for_each_fold():
+    found = [
+        Control("C2", "is it decoded early?", "all", 0.61, 0.5, 0.4, 0.6, 0.00831, 80, "fail", "a leak"),
+        Control("C2", "is it decoded early?", "01-1", 0.62, 0.5, 0.4, 0.6, 0.2, 40, "shown", "no"),
+    ]
+    short, long = lines(found), lines(found, folds=True)
+    assert [line[:16].split() for line in short[:-1]] == [["fail", "C2"]]
+    assert "(0.610, chance 0.5, p = 0.008)" in short[0]
+    assert len(long) == len(short) + 1
+    assert "01-1: is it decoded early? no (0.620, chance 0.5, p = 0.20)" in long[1]
+    assert "yes means p <= 0.05" in short[-1]
+    assert "p <= 0.0083" in short[-1]
+
+
+def test_questions_of_drawings_without_power_are_left_out():
+    way = next(w for w in WAYS if w.fault)
+    values = np.full(4, 1.0)
+    found = pictures._beaten(way, values, np.zeros(4), np.array(["a", "a", "b", "b"]), 0)
+    assert found.p_min == 1 / 16
+    assert found.verdict == "left out"
+    assert "no power (smallest possible p = 0.062)" in found.reason
+    assert pictures._beaten(way, np.ones(8), np.zeros(8), np.repeat(["a", "b"], 4), 0).verdict == "pass"
 
 
 def test_a_block_design_is_taken_at_its_word(study, tmp_path):

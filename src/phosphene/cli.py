@@ -350,13 +350,14 @@ def audit(
         list[str] | None, typer.Option(help="decoding, retrained or pictures; may be repeated. All by default.")
     ] = None,
     n_pictures: Annotated[int, typer.Option(help="Test samples for which the generator's controls are drawn.")] = 100,
+    folds: Annotated[bool, typer.Option("--folds", help="A line for each fold too.")] = False,
 ) -> None:
     """Ask whether a run's scores speak of the pictures: every control, and exit status 1 if a gate fails."""
     from phosphene.audit import PARTS, failures, lines
     from phosphene.audit import audit as ask
 
     found = ask(run, _display(), n_perm=n_perm, parts=part or PARTS, n_pictures=n_pictures)
-    for line in lines(found):
+    for line in lines(found, folds):
         _say(line)
     _say(f"audit: {run / 'audit.json'}")
     if failed := failures(found):

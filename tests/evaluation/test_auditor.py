@@ -8,7 +8,7 @@ import pytest
 
 from phosphene.evaluation.audit import Auditor
 from phosphene.evaluation.protocols import Protocol
-from phosphene.simulate.known import DESIGNS, known_trials
+from phosphene.simulate.known import DESIGNS, FEW_DESIGNS, few_trials, known_trials
 
 PROTOCOL = Protocol(val_fraction=0, select_on="last")
 
@@ -52,7 +52,7 @@ def test_each_fault_fails_at_its_gates(design, gates):
 def test_unknown_onsets_and_late_trials_are_left_out_by_name():
     trials = known_trials("rapid", seed=1)
     found = asked("rapid", table=trials.table.assign(onset=np.nan))
-    assert [c.verdict for c in found if c.name == "C3"] == ["left out"] * 3
+    assert [c.verdict for c in found if c.name == "C3"] == ["left out"] * 4
     late = trials.crop(0.1, None)
     found = {c.name: c for c in Auditor(late, list(PROTOCOL.folds(late)), n_perm=20).controls()}
     assert found["C2"].verdict == found["C1"].verdict == "left out"
@@ -142,3 +142,50 @@ def test_a_picture_is_told_from_its_class_only_where_more_than_the_class_is_ther
         planted = replace(trials, eeg=eeg)
         found = next(c for c in Auditor(planted, folds, vectors, n_perm=100).controls() if c.name == "C4")
         assert (found.p < 0.02) == expected, found
+
+
+# -- few pictures ----------------------------------------------------------------------------------
+
+
+def few(design: str, n_pictures: int, seed: int = 1, **changes):
+    trials = few_trials(design, seed=seed, n_pictures=n_pictures)
+    if changes:
+        trials = replace(trials, **changes)
+    split = "given" if design in ("block-silent", "shared") else "leave_one_run_out"
+    folds = list(Protocol(split=split, average_test=1, val_fraction=0, select_on="last").folds(trials))
+    made = FEW_DESIGNS[design]
+    auditor = Auditor(trials, folds, design="block" if made.order == "block" else "rapid", n_perm=130, seed=seed)
+    return [c for c in auditor.controls() if c.fold == "all"]
+
+
+@pytest.mark.parametrize("n_pictures", [2, 3])
+@pytest.mark.parametrize(("design", "decoded"), [("rapid", "yes"), ("rapid-silent", "no")])
+def test_sound_studies_of_few_pictures_pass_and_say_what_is_decoded(design, decoded, n_pictures):
+    found = few(design, n_pictures)
+    assert failed(found) == set()
+    assert found[0].reason == decoded
+
+
+@pytest.mark.parametrize("n_pictures", [2, 3])
+@pytest.mark.parametrize(
+    ("design", "gates"),
+    [("block-silent", {"C2", "C3", "C7"}), ("spectral", {"C2"}), ("offset", {"C2"}), ("early", {"C2"}),
+     ("order", {"C3"}), ("cycle", {"C3"}), ("shared", {"C7"})],
+)  # fmt: skip
+def test_faults_are_caught_in_studies_of_few_pictures(design, gates, n_pictures):
+    assert gates <= failed(few(design, n_pictures))
+
+
+def test_two_blocks_a_run_have_no_power_and_neither_pass_nor_fail():
+    trials = few_trials("block-apart", seed=1, n_pictures=2, n_runs=2)
+    place = trials.table.groupby("run").cumcount() // 32
+    names = sorted(trials.stimuli.index)
+    shown = np.where(place == 0, names[0], names[1])
+    table = trials.table.assign(stimulus=shown, concept=trials.stimuli["concept"].reindex(shown).to_numpy())
+    table["block"] = table["run"] + "-" + place.astype(str)
+    found = few("block-apart", 2, eeg=trials.eeg, table=table)
+    for name in ("decoding", "C2"):
+        asked_ = next(c for c in found if c.name == name)
+        assert asked_.verdict == "left out"
+        assert "no power (smallest possible p = 0.5)" in asked_.reason
+    assert failed(found) == set()

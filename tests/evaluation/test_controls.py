@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.linear_model import Ridge
+from sklearn.metrics import roc_auc_score
 
 from phosphene.errors import PhospheneError
 from phosphene.evaluation import controls
-from phosphene.evaluation.controls import Reading, smoother, superordinate
+from phosphene.evaluation.controls import Reading, one_sided, smoother, superordinate
 from phosphene.evaluation.features import FEATURES
 
 RNG = np.random.default_rng
@@ -39,24 +40,41 @@ def reading(signal: float, seed: int = 0) -> Reading:
     return Reading(smoother(x[train], x[~train]), np.eye(6)[y[train]], np.eye(6), y[~train])
 
 
+def orders(n: int, n_perm: int, seed: int = 0) -> np.ndarray:
+    rng = RNG([seed, 1])
+    return np.stack([rng.permutation(n) for _ in range(n_perm)])
+
+
 def test_what_is_there_is_found_and_nothing_is_found_in_noise():
     found = reading(1.5)
-    assert found.two_way().mean() > 0.9
-    p, null = found.p(np.zeros(90), n_perm=200)
-    assert p == pytest.approx(1 / 201)
+    assert found.value > 0.9
+    null = found.null(orders(90, 200), found.truth[orders(30, 200)])
+    assert one_sided(found.value, null) == pytest.approx(1 / 201)
     assert null.mean() == pytest.approx(0.5, abs=0.03)
-    ps = [reading(0.0, seed).p(np.zeros(90), n_perm=60, seed=seed)[0] for seed in range(60)]
+    ps = []
+    for seed in range(60):
+        found = reading(0.0, seed)
+        ps.append(one_sided(found.value, found.null(orders(90, 60, seed), found.truth[orders(30, 60, seed)])))
     assert 0.3 < np.mean(ps) < 0.7
     assert np.mean(np.array(ps) < 0.1) < 0.25
 
 
-def test_exchange_stays_within_groups():
-    """Targets that are constant in each group cannot be exchanged: every exchange gives the same."""
-    found = reading(1.0)
-    groups = found.targets.argmax(1)
-    p, null = found.p(groups, n_perm=20)
-    assert p == 1.0
-    np.testing.assert_allclose(null, found.two_way().mean())
+def test_the_value_is_two_way_identification_averaged_over_candidates_and_of_two_the_roc_area():
+    found = reading(0.7)
+    shares = found.two_way()
+    assert found.value == pytest.approx(np.mean([shares[found.truth == c].mean() for c in range(6)]))
+    uneven = Reading(found.smoother[:14], found.targets, found.candidates, found.truth[:14])
+    shown = np.unique(uneven.truth)
+    shares = uneven.two_way()
+    assert uneven.value == pytest.approx(np.mean([shares[uneven.truth == c].mean() for c in shown]))
+    rng = RNG(3)
+    y, x = rng.integers(2, size=150), rng.normal(size=(150, 8))
+    x[y == 1, 0] += 1.0
+    matrix = smoother(x[:100], x[100:])
+    two = Reading(matrix, np.eye(2)[y[:100]], np.eye(2), y[100:])
+    assert two.value == pytest.approx(roc_auc_score(y[100:], matrix @ y[:100]))
+    shifted = Reading(matrix + 0.3, two.targets, two.candidates, two.truth)  # all predictions moved alike
+    assert shifted.value == pytest.approx(two.value)
 
 
 @given(st.integers(0, 10_000), st.floats(0.1, 10), st.floats(-5, 5))
@@ -88,8 +106,26 @@ def test_the_clock_tells_blocks_and_not_a_random_order():
     blocks = np.repeat(np.arange(5), 20)
     said = matrix @ np.eye(5)[blocks[train]]
     assert np.mean(said[np.arange(20), blocks[~train]]) == 0.9  # at four borders two blocks are equally near
-    elsewhere = controls.clock(time[train], time[~train], place[train], place[~train] + 1)
-    np.testing.assert_allclose(elsewhere, 1 / train.sum())
+    mixed = RNG(5).permutation(blocks)
+    said = matrix @ np.eye(5)[mixed[train]]
+    assert np.mean(said[np.arange(20), mixed[~train]]) < 0.5
+
+
+def test_the_clock_of_other_recordings_tells_a_list_that_is_shown_again():
+    time, place = np.tile(np.arange(30.0), 3), np.repeat(np.arange(3), 30)
+    lists = [RNG(i).integers(3, size=30) for i in range(3)]
+    train = place > 0
+    matrix = controls.clock(time[train], time[~train], place[train], place[~train])
+    np.testing.assert_allclose(matrix.sum(1), 1)
+    for shown, expected in (([lists[0]] * 3, True), (lists, False)):
+        said = matrix @ np.eye(3)[np.concatenate(shown)[train]]
+        assert (np.mean(said.argmax(1) == shown[0]) > 0.9) == expected
+
+
+def test_what_was_shown_before_is_of_the_same_recording():
+    label, place = np.array([0, 1, 2, 3, 4]), np.array([0, 0, 1, 1, 1])
+    time = np.array([2.0, 1.0, 5.0, 3.0, 4.0])
+    assert controls.before(label, place, time).tolist() == [1, -1, 4, -1, 3]
 
 
 def labelled(shared: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -103,11 +139,12 @@ def labelled(shared: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.n
 
 
 def test_meaning_generalises_to_new_classes_and_blocks_do_not():
-    value, p, null = superordinate(*labelled(1.5), n_null=100)
+    value, null, halvings = superordinate(*labelled(1.5), n_null=100)
     assert value > 0.8
-    assert p < 0.02
+    assert one_sided(value, null) < 0.02
     assert null.mean() == pytest.approx(0.5, abs=0.05)
-    ps = [superordinate(*labelled(0.0, seed), n_null=60, seed=seed)[1] for seed in range(40)]
+    assert halvings == 6**5 / 2  # two of four classes in each of five parts; the categories have no order
+    ps = [one_sided(*superordinate(*labelled(0.0, seed), n_null=60, seed=seed)[:2]) for seed in range(40)]
     assert np.mean(np.array(ps) < 0.1) <= 0.25
 
 

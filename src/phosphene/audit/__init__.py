@@ -11,7 +11,8 @@ import pandas as pd
 
 from phosphene.audit import pictures, retrained
 from phosphene.errors import PhospheneError
-from phosphene.evaluation.audit import LEAST_PERM, Auditor, Control
+from phosphene.evaluation.audit import GATE, LEAST_PERM, RULE, Auditor, Control
+from phosphene.evaluation.chance import ALPHA, p_text
 from phosphene.evaluation.protocols import Fold
 from phosphene.experiment import Experiment
 from phosphene.files import read_json, write_json
@@ -117,16 +118,20 @@ def _causal(experiment: Experiment) -> tuple[tuple[Trials, list[Fold]] | None, b
     return (trials, list(experiment.protocol.folds(trials))), False
 
 
-def lines(found: list[Control]) -> list[str]:
-    """A line for each control, for a terminal."""
+def lines(found: list[Control], folds: bool = False) -> list[str]:
+    """A line for each question, for a terminal, and the rule at the end; with ``folds`` also one for each fold."""
     said = []
     for c in found:
-        figures = {"": f"{c.value:.3f}", "chance ": f"{c.chance:.3g}", "p ": "< 0.001" if c.p < 0.001 else f"{c.p:.3f}"}
-        shown = ", ".join(f"{name}{figure}" for name, figure in figures.items() if figure != "nan")
-        asked = c.question if c.question.endswith("?") else f"{c.question}:"
+        if c.fold != "all" and not folds:
+            continue
+        figures = {"": f"{c.value:.3f}", "chance ": f"{c.chance:.3g}"}
+        shown = [f"{name}{figure}" for name, figure in figures.items() if figure != "nan"]
+        shown += [p_text(c.p, GATE if c.verdict in ("pass", "fail") else ALPHA)] if np.isfinite(c.p) else []
+        question = c.question if c.question.endswith("?") else f"{c.question}:"
         whose = "" if c.fold == "all" else f"{c.fold}: "
-        said.append(f"{c.verdict:>8}  {c.name:<9} {whose}{asked} {c.reason}" + (f" ({shown})" if shown else ""))
-    return said
+        figured = f" ({', '.join(shown)})" if shown else ""
+        said.append(f"{c.verdict:>8}  {c.name:<9} {whose}{question} {c.reason}{figured}")
+    return [*said, RULE]
 
 
 def failures(found: list[Control]) -> str:

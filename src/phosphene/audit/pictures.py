@@ -4,6 +4,7 @@ Controls G0 to G11. Every metric of drawings is computed of every control; the v
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,9 @@ import pandas as pd
 from phosphene.audit.drawings import WAYS, CannotAsk, Drawings, Way
 from phosphene.audit.retrained import trained
 from phosphene.duplicates import KINDS, same_pictures
-from phosphene.evaluation.audit import ALPHA, Control, Verdict
+from phosphene.evaluation.audit import Control, asked, units
+from phosphene.evaluation.chance import distinct, smallest
+from phosphene.evaluation.controls import one_sided
 from phosphene.evaluation.shared import SAID
 from phosphene.evaluation.statistics import bootstrap, permutation
 from phosphene.experiment import Experiment
@@ -85,19 +88,22 @@ def _deranged(drawings: Drawings, own: dict[str, tuple[np.ndarray, Any]], n_perm
     """G0: the drawings exchanged among the samples, over all and within the concepts."""
     values, question = own[HEADLINE]
     rows, seed = np.arange(len(values)), drawings.seed
-    table, truth, clusters = question.table, question.truth, question.clusters
+    table, truth, clusters = question.table, question.truth, units(question.clusters)
     rng = np.random.default_rng([seed, 74])
     null = np.array([table[rows, truth[rng.permutation(len(rows))]].mean() for _ in range(n_perm)])
     p = permutation(
         lambda order: float(table[rows, truth[order]].mean()), len(rows), clusters=clusters, n_perm=n_perm, seed=seed
     )
     low, high = (float(q) for q in np.quantile(null, (0.025, 0.975)))
-    verdict: Verdict = "pass" if p < ALPHA else "fail"
-    reason = "yes" if p < ALPHA else "the same drawings fit other pictures as well: they show nothing of what was seen"
-    yield Control(
-        "G0", "do the drawings fit what was seen better than they fit other test pictures?", "all",
-        float(values.mean()), float(null.mean()), low, high, p, len(rows), verdict, reason,
+    yield _good(
+        Control(
+            "G0", "do the drawings fit what was seen better than they fit other test pictures?", "all",
+            float(values.mean()), float(null.mean()), low, high, p, len(rows),
+            p_min=smallest(n_perm, distinct(np.unique(clusters))),
+        ),
+        "yes", "the same drawings fit other pictures as well: they show nothing of what was seen",
     )  # fmt: skip
+    clusters = question.clusters
     sizes = pd.Series(clusters).value_counts()
     if (sizes > 1).any():
         held = np.isin(clusters, sizes.index[sizes > 1])
@@ -109,10 +115,12 @@ def _deranged(drawings: Drawings, own: dict[str, tuple[np.ndarray, Any]], n_perm
         p = permutation(within, len(inside), groups=clusters[inside], n_perm=n_perm, seed=seed)
         exchanged = [within(_within(clusters[inside], rng)) for _ in range(n_perm)]
         low, high = (float(q) for q in np.quantile(exchanged, (0.025, 0.975)))
-        yield Control(
-            "G0", "do they fit it better than other pictures of the same concept?", "all",
-            within(np.arange(len(inside))), float(np.mean(exchanged)), low, high, p, len(inside), "shown",
-            "yes" if p < ALPHA else "no",
+        yield asked(
+            Control(
+                "G0", "do they fit it better than other pictures of the same concept?", "all",
+                within(np.arange(len(inside))), float(np.mean(exchanged)), low, high, p, len(inside),
+                p_min=smallest(n_perm, distinct(truth[inside], clusters[inside])),
+            )
         )  # fmt: skip
     unpaired = [metric for metric, (each, _) in own.items() if not len(each)]
     if unpaired:
@@ -130,23 +138,31 @@ def _within(groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return order
 
 
+def _good(found: Control, yes: str, no: str) -> Control:
+    """A gate in which a small p is what is wanted; left out where no p could have been small enough."""
+    found = asked(found)
+    if found.verdict == "left out":
+        return found
+    good = found.reason == "yes"
+    return replace(found, verdict="pass" if good else "fail", reason=yes if good else no)
+
+
 def _beaten(way: Way, eeg: np.ndarray, other: np.ndarray, clusters: np.ndarray, seed: int) -> Control:
     """The control's own two-way identification, and whether that of the EEG's drawings is higher, sample by sample."""
+    clusters = units(clusters)
     low, high = bootstrap(other, clusters, n_boot=2000, seed=seed)
     below, above = bootstrap(eeg - other, clusters, n_boot=2000, seed=seed)
     names, of = np.unique(clusters, return_inverse=True)
     sums = np.bincount(of, eeg - other)
     rng = np.random.default_rng([seed, 75])
     flipped = (rng.choice((-1.0, 1.0), (2000, len(names))) * sums).sum(axis=1)
-    p = float((1 + np.sum(flipped >= sums.sum() - 1e-12)) / 2001)
+    p = one_sided(float(sums.sum()), flipped)
     told = f"the EEG's drawings are {float((eeg - other).mean()):+.3f} better ({below:+.3f} to {above:+.3f})"
-    verdict: Verdict = "shown"
-    if way.fault:
-        verdict = "pass" if p < ALPHA else "fail"
-        told = told if p < ALPHA else f"{way.fault}; {told}"
-    return Control(
-        way.name, way.question, "all", float(other.mean()), 0.5, low, high, p, len(eeg), verdict, told, "value"
+    found = Control(
+        way.name, way.question, "all", float(other.mean()), 0.5, low, high, p, len(eeg), reason=told, band="value",
+        p_min=smallest(2000, 2.0 ** len(names)),
     )  # fmt: skip
+    return _good(found, told, f"{way.fault}; {told}") if way.fault else found
 
 
 def _gallery(experiment: Experiment) -> Control:

@@ -7,7 +7,7 @@ import numpy as np
 
 from phosphene.audit.stand_ins import noise, phantom
 from phosphene.evaluation import retrieval
-from phosphene.evaluation.audit import ALPHA, Control, gate
+from phosphene.evaluation.audit import Control, asked, gate, units
 from phosphene.evaluation.protocols import Fold
 from phosphene.evaluation.scores import Question
 from phosphene.experiment import Experiment
@@ -23,20 +23,20 @@ def controls(experiment: Experiment, n_perm: int) -> Iterator[Control]:
     if not trained(experiment):
         yield Control("retrained", shown, verdict="left out", reason="the run is not trained: finish it first")
         return
-    yield _answer(experiment, shown, experiment, False, n_perm)
-    asked = "and trained on pictures exchanged at random (G4)?"
+    yield asked(_answer(experiment, shown, experiment, False, n_perm))
+    question = "and trained on pictures exchanged at random (G4)?"
     if True in experiment.twins:
-        found = _answer(experiment, asked, experiment, True, n_perm)
+        found = _answer(experiment, question, experiment, True, n_perm)
         yield gate(found, "labels that mean nothing suffice: the score does not come from the EEG")
     else:
         reason = "the run has no shuffled twin (evaluation.twin is false)"
-        yield Control("retrained", asked, verdict="left out", reason=reason)
-    for kind, asked, fault in (
+        yield Control("retrained", question, verdict="left out", reason=reason)
+    for kind, question, fault in (
         ("noise", "and trained and tested on noise (G2)?", "noise suffices: the score does not come from the EEG"),
         ("phantom", "and trained and tested on a phantom, noise with slow states?",
          "slow states suffice, without a brain: the order of the pictures is confounded with time"),
     ):  # fmt: skip
-        yield gate(_answer(experiment, asked, stand_in(experiment, kind), False, n_perm), fault)
+        yield gate(_answer(experiment, question, stand_in(experiment, kind), False, n_perm), fault)
 
 
 def trained(experiment: Experiment) -> bool:
@@ -73,17 +73,15 @@ def similarity(experiment: Experiment, fold: Fold, decoder: Experiment, twin: bo
 
 
 def _answer(experiment: Experiment, question: str, decoder: Experiment, twin: bool, n_perm: int) -> Control:
-    asked = []
+    questions = []
     for fold in experiment.folds:
         found, truth = similarity(experiment, fold, decoder, twin)
-        table = decoder.tested(fold, twin)
-        # pictures of a concept are not independent; of two concepts, the trials are
-        names = table["concept"].to_numpy(str) if found.shape[1] > 2 else np.arange(len(truth)).astype(str)
-        two_way = retrieval.k_way(retrieval.ranks(found), 2)
-        asked.append(Question("two_way", two_way, truth, np.char.add(f"{fold.subject}/{fold.name}/", names)))
-    answer = asked[0].join(asked[1:]).answer(n_perm=n_perm, n_boot=1000, seed=experiment.protocol.seed)
+        concepts = decoder.tested(fold, twin)["concept"].to_numpy(str)
+        # the twin reads the trials of a concept alike, rightly or wrongly: there a concept counts as one, however few
+        names = np.char.add(f"{fold.subject}/{fold.name}/", concepts if twin else units(concepts))
+        questions.append(Question("two_way", retrieval.k_way(retrieval.ranks(found), 2), truth, names))
+    answer = questions[0].join(questions[1:]).answer(n_perm=n_perm, n_boot=1000, seed=experiment.protocol.seed)
     return Control(
         "retrained", question, value=answer["value"], chance=answer["chance"], low=answer["ci_low"],
-        high=answer["ci_high"], p=answer["p"], n=answer["n"], reason="yes" if answer["p"] < ALPHA else "no",
-        band="value",
+        high=answer["ci_high"], p=answer["p"], n=answer["n"], p_min=answer["p_min"], band="value",
     )  # fmt: skip

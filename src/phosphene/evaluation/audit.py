@@ -15,17 +15,24 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from phosphene.evaluation.controls import one_sided, pooled
+from phosphene.evaluation.chance import ALPHA, answer
+from phosphene.evaluation.controls import one_sided
+from phosphene.evaluation.exchanges import smallest_p
 from phosphene.evaluation.protocols import Fold
-from phosphene.evaluation.questions import Answer, Asked
+from phosphene.evaluation.questions import FEW, Answer, Asked
 from phosphene.trials import Trials
 
-ALPHA = 0.05
 #: gates in which a small p is a fault: before any response, clock, power alone, and the run's own method retrained on
 #: permuted labels, on noise and on a phantom; they share the error rate
 N_GATES = 6
 GATE = ALPHA / N_GATES
 LEAST_PERM = round(1 / GATE)  # with fewer exchanges no p is small enough to fail
+#: the rule, where p stand beside verdicts
+RULE = (
+    f"yes means p <= {ALPHA:g}; the {N_GATES} gates in which a small p is a fault share that: p <= {GATE:.2g}. "
+    "No power: no p of so few exchanges could be small enough."
+)
+TOLD = 0.9  # from here on what was shown before tells what is shown; ours
 
 Verdict = Literal["pass", "fail", "shown", "left out"]
 
@@ -47,6 +54,7 @@ class Control:
     reason : the answer in words.
     band : what ``low`` and ``high`` are of, "null" or "value".
     curve : of C3, value against the distance in time: (gap, value, trials) of each bin.
+    p_min : the smallest p that the exchanges allow.
     """
 
     name: str
@@ -62,14 +70,35 @@ class Control:
     reason: str = ""
     band: Literal["null", "value"] = "null"
     curve: tuple[tuple[float, float, int], ...] = ()
+    p_min: float = 0.0
+
+
+def asked(found: Control, yes: str = "yes", no: str = "no") -> Control:
+    """The control with its answer; left out where no p could have been small enough for a yes."""
+    said = answer(found.p, found.p_min)
+    if said == "undecided":
+        return replace(found, verdict="left out", reason=powerless(found.p_min))
+    return replace(found, reason=yes if said == "yes" else no)
 
 
 def gate(found: Control, fault: str, level: float = GATE) -> Control:
-    """The control as a gate in which a small p is a fault."""
+    """The control as a gate in which a small p is a fault; left out where no p could have been small enough."""
     if found.verdict == "left out":
         return found
-    bad = found.p < level
-    return replace(found, verdict="fail" if bad else "pass", reason=fault if bad else "no")
+    said = answer(found.p, found.p_min, level)
+    if said == "undecided":
+        return replace(found, verdict="left out", reason=powerless(found.p_min))
+    return replace(found, verdict="fail" if said == "yes" else "pass", reason=fault if said == "yes" else "no")
+
+
+def powerless(p_min: float) -> str:
+    """What is said of a question that these trials cannot answer."""
+    return f"no power (smallest possible p = {p_min:.2g}): it takes more pictures, blocks or runs"
+
+
+def units(concepts: np.ndarray) -> np.ndarray:
+    """(n_samples,) what counts as one: a concept, as its pictures are not independent; of few concepts each sample."""
+    return concepts if len(np.unique(concepts)) > FEW else np.arange(len(concepts)).astype(str)
 
 
 class Auditor:
@@ -94,33 +123,35 @@ class Auditor:
         smeared: bool = False, n_perm: int = 500, seed: int = 0, most: int = 4000,
     ):  # fmt: skip
         self.design, self.smeared = design, smeared
-        asked = Asked(
+        now = Asked(
             trials, folds, pictures, design=design, category=category, n_perm=n_perm, seed=seed, most=most
         )  # fmt: skip
-        before = asked
+        before = now
         if early is not None:
             before = Asked(*early, pictures, design=design, n_perm=n_perm, seed=seed, most=most)
-        self.asked, self.before = asked, before
+        self.asked, self.before = now, before
 
     def controls(self) -> Iterator[Control]:
         """Every control, in order."""
-        asked = self.asked
-        found = self._of(asked.decoding())
+        ask = self.asked
+        found = self._of(ask.decoding())
         early = self._early()
-        clock = self._of(asked.clock(), "the clock alone tells what was shown: slow changes are confounded")
+        clock = self._of(ask.clock(), "the clock alone tells what was shown: slow changes are confounded")
+        order = self._order()
         yield from found
         yield from early
         yield from clock
-        yield from self._of(asked.near())
-        yield from self._of(asked.distance())
-        confounded = self.design == "block" or "fail" in (early[0].verdict, clock[0].verdict)
+        yield from order
+        yield from self._of(ask.near())
+        yield from self._of(ask.distance())
+        confounded = self.design == "block" or "fail" in (early[0].verdict, clock[0].verdict, order[0].verdict)
         yield from self._superordinate(confounded)
-        yield from self._of(asked.within_class())
-        for answers in asked.ablations():
+        yield from self._of(ask.within_class())
+        for answers in ask.ablations():
             yield from self._of(answers)
         fault = "power tells it and the time course does not: no evoked response is read"
-        yield from self._of(asked.power(), fault if found[0].p >= ALPHA else "")
-        yield from self._of(asked.other_subjects())
+        yield from self._of(ask.power(), fault if found[0].reason == "no" else "")
+        yield from self._of(ask.other_subjects())
         yield from self._shared()
 
     def _early(self) -> list[Control]:
@@ -131,14 +162,25 @@ class Auditor:
         why = "no gate: zero-phase filters spread responses to before the picture, and the recordings are not at hand"
         return [replace(found[0], reason=f"{found[0].reason}; {why}"), *found[1:]]
 
+    def _order(self) -> list[Control]:
+        """A gate of size, not of p alone: sound orders that avoid repetitions tell a little."""
+        rows = self._of(self.asked.order())
+        first = rows[0]
+        if first.verdict == "left out":
+            return rows
+        if first.reason == "yes" and first.value >= TOLD:
+            fault = "the order tells what is shown: the trial before or an expectation may be read, not the picture"
+            return [replace(first, verdict="fail", reason=fault), *rows[1:]]
+        reason = f"a little, as where repetitions are avoided (a fault from {TOLD:g} on)"
+        return [replace(first, verdict="pass", reason=reason if first.reason == "yes" else "no"), *rows[1:]]
+
     def _superordinate(self, confounded: bool) -> Iterator[Control]:
         rows = self._of(self.asked.superordinate())
-        pooled_row = rows[0]
-        if pooled_row.verdict != "left out":
-            yes = pooled_row.p < ALPHA
+        if rows[0].verdict != "left out":
+            yes = rows[0].reason == "yes"
             reason = "meaning is read beyond the block" if yes else "nothing is read that holds for other classes"
             verdict: Verdict = "shown" if not confounded else "pass" if yes else "fail"
-            rows[0] = replace(pooled_row, verdict=verdict, reason=reason)
+            rows[0] = replace(rows[0], verdict=verdict, reason=reason)
         yield from rows
 
     def _shared(self) -> Iterator[Control]:
@@ -164,21 +206,22 @@ class Auditor:
             return [Control(name, question, verdict="left out", reason=answers[0].reason)]
         n = [a.n for a in heard]
         value = float(np.average([a.value for a in heard], weights=n))
-        null = pooled([a.null for a in heard], n, [a.subject for a in heard])
-        curve = heard[0].curve if len(heard) == 1 else ()
-        found = _control(name, question, "all", value, heard[0].chance, null, sum(n), curve)
+        null = np.average([a.null for a in heard], axis=0, weights=n)  # folds share their exchanges
+        together = Answer(
+            name, question, "all", "", value, null, sum(n), heard[0].chance,
+            curve=heard[0].curve if len(heard) == 1 else (),
+        )  # fmt: skip
+        found = _control(together, heard)
         found = gate(found, fault) if fault else found
-        if len(heard) == 1:
-            return [found]
-        return [found, *(_control(name, question, a.fold, a.value, a.chance, a.null, a.n, a.curve) for a in heard)]
+        return [found] if len(heard) == 1 else [found, *(_control(a, [a]) for a in heard)]
 
 
-def _control(
-    name: str, question: str, fold: str, value: float, chance: float, null: np.ndarray, n: int,
-    curve: tuple[tuple[float, float, int], ...],
-) -> Control:  # fmt: skip
-    p = one_sided(value, null)
-    low, high = (float(q) for q in np.quantile(null, (0.025, 0.975)))
-    return Control(
-        name, question, fold, value, chance, low, high, p, n, reason="yes" if p < ALPHA else "no", curve=curve
+def _control(a: Answer, folds: Sequence[Answer]) -> Control:
+    p = one_sided(a.value, a.null)
+    low, high = (float(q) for q in np.quantile(a.null, (0.025, 0.975)))
+    least = smallest_p(
+        len(a.null), [f.ways_tested for f in folds], [f.ways for f in folds], [f.subject for f in folds]
+    )  # fmt: skip
+    return asked(
+        Control(a.name, a.question, a.fold, a.value, a.chance, low, high, p, a.n, curve=a.curve, p_min=least)
     )  # fmt: skip

@@ -3,19 +3,20 @@
 Every control trains the same decoder, ridge regression from features to target vectors. Its predictions are a fixed
 matrix times the training targets, so that a permutation test of thousands of exchanges costs matrix products alone.
 Statistic: two-way identification, the share of other candidates that lie farther from the prediction than the true one
-(ties half; chance 0.5). It needs fewer trials than top-1 accuracy to tell anything from nothing, which is what a
-control is for.
+(ties half; chance 0.5), and of two candidates the area under the ROC curve. It needs fewer trials than top-1 accuracy
+to tell anything from nothing, which is what a control is for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from scipy.stats import rankdata
 
 from phosphene.errors import PhospheneError
+from phosphene.evaluation.chance import distinct
 
 _BATCH = 1 << 22  # numbers of exchanged targets that are multiplied at a time
 
@@ -59,27 +60,34 @@ class Reading:
     truth: np.ndarray
     among: np.ndarray | None = None
 
-    def two_way(self, order: np.ndarray | None = None) -> np.ndarray:
-        """(n_test,) share of other candidates that are less similar than the true one; ``order`` exchanges training
-        trials' targets."""
-        order = np.arange(len(self.targets)) if order is None else order
-        return self._two_way(order[None])[:, 0]
+    def two_way(self) -> np.ndarray:
+        """(n_test,) share of other candidates that are less similar than the true one."""
+        similarity = self._similarity(np.arange(len(self.targets))[None])
+        return self._shares(similarity, self.truth[:, None])[:, 0]
 
-    def p(self, groups: np.ndarray, n_perm: int = 500, seed: int | Sequence[int] = 0) -> tuple[float, np.ndarray]:
-        """One-sided p, and the null (n_perm,), of training trials exchanging their targets within ``groups``."""
-        null = self.null(groups, n_perm, seed)
-        return one_sided(float(self.two_way().mean()), null), null
+    @property
+    def value(self) -> float:
+        """How well the predictions tell the candidates apart; chance is 0.5.
 
-    def null(self, groups: np.ndarray, n_perm: int = 500, seed: int | Sequence[int] = 0) -> np.ndarray:
-        """(n_perm,) mean two-way identification, training trials exchanging their targets within ``groups``."""
-        rng = np.random.default_rng([*np.atleast_1d(seed), 52])
-        members = [np.flatnonzero(groups == g) for g in np.unique(groups)]
-        orders = np.tile(np.arange(len(groups)), (n_perm, 1))
-        for order in orders:
-            for rows in members:
-                order[rows] = rng.permutation(rows)
-        batch = max(1, _BATCH // max(1, len(groups) * self._coded[0].shape[1]))
-        parts = [self._two_way(orders[i : i + batch]).mean(axis=0) for i in range(0, n_perm, batch)]
+        Of two candidates the area under the ROC curve, which a shift of all predictions does not touch; else two-way
+        identification, averaged over the candidates, so that one shown more often does not count more.
+        """
+        return float(self.null(np.arange(len(self.targets))[None], self.truth[None])[0])
+
+    def null(self, trained: np.ndarray, truth: np.ndarray | None = None) -> np.ndarray:
+        """(n_perm,) the same where labels are exchanged.
+
+        Parameters
+        ----------
+        trained : (n_perm, n_train) whose target each training trial has.
+        truth : (n_perm, n_test) the candidate that each test trial showed; None leaves the true ones.
+        """
+        truth = np.broadcast_to(self.truth, (len(trained), len(self.truth))) if truth is None else truth
+        batch = max(1, _BATCH // max(1, len(self.targets) * self._coded[0].shape[1]))
+        parts = [
+            self._values(self._similarity(trained[i : i + batch]), truth[i : i + batch].T)
+            for i in range(0, len(trained), batch)
+        ]
         return np.concatenate(parts) if parts else np.empty(0)
 
     @cached_property
@@ -93,44 +101,40 @@ class Reading:
             return (self.targets - mean) @ candidates.T, None
         return self.targets - mean, candidates.T
 
-    def _two_way(self, orders: np.ndarray) -> np.ndarray:
-        """(n_test, n_orders) of several exchanges (n_orders, n_train) in one product of matrices."""
+    def _similarity(self, orders: np.ndarray) -> np.ndarray:
+        """(n_test, n_orders, n_candidates) of several exchanges (n_orders, n_train) in one product of matrices."""
         coded, decode = self._coded
         columns = coded[orders.T].reshape(len(coded), -1)
         similarity = (self.smoother @ columns).reshape(len(self.smoother), len(orders), -1)
-        if decode is not None:
-            similarity = similarity @ decode
-        rows = np.arange(len(self.truth))
-        own = similarity[rows, :, self.truth][:, :, None]
+        return similarity if decode is None else similarity @ decode
+
+    def _shares(self, similarity: np.ndarray, truth: np.ndarray) -> np.ndarray:
+        """(n_test, n_orders) the share of other candidates that are less similar than ``truth`` (n_test, n_orders)."""
+        own = np.take_along_axis(similarity, truth[:, :, None], axis=2)
         below, equal = similarity < own, similarity == own
         if self.among is not None:
             below, equal = below & self.among[:, None], equal & self.among[:, None]
         others = (similarity.shape[2] if self.among is None else self.among.sum(axis=1)[:, None]) - 1
         return np.asarray((below.sum(axis=2) + 0.5 * (equal.sum(axis=2) - 1)) / np.maximum(others, 1))
 
+    def _values(self, similarity: np.ndarray, truth: np.ndarray) -> np.ndarray:
+        """(n_orders,) the statistic."""
+        n, n_orders = truth.shape
+        if similarity.shape[2] == 2 and self.among is None:
+            ranks = rankdata(similarity[:, :, 1] - similarity[:, :, 0], axis=0)
+            second = truth.sum(axis=0)
+            area = (ranks * truth).sum(axis=0) - second * (second + 1) / 2
+            pairs = second * (n - second)
+            return np.where(pairs > 0, area / np.maximum(pairs, 1), 0.5)
+        shares = self._shares(similarity, truth)
+        codes = truth + similarity.shape[2] * np.arange(n_orders)
+        counts = np.bincount(codes.ravel(), minlength=similarity.shape[2] * n_orders)
+        return np.asarray((shares / counts[codes]).sum(axis=0) / (counts.reshape(n_orders, -1) > 0).sum(axis=1))
+
 
 def one_sided(value: float, null: np.ndarray) -> float:
     """How often the null is as large, the value itself counted."""
     return float((1 + np.sum(null >= value - 1e-12)) / (1 + len(null)))
-
-
-def pooled(nulls: Sequence[np.ndarray], weights: Sequence[float], dependent: Sequence[str]) -> np.ndarray:
-    """The null (n_perm,) of a weighted mean over folds.
-
-    Folds that share an entry of ``dependent`` (a subject's, trained on nearly the same trials) are taken to rise and
-    fall together, which makes their mean vary as much as it can: the test errs on the safe side. Others are
-    independent.
-    """
-    weight = np.asarray(weights, float) / np.sum(weights)
-    total = np.zeros(len(nulls[0]))
-    for who in sorted(set(dependent)):
-        own = [i for i, d in enumerate(dependent) if d == who]
-        if len(own) == 1:
-            total += weight[own[0]] * nulls[own[0]]
-            continue
-        together = np.sum([weight[i] * np.sort(nulls[i]) for i in own], axis=0)
-        total += together[np.argsort(np.argsort(nulls[own[0]]))]
-    return total
 
 
 def curve(gap: np.ndarray, value: np.ndarray, n_bins: int = 5) -> list[tuple[float, float, int]]:
@@ -143,16 +147,39 @@ def curve(gap: np.ndarray, value: np.ndarray, n_bins: int = 5) -> list[tuple[flo
 def clock(time_train: np.ndarray, time_test: np.ndarray, place_train: np.ndarray, place_test: np.ndarray) -> np.ndarray:
     """A smoother that has no EEG: each test trial gets the targets of the training trial nearest in time.
 
+    Where training has nothing of a test trial's recording, those nearest to the same time of every other recording: a
+    list of pictures may have been shown in the same order again.
+
     Parameters
     ----------
-    time_train, time_test : onsets, s.
-    place_train, place_test : the recording each trial is of; times of two recordings are not compared.
+    time_train, time_test : onsets, s from the start of the recording.
+    place_train, place_test : the recording each trial is of.
     """
+    smoother = np.zeros((len(time_test), len(time_train)))
     gap = np.abs(time_test[:, None] - time_train[None])
-    gap[place_test[:, None] != place_train[None]] = np.inf
-    nearest = gap == gap.min(axis=1, keepdims=True)
-    nearest[np.isinf(gap).all(axis=1)] = True
-    return nearest / nearest.sum(axis=1, keepdims=True)
+    same = place_test[:, None] == place_train[None]
+    elsewhere = ~same.any(axis=1)
+    for place in np.unique(place_train):
+        columns = np.flatnonzero(place_train == place)
+        rows = np.flatnonzero(elsewhere | (place_test == place))
+        some = gap[np.ix_(rows, columns)]
+        nearest = some <= some.min(axis=1, keepdims=True) + 1e-9
+        smoother[np.ix_(rows, columns)] = nearest / nearest.sum(axis=1, keepdims=True)
+    return np.asarray(smoother / smoother.sum(axis=1, keepdims=True))
+
+
+def before(label: np.ndarray, place: np.ndarray, time: np.ndarray) -> np.ndarray:
+    """(n_trials,) what was shown just before each trial in its recording; -1 before the first.
+
+    Parameters
+    ----------
+    label : (n_trials,) codes from 0.
+    place, time : (n_trials,) recording, and onset or order in it.
+    """
+    order = np.lexsort((time, place))
+    earlier = np.full(len(label), -1)
+    earlier[order[1:]] = np.where(place[order[1:]] == place[order[:-1]], label[order[:-1]], -1)
+    return earlier
 
 
 def superordinate(
@@ -163,7 +190,7 @@ def superordinate(
     n_folds: int = 5,
     n_null: int = 500,
     seed: int = 0,
-) -> tuple[float, float, np.ndarray]:
+) -> tuple[float, np.ndarray, float]:
     """Two categories read from classes that training never saw, against random halvings of the classes.
 
     The meaning of a category holds for new classes; the stretch of time in which a class was shown does not.
@@ -178,7 +205,7 @@ def superordinate(
 
     Returns
     -------
-    Accuracy (mean over the two categories), one-sided p, the null (n_null,).
+    Accuracy (mean over the two categories), the null (n_null,), and how many halvings differ.
     """
     classes, of = np.unique(labels, return_inverse=True)
     names = np.unique(category)
@@ -218,5 +245,7 @@ def superordinate(
             rows = np.flatnonzero(part == fold)
             drawn[rows] = sides[rng.permutation(rows)]
         null[i] = accuracy(drawn)
-    value = accuracy(sides)
-    return value, one_sided(value, null), null
+    halvings = distinct(sides, part)
+    if all(sides[part == fold].sum() == 0 for fold in range(n_folds)):
+        halvings /= 2  # the two categories exchanged whole are the same halving
+    return accuracy(sides), null, halvings

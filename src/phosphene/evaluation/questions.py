@@ -11,11 +11,13 @@ import pandas as pd
 
 from phosphene.evaluation import controls, features
 from phosphene.evaluation.controls import Reading, smoother
+from phosphene.evaluation.exchanges import Exchange, Exchanger
 from phosphene.evaluation.protocols import Fold, joined, overlaps
 from phosphene.evaluation.shared import Shared, shared_pictures
 from phosphene.trials import Trials
 
 FIRST_RESPONSE = 0.04  # s after onset; no cortical response to a picture comes earlier
+FEW = 20  # test pictures; of no more than these, each trial is a test sample of its own
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Answer:
     null : (n_perm,) the statistic under random exchanges.
     n : test samples.
     curve : value against distance in time, where that was asked.
+    ways_tested, ways : how many exchanges differ, see `Exchange`.
     """
 
     name: str
@@ -40,6 +43,8 @@ class Answer:
     chance: float = 0.5
     reason: str = ""
     curve: tuple[tuple[float, float, int], ...] = ()
+    ways_tested: float = np.inf
+    ways: float = np.inf
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,8 @@ class Wanted:
 class Part:
     """One fold: which trials train and test (at most ``most`` train), and what is sought in it.
 
-    A test sample is all looks of a subject at a picture: the reader is linear, and so their mean is read.
+    A test sample is all looks of a subject at a picture: the reader is linear, and so their mean is read. Where the
+    test shows `FEW` pictures, each trial is one: the means of two pictures could be right by chance too often.
     """
 
     def __init__(
@@ -81,8 +87,9 @@ class Part:
     ):  # fmt: skip
         self.fold, self.name, self.seed = fold, f"{fold.subject}-{fold.name}", [seed, number]
         self.train, self.test = _some(np.flatnonzero(fold.train), most, seed), np.flatnonzero(fold.test)
-        looks = joined(trials.table.iloc[self.test], "subject", "stimulus")
-        self.sample = pd.factorize(looks)[0]
+        shown = trials.table.iloc[self.test]
+        looks = pd.factorize(joined(shown, "subject", "stimulus"))[0]
+        self.sample = np.arange(len(looks)) if shown["stimulus"].nunique() <= FEW else looks
         concept = trials.table["concept"].to_numpy(str)
         self.known = set(concept[self.test]) <= set(concept[self.train])
         self.pictures = None if pictures is None else Wanted.pictures(trials, pictures, fold.test)
@@ -121,6 +128,15 @@ class Asked:
         self.subject = table["subject"].to_numpy(str)
         self.session = joined(table, "subject", "session").to_numpy(str)
         self.recording = joined(table, "subject", "session", "run").to_numpy(str)
+        block = joined(table, "subject", "session", "run", "block").to_numpy(str)
+        used = np.zeros(len(table), bool)
+        for part in self.parts:
+            used[part.train] = True
+            used[part.test] |= len(part.first) == len(part.test)
+        self.exchanger = Exchanger(
+            self.concept, self.subject, self.session, self.recording, block, self._time, used, n_perm, seed
+        )
+        self._exchanges: dict[tuple[str, bool], Exchange] = {}
 
     # -- the questions -----------------------------------------------------------------------------
 
@@ -138,8 +154,12 @@ class Asked:
         return self._decoded("C2", question, np.concatenate(list(found.values()), axis=1))  # a leak may lie in either
 
     def clock(self) -> list[Answer]:
-        """C3: the training trial nearest in time tells nothing of a test trial."""
-        return self._timed("C3", "does the time of a trial tell what was shown?", self._clock)
+        """C3: the training trial nearest in time, or at the same time of another recording, tells nothing."""
+        return self._timed("C3", "does the time of a trial tell what was shown?", self._clock, across=True)
+
+    def order(self) -> list[Answer]:
+        """C3: what was shown just before a trial tells nothing of it, as where pictures alternate."""
+        return self._timed("C3", "does what was shown before a trial tell what was shown?", self._order, across=True)
 
     def near(self) -> list[Answer]:
         """C3: whether a trial is confused with what was shown just before or after it (Xu et al. 2024)."""
@@ -224,23 +244,43 @@ class Asked:
     def _read(
         self, name: str, question: str, part: Part, wanted: Wanted, matrix: np.ndarray, *,
         train: np.ndarray | None = None, truth: np.ndarray | None = None, among: np.ndarray | None = None,
-        groups: np.ndarray | None = None,
+        exchange: Exchange | None = None,
     ) -> Answer:  # fmt: skip
+        """The reader's answer; a ``truth`` of its own (n_test,) stays as it is when training labels are exchanged."""
         train = part.train if train is None else train
+        exchange = self._exchange(part, wanted) if exchange is None else exchange
+        shown = None
         if truth is None:
             matrix, truth = part.mean(matrix), part.truth(wanted)
-        reading = Reading(matrix, wanted.vectors[wanted.row[train]], wanted.vectors[wanted.gallery], truth, among)
-        null = reading.null(self.session[train] if groups is None else groups, self.n_perm, part.seed)
+            shown = np.searchsorted(wanted.gallery, wanted.row[exchange.tested])
+        targets, candidates = wanted.vectors[wanted.row[train]], wanted.vectors[wanted.gallery]
+        reading = Reading(matrix, targets, candidates, truth, among)
+        places = np.zeros(len(self.trials), int)
+        places[train] = np.arange(len(train))
+        null = reading.null(places[exchange.trained], shown)
         return Answer(
-            name, question, part.name, part.fold.subject, float(reading.two_way().mean()), null, len(truth)
+            name, question, part.name, part.fold.subject, reading.value, null, len(truth),
+            ways_tested=exchange.ways_tested, ways=exchange.ways,
         )  # fmt: skip
 
-    def _timed(self, name: str, question: str, ask: Callable[[str, str, Part, np.ndarray], Answer]) -> list[Answer]:
+    def _exchange(self, part: Part, wanted: Wanted, within_concept: bool = False) -> Exchange:
+        key = (part.name, within_concept)
+        if key not in self._exchanges:
+            self._exchanges[key] = self.exchanger.of(
+                part.train, part.test, wanted.row, part.sample, known=part.known,
+                groups=self.concept if within_concept else None,
+            )  # fmt: skip
+        return self._exchanges[key]
+
+    def _timed(
+        self, name: str, question: str, ask: Callable[[str, str, Part, np.ndarray], Answer], across: bool = False
+    ) -> list[Answer]:
+        """Questions of time; with ``across``, also of trials whose recording is not in the training."""
         if self._time is None:
             return self._left_out(name, question, "onsets are not known: whatever changes slowly could tell")
         found = []
         for part in self.parts:
-            if not np.isin(self.recording[part.test], self.recording[part.train]).any():
+            if not across and not np.isin(self.recording[part.test], self.recording[part.train]).any():
                 reason = "test and training trials are of different recordings"
                 found.append(self._none(name, question, part, reason))
             elif part.wanted is None:
@@ -252,8 +292,24 @@ class Asked:
     def _clock(self, name: str, question: str, part: Part, time: np.ndarray) -> Answer:
         where, train, test = self.recording, part.train, part.test
         matrix = controls.clock(time[train], time[test], where[train], where[test])
+        if not np.isin(where[test], where[train]).any():  # by seconds, and by place in the list
+            rank = pd.Series(time).groupby(where).rank(method="first").to_numpy()
+            matrix = (matrix + controls.clock(rank[train], rank[test], where[train], where[test])) / 2
         assert part.wanted is not None
         return self._read(name, question, part, part.wanted, matrix)
+
+    def _order(self, name: str, question: str, part: Part, time: np.ndarray) -> Answer:
+        wanted, train, test = part.wanted, part.train, part.test
+        assert wanted is not None
+        if not part.known:
+            return self._none(name, question, part, "test trials show no concept of the training")
+        if self.exchanger.blocked:
+            return self._none(name, question, part, "what was shown comes in blocks: its time is asked instead")
+        earlier = controls.before(wanted.row, pd.factorize(self.recording)[0], time)
+        same = earlier[test][:, None] == earlier[train][None]
+        same[earlier[test] < 0] = False
+        matrix = np.where(same.any(axis=1, keepdims=True), same, True)
+        return self._read(name, question, part, wanted, matrix / matrix.sum(axis=1, keepdims=True))
 
     def _near(self, name: str, question: str, part: Part, time: np.ndarray) -> Answer:
         wanted, train, test = part.wanted, part.train, part.test
@@ -315,10 +371,12 @@ class Asked:
         counts = [len(np.unique(labels[category == name])) for name in names]
         if min(counts) < 5:
             return self._none("C1", question, part, "it needs two categories of at least five classes")
-        value, _, null = controls.superordinate(
+        value, null, halvings = controls.superordinate(
             self._late["course"][rows], labels, category, n_null=self.n_perm, seed=self.seed
         )
-        return Answer("C1", question, part.name, part.fold.subject, value, null, sum(counts))
+        return Answer(
+            "C1", question, part.name, part.fold.subject, value, null, sum(counts), ways_tested=halvings
+        )  # fmt: skip
 
     def _within(self, question: str, part: Part) -> Answer:
         wanted = part.pictures
@@ -328,23 +386,27 @@ class Asked:
         mates = of[wanted.gallery].to_numpy()[None] == self.concept[part.test[part.first]][:, None]
         if mates.sum(axis=1).max() < 2:
             return self._none("C4", question, part, "no class has two pictures in the test")
-        x, groups = self._late["course"], np.char.add(np.char.add(self.session, "/"), self.concept)
+        x = self._late["course"]
         return self._read(
             "C4", question, part, wanted, smoother(x[part.train], x[part.test]), among=mates,
-            groups=groups[part.train],
+            exchange=self._exchange(part, wanted, within_concept=True),
         )  # fmt: skip
 
     def _across(self, question: str, part: Part) -> Answer:
         table, test = self.trials.table, part.test
-        own = set(self.subject[test])
-        seen = table["stimulus"].isin(set(table["stimulus"].iloc[test])).to_numpy()
+        own, shown = set(self.subject[test]), set(table["stimulus"].iloc[test])
+        known = shown <= set(table["stimulus"].iloc[part.train])  # else what the others saw of the test is no news
+        seen = np.zeros(len(table), bool) if known else table["stimulus"].isin(shown).to_numpy()
         train = _some(np.flatnonzero(~np.isin(self.subject, list(own)) & ~seen), self.most, self.seed)
         if len(train) < 20 or part.wanted is None:
             return self._none("C6", question, part, "the other subjects saw too few pictures beside those of the test")
         if part.known and not set(self.concept[test]) <= set(self.concept[train]):
             return self._none("C6", question, part, "the other subjects did not see these concepts")
         x = self._standard
-        return self._read("C6", question, part, part.wanted, smoother(x[train], x[test]), train=train)
+        exchange = self.exchanger.of(train, test, part.wanted.row, part.sample, known=part.known)
+        return self._read(
+            "C6", question, part, part.wanted, smoother(x[train], x[test]), train=train, exchange=exchange
+        )  # fmt: skip
 
     @cached_property
     def _standard(self) -> np.ndarray:

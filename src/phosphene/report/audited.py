@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from phosphene.evaluation.audit import GATE, RULE
+from phosphene.evaluation.chance import ALPHA, p_text
 from phosphene.report.markup import Content, picture, table, tag
 from phosphene.report.run import Run
 
@@ -26,12 +28,12 @@ def audited(run: Run) -> list[Content]:
     rows = sorted(whole, key=lambda c: _ORDER[c["verdict"]])
     return [
         tag("p", tag("span", said, class_="bad" if failed else "good"), " Answers are of all folds together; those of "
-            "each fold are in audit.json."),
+            f"each fold are in audit.json. {RULE}"),
         table(
             ["Control", "Question", "Value", "Chance", "If nothing were there", "p", "Verdict"],
             [
                 [
-                    c["name"], c["question"], _value(c), _number(c["chance"]), _null(c), _p(c["p"]),
+                    c["name"], c["question"], _value(c), _number(c["chance"]), _null(c), _p(c),
                     tag("span", f"{c['verdict']}: {c['reason']}", class_=_GRADES.get(c["verdict"], "plain")),
                 ]
                 for c in rows
@@ -47,8 +49,10 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
 
 
-def _p(value: float | None) -> str:
-    return "< 0.001" if value is not None and value < 0.001 else _number(value)
+def _p(control: dict[str, Any]) -> str:
+    """With as many digits as show on which side of its threshold it lies."""
+    level = GATE if control["verdict"] in ("pass", "fail") else ALPHA
+    return "" if control["p"] is None else p_text(control["p"], level).removeprefix("p ").removeprefix("= ")
 
 
 def _value(control: dict[str, Any]) -> str:

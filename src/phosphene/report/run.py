@@ -15,7 +15,7 @@ from phosphene.decoded import stand_for_categories
 from phosphene.duplicates import KINDS
 from phosphene.epoch_log import entries
 from phosphene.errors import PhospheneError
-from phosphene.evaluation.chance import ALPHA, rule, smallest
+from phosphene.evaluation.chance import answer, rule, smallest
 from phosphene.evaluation.corrections import corrected
 from phosphene.evaluation.protocols import Fold
 from phosphene.evaluation.retrieval import cosine, median_rank, ranks
@@ -242,8 +242,8 @@ class Run:
         """
         if self.dataset.get("design") != "block" or not self.overlaps.get("block", 0):
             return False
-        read = [c["p"] for c in self.audit if c["name"] in ("C1", "C4") and c["fold"] == "all" and c["p"] is not None]
-        return not any(p <= ALPHA for p in read)
+        read = [c for c in self.audit if c["name"] in ("C1", "C4") and c["fold"] == "all" and c["p"] is not None]
+        return not any(answer(c["p"], c.get("p_min", 0.0)) == "yes" for c in read)
 
     def verdict(self, row: pd.Series) -> tuple[str, str]:
         """A class and a sentence on a headline score."""

@@ -23,20 +23,21 @@ class Design:
 
     Parameters
     ----------
-    order : "rapid" mixes all classes; "block" shows each class in one stretch.
+    order : "rapid" mixes all classes; "block" shows each class in one stretch; "cycle" shows one class after the other,
+        again and again; "order" shows the same mixed list in every run.
     signal : whether the brain responds to pictures.
     state : SD of the slow change of each channel's gain, in log units (electrodes dry, people tire).
     leak : what each class changes apart from the response, from before the onset on: nothing, the power of each channel
-        ("spectral") or its offset ("offset").
+        ("spectral") or its offset ("offset"; "early": before the onset alone).
     brain : False for a phantom: coloured noise at the sensors.
     sound : whether a score above chance is evidence of the picture.
     """
 
-    order: Literal["rapid", "block"]
+    order: Literal["rapid", "block", "cycle", "order"]
     signal: bool
     state: float
     sound: bool
-    leak: Literal["", "spectral", "offset"] = ""
+    leak: Literal["", "spectral", "offset", "early"] = ""
     brain: bool = True
 
 
