@@ -2,9 +2,9 @@
 
     python benchmarks/audit_calibration.py --out F [--studies 100] [--processes 2] [--pictures 2 3 8 40]
 
-Studies of `phosphene.simulate.known`, a subject of its own each: 2, 3 or 8 pictures shown again and again in four runs,
-which are left out in turn, or 40 classes of 15 pictures shown once. A study is caught when any gate fails. Intervals are
-Clopper-Pearson's, 95 %. Every study's answer is a line of `F`, so that a stopped benchmark is continued.
+Studies of `phosphene.simulate.known`, a subject of its own each: 2, 3 or 8 pictures shown again and again in four
+runs, which are left out in turn, or 40 classes of 15 pictures shown once. A study is caught when any gate fails.
+Intervals are Clopper-Pearson's, 95 %. Every study's answer is a line of `F`, so that a stopped benchmark is continued.
 """
 
 import argparse

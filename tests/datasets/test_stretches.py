@@ -157,7 +157,7 @@ def test_a_cut_in_an_event_table(pictures):
     assert load(recording(), pictures, events=events.replace("boundary", "bad")).table["stimulus"].tolist() == ["cup"]
     events["duration"] = ["0", "0", "0", "long"]
     with pytest.raises(
-        PhospheneError, match=r"event table, row 3 \(from 0\): duration 'long' is no number: correct it"
+        PhospheneError, match=r"table, row 3 \(from 0\): duration 'long' is no number: correct it"
     ):
         load(recording(), pictures, events=events)
 
