@@ -230,3 +230,15 @@ def test_arrays_of_other_types_stay_on_disk(tmp_path, trials):
     assert isinstance(held.eeg, LazyArray)
     np.testing.assert_array_equal(held.eeg[:], trials.eeg)
     np.testing.assert_array_equal(held.to_mne().get_data(), trials.eeg.astype(np.float64))
+
+
+@pytest.mark.parametrize("value", ["100", None, float("nan"), True, [100.0]])
+@pytest.mark.parametrize("name", ["sfreq", "tmin"])
+def test_a_rate_or_time_that_is_no_number_is_told(name, value):
+    with pytest.raises(PhospheneError, match=f"{name} is .*, no number: give it in "):
+        Signal(**{"ch_names": ("Cz",), "sfreq": 100.0, "tmin": 0.0, name: value})
+
+
+@pytest.mark.parametrize("kind", [int, float, np.float32, np.int16])
+def test_rates_are_numbers_of_any_kind(kind):
+    assert Signal(("Cz",), kind(100), kind(0)).times(2)[1] == pytest.approx(0.01)

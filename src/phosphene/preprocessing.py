@@ -293,10 +293,8 @@ class Preprocessing:
         kept = order[epochs.selection]
         reasons = Counter(_reason(log, raw.ch_names) for log in epochs.drop_log if log)
         if len(kept) == 0:
-            raise NothingLeft(
-                f"none of {len(table)} epochs is left: raise preprocessing.reject or check tmin and tmax "
-                f"({told(reasons)})"
-            )
+            fix = "check preprocessing.reject, tmin and tmax, and the bad stretches"
+            raise NothingLeft(f"none of {len(table)} epochs is left: {fix} ({told(reasons)})")
         if dropped is not None:
             dropped.update(reasons)
         if grid is not None and self.sfreq is not None:

@@ -1,9 +1,11 @@
 """`Trials`: EEG epochs, what was shown in each, and how they were recorded. Knows nothing of models."""
 
 import json
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +59,10 @@ class Signal:
         twice = sorted(c for c, count in Counter(names).items() if count > 1)
         if twice:
             raise PhospheneError(f"channel '{twice[0]}' is named twice: rename one")
+        for name, unit in {"sfreq": "Hz", "tmin": "s"}.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+                raise PhospheneError(f"{name} is {value!r}, no number: give it in {unit}")
         if not self.sfreq > 0:
             raise PhospheneError(f"sfreq is {self.sfreq} Hz: give the sampling rate, a positive number")
         if self.unit not in UNITS:

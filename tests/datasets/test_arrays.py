@@ -307,6 +307,14 @@ def test_arrays_from_python(study):
         )  # fmt: skip
 
 
+def test_masked_values_are_never_used(study):
+    table, x = [{"stimulus": n} for n in NAMES], microvolts(3)
+    with pytest.raises(PhospheneError, match="X has masked values, which would be used: leave out their trials"):
+        from_arrays(np.ma.masked_greater(x, 0), table, study / "pictures", **FACTS)
+    plain = from_arrays(np.ma.masked_array(x), table, study / "pictures", **FACTS)
+    np.testing.assert_allclose(np.asarray(plain.eeg), 1e-6 * x, rtol=1e-6)
+
+
 def test_a_saved_signal_says_what_the_recipe_leaves_out(study):
     (study / "signal.json").write_text(json.dumps(FACTS))
     dataset = build("dataset", "arrays", root=study, tmin=0.0)

@@ -86,6 +86,7 @@ def test_events_without_an_onset_are_left_out_and_counted(study, cell):
         (("soon", "0.5", "cup"), "events.tsv, line 6: onset 'soon' is no number: correct it, or write n/a"),
         (("N/A", "0.5", "cup"), "events.tsv, line 6: onset 'N/A' is no number: correct it, or write n/a"),
         (("5", "", "cup"), "events.tsv, line 6: duration '' is no number: correct it, or write n/a"),
+        (("5", "-1", "cup"), "events.tsv, line 6: duration -1 is below 0: write n/a if it is not known"),
         (("5", "short", "cup"), "events.tsv, line 6: duration 'short' is no number: correct it, or write n/a"),
         (("4.001", "1", "cup"), "sub-01_task-see: two events at 4 and 4.001 s, on one sample at 100 Hz: leave one"),
     ],
@@ -93,6 +94,17 @@ def test_events_without_an_onset_are_left_out_and_counted(study, cell):
 def test_cells_that_cannot_be_used_name_file_and_row(study, row, message):
     write_events(study, [*ROWS, row])
     with pytest.raises(PhospheneError, match=re.escape(message)):
+        load(study)
+
+
+@pytest.mark.parametrize("written", ["{},{},{}", "{};{};{}", '"{}"\t"{}"\t"{}"'])
+def test_a_table_that_is_no_bids_table_says_how_it_is_written(study, written):
+    rows = [("onset", "duration", "trial_type"), *ROWS]
+    file = study / "sub-01" / "eeg" / "sub-01_task-see_events.tsv"
+    file.write_text("\n".join(written.format(*row) for row in rows), encoding="utf-8")
+    with pytest.raises(
+        PhospheneError, match=r"see_events.tsv: the cells of a BIDS table are separated by tabs, without"
+    ):
         load(study)
 
 

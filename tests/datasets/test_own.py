@@ -136,7 +136,7 @@ def test_pictures_in_folders_are_of_the_folders_concept(pictures, tmp_path):
         ({"rename": {"O1": "O2"}}, "cannot rename channel 'O1': did you mean 'Oz'?"),
         ({"montage": "GSN-HydroCel-65_1.0"}, "is not in montage GSN-HydroCel-65_1.0: "),
         ({"montage": "standard_2010"}, "unknown montage 'standard_2010': did you mean 'standard_1020'?"),
-        ({"tmax": 800.0}, "none of 12 epochs is left: raise preprocessing.reject or check tmin and tmax"),
+        ({"tmax": 800.0}, "none of 12 epochs is left: check preprocessing.reject, tmin and tmax"),
         ({"tmaxx": 0.8}, "unknown key 'tmaxx' of from_mne: did you mean 'tmax'?"),
         ({"stimuli": None}, "where are the pictures? Set stimuli to a table or a folder of them"),
         ({"stimuli": "nowhere"}, "nowhere does not exist: set stimuli to a table (csv, tsv) or a folder"),
@@ -146,6 +146,9 @@ def test_pictures_in_folders_are_of_the_folders_concept(pictures, tmp_path):
         ({"events": LATE}, "run 1: the event at 1000 lies outside the recording (0 to 13.99 s): onsets are seconds"),
         ({"events": LATE, "event": "trialtype"}, "the event table has no column 'trialtype': did you mean"),
         ({"events": np.zeros((3, 2))}, "give (n_events, 3), as mne.find_events returns it"),
+        ({"split": {"concept": float("nan")}}, "split: a share is above 0 and below 1, not nan, such as 0.2 for a fifth"),
+        ({"split": {"concept": 1.0}}, "split: a share is above 0 and below 1, not 1, such as 0.2"),
+        ({"split": {"concept": -0.2}}, "split: a share is above 0 and below 1, not -0.2, such as 0.2"),
         ({"events": [None, None]}, "1 recordings and 2 event tables"),
         ({"preprocessing": Preprocessing()}, "give preprocessing or l_freq"),
         ({"split": {"concept": "cat"}}, "split: no concept is 'cat'"),
@@ -157,6 +160,18 @@ def test_what_does_not_fit_is_told_in_one_line(pictures, arguments, message):
         from_mne(recording(), **{"stimuli": pictures, **STEPS, **arguments})
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("kind", [int, float, np.int32, np.uint16])
+def test_event_arrays_of_every_kind_of_number(pictures, kind):
+    """`np.loadtxt` gives floats: the code 2.0 is called "2"."""
+    rows = np.array(
+        [[round(onset * SFREQ), 0, 1 + NAMES.index(name)] for name, onset in zip(ORDER, ONSETS, strict=True)]
+    )
+    stimuli = {str(1 + i): pictures / f"{name}.png" for i, name in enumerate(NAMES)}
+    trials = from_mne(recording(), stimuli, events=rows.astype(kind), **STEPS)
+    assert [NAMES[int(name) - 1] for name in trials.table["stimulus"]] == ORDER
+    assert (lifted(trials) == ORDER).all()
 
 
 def test_other_objects_and_silent_recordings_are_refused(pictures):

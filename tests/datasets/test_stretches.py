@@ -156,9 +156,7 @@ def test_a_cut_in_an_event_table(pictures):
     events["duration"] = ["0", "0", "0", "inf"]
     assert load(recording(), pictures, events=events.replace("boundary", "bad")).table["stimulus"].tolist() == ["cup"]
     events["duration"] = ["0", "0", "0", "long"]
-    with pytest.raises(
-        PhospheneError, match=r"table, row 3 \(from 0\): duration 'long' is no number: correct it"
-    ):
+    with pytest.raises(PhospheneError, match=r"table, row 3 \(from 0\): duration 'long' is no number: correct it"):
         load(recording(), pictures, events=events)
 
 
@@ -240,3 +238,17 @@ def test_no_event_at_all_is_one_line(pictures, tmp_path, events):
 def test_stretches_alone_are_told(pictures):
     with pytest.raises(PhospheneError, match="the annotations name bad stretches alone: no event shows a picture"):
         load(recording((1.0, 1.0, "bad"), onsets=()), pictures)
+
+
+@pytest.mark.parametrize("word", ["badminton", "Badger", "edges"])
+def test_a_word_without_a_picture_is_told_to_be_taken_for_a_stretch(pictures, word):
+    rows = pd.DataFrame({"onset": [1.0, 3.0, 5.0], "duration": 0.5, "stimulus": ["cup", word, "hat"]})
+    trials = load(recording(), pictures, events=rows)
+    assert trials.table["stimulus"].tolist() == ["cup", "hat"]
+    assert f"'{word}' has no picture and is taken for a bad stretch (1 such): add it if it was shown" in trials.notes
+
+
+@pytest.mark.parametrize("name", NAMED_BAD)
+def test_what_is_surely_a_stretch_needs_no_such_note(pictures, name):
+    stimuli = {n: pictures / f"{n}.png" for n in NAMES if n != name}
+    assert not any("add it if it was shown" in note for note in load(recording((3.1, 0.2, name)), stimuli).notes)

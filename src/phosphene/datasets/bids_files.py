@@ -8,7 +8,7 @@ import pandas as pd
 
 from phosphene.datasets.brainvision import overrides
 from phosphene.errors import PhospheneError, nearest
-from phosphene.tables import check_column, places, read_cells
+from phosphene.tables import check_column, places, read_cells, read_text, row
 
 if TYPE_CHECKING:
     import mne
@@ -50,11 +50,20 @@ def _text(value: Any) -> str:
 def check_cells(table: pd.DataFrame, file: Path) -> None:
     """What mne-bids cannot read of an `events.tsv`: it has `duration`, and n/a where a number is not known."""
     check_column(table, "duration", file, "its header right")
+    header = next((line for line in read_text(file).lstrip("\ufeff").splitlines() if line.strip()), "")
+    if "onset" not in [name.strip() for name in header.split("\t")]:
+        raise PhospheneError(f"{file}: the cells of a BIDS table are separated by tabs, without quotes: save it so")
     for column, missing in (("onset", _UNKNOWN), ("duration", ("n/a", "nan"))):
         cells = table[column].astype(str).str.strip()
         odd = pd.to_numeric(cells, errors="coerce").isna() & ~cells.isin((*missing, "NaN"))
         for place, cell in zip(places(table.index[odd.to_numpy()]), cells[odd], strict=True):
             raise PhospheneError(f"{file}, {place}: {column} '{cell}' is no number: correct it, or write n/a")
+    negative = pd.to_numeric(table["duration"], errors="coerce") < 0
+    if negative.any():
+        cell = table["duration"][negative].iloc[0]
+        raise PhospheneError(
+            f"{file}, {row(table['duration'], negative)}: duration {cell} is below 0: write n/a if it is not known"
+        )
 
 
 def read_recording(path: "BIDSPath", renamed: bool) -> tuple["mne.io.BaseRaw", "mne.Annotations", list[str]]:

@@ -73,7 +73,7 @@ def listed(raw: "mne.io.BaseRaw", events: "Table | np.ndarray", event: str | Non
         if events.ndim != 2 or events.shape[1] != 3:
             raise PhospheneError(f"events has shape {events.shape}: give (n_events, 3), as mne.find_events returns it")
         onset = (events[:, 0] - raw.first_samp) / raw.info["sfreq"]
-        return pd.DataFrame({"onset": onset, "stimulus": events[:, 2].astype(str)})
+        return pd.DataFrame({"onset": onset, "stimulus": labels(pd.Series(events[:, 2]))})
     where: object = "the event table"
     if isinstance(events, str | Path):
         where, table = events, read_cells(events, empty=True)

@@ -207,6 +207,8 @@ def split_column(
     if isinstance(values, float | int) and not isinstance(values, bool):
         if column not in ("concept", "stimulus"):
             raise PhospheneError(f"{key}: a share can be drawn of concept or stimulus, not of '{column}': list values")
+        if not 0 < values < 1:
+            raise PhospheneError(f"{key}: a share is above 0 and below 1, not {values:g}, such as 0.2 for a fifth")
         group_of = _groups(stimuli, column)
         count = round(values * len(group_of))
         if not 0 < count < len(group_of):

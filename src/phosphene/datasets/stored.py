@@ -67,6 +67,8 @@ def _safetensors(path: Path) -> np.ndarray:
 def check_shape(eeg: EEG, ch_names: Sequence[str], n_rows: int, name: object, table: object) -> None:
     """Numbers, (n_trials, n_chans, n_times), every channel named, a table row for each trial: all else is refused."""
     shape = eeg.shape
+    if np.ma.is_masked(eeg):
+        raise PhospheneError(f"{name} has masked values, which would be used: leave out their trials or channels")
     if eeg.dtype.kind not in "fiu":
         raise PhospheneError(f"{name} holds {eeg.dtype}, not real numbers: save it as float32")
     if len(shape) > 3:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 _POINT = r"(.*/)?\s*(boundary|new segment(/.*)?)\s*$"  # the data that were cut away have no length any more
 STRETCH = re.compile(rf"\s*(bad|edge)|{_POINT}", re.IGNORECASE)
+_WORD = re.compile(
+    r"\s*(?!bad(segments?|channels?|data|epochs?)\b)(bad|edge)[a-z]", re.IGNORECASE
+)  # such as "badminton"
 _SKIPPED = ("EDGE", "BAD_ACQ_SKIP")  # MNE filters the parts around these apart
 _NAMED_IN = ("stimulus", "trial_type", "description")  # columns in which a row may say that it is a stretch
 _COLUMNS = ["onset", "duration", "name"]
@@ -56,6 +59,8 @@ def told_apart(
     notes = []
     if pictures:
         notes.append(f"called like bad stretches, but pictures, and used as such: {_listed(pictures)}")
+    for word, count in stretches["name"][stretches["name"].str.match(_WORD)].value_counts().items():
+        notes.append(f"'{word}' has no picture and is taken for a bad stretch ({count} such): add it if it was shown")
     if lost := int(stretches["onset"].isna().sum()):
         notes.append(f"{lost} bad stretches without an onset left out")
     return rows[~maybe], stretches[stretches["onset"].notna()], notes
