@@ -59,6 +59,12 @@ def test_no_generator_draws_it(name, value):
         Blank()(Conditioning(**CONDITIONS[name](value)))
 
 
+@pytest.mark.parametrize("name", ["image_embeds", "tokens", "negative_tokens"])
+def test_a_conditioning_of_numpy_is_one_line(name):
+    with pytest.raises(PhospheneError, match=f"^{name} is a ndarray: give a torch tensor"):
+        Conditioning(**{"tokens": torch.zeros(3, 2, 8), name: torch.zeros(3, 2, 8).numpy()})
+
+
 def test_each_generator_asks(tmp_path):
     Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
     paths, known = [str(tmp_path / "a.png")] * 2, torch.eye(2)

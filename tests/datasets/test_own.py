@@ -146,7 +146,7 @@ def test_pictures_in_folders_are_of_the_folders_concept(pictures, tmp_path):
         ({"events": LATE}, "run 1: the event at 1000 lies outside the recording (0 to 13.99 s): onsets are seconds"),
         ({"events": LATE, "event": "trialtype"}, "the event table has no column 'trialtype': did you mean"),
         ({"events": np.zeros((3, 2))}, "give (n_events, 3), as mne.find_events returns it"),
-        ({"split": {"concept": float("nan")}}, "split: a share is above 0 and below 1, not nan, such as 0.2 for a fifth"),
+        ({"split": {"concept": float("nan")}}, "split: a share is above 0 and below 1, not nan, such as 0.2"),
         ({"split": {"concept": 1.0}}, "split: a share is above 0 and below 1, not 1, such as 0.2"),
         ({"split": {"concept": -0.2}}, "split: a share is above 0 and below 1, not -0.2, such as 0.2"),
         ({"events": [None, None]}, "1 recordings and 2 event tables"),

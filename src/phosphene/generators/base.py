@@ -74,6 +74,10 @@ class Conditioning:
     def __post_init__(self) -> None:
         if isinstance(self.prompt, str):
             raise PhospheneError(f"prompt is one string: give one for each trial, such as [{self.prompt!r}]")
+        for name in ("tokens", "negative_tokens", "image_embeds"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, Tensor):
+                raise PhospheneError(f"{name} is a {type(value).__name__}: give a torch tensor (torch.as_tensor)")
         if self.negative_tokens is not None:
             if self.tokens is None or self.negative_tokens.shape[-2:] != self.tokens.shape[-2:]:
                 raise PhospheneError("negative_tokens belong to tokens of the same n_tokens and dim: give both so")
