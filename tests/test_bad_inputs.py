@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -213,18 +214,31 @@ RECIPES = [
         bad("a recipe of a list", "run x.yaml --out out", "not a recipe", put("x.yaml", "- a\n- b\n")),
         bad("a recipe with tabs", "run x.yaml --out out", "not readable YAML", put("x.yaml", "name:\n\t- a\n")),
         bad("a recipe of bytes", "run x.yaml --out out", "x.yaml", put("x.yaml", bytes(range(256)))),
-        bad("a recipe without method", "run x.yaml --out out", "'method' is missing",
-            put("x.yaml", "name: x\ndataset: {name: arrays, root: study}\n")),
-        bad("a recipe without dataset", "run x.yaml --out out", "'dataset' is missing",
-            put("x.yaml", "name: x\nmethod: {name: lda}\n")),
+        bad(
+            "a recipe without method",
+            "run x.yaml --out out",
+            "'method' is missing",
+            put("x.yaml", "name: x\ndataset: {name: arrays, root: study}\n"),
+        ),
+        bad(
+            "a recipe without dataset",
+            "run x.yaml --out out",
+            "'dataset' is missing",
+            put("x.yaml", "name: x\nmethod: {name: lda}\n"),
+        ),
         bad("a recipe that is a folder", "run study --out out", "is a folder, not a regular file"),
         bad("a recipe that is a device", "run /dev/null --out out", "is a device or socket"),
         bad("a recipe that is a pipe", "run x.yaml --out out", "is a pipe", pipe("x.yaml")),
-        bad("a recipe of two texts", "run x.yaml --out out", "not readable YAML", put("x.yaml", "name: a\n---\nname: b\n")),
+        bad(
+            "a recipe of two texts",
+            "run x.yaml --out out",
+            "not readable YAML",
+            put("x.yaml", "name: a\n---\nname: b\n"),
+        ),
         bad("a recipe that names a folder above", "run lda.yaml --set name=../up", "cannot name a folder"),
         bad("a recipe that names a hidden folder", "run lda.yaml --set name=.git", "cannot name a folder"),
     ],
-]  # fmt: skip
+]
 
 PREPROCESSING = sets(
     ("tmin of nan", "preprocessing.tmin=.nan", "tmin"),
@@ -257,7 +271,7 @@ PREPROCESSING = sets(
     ("a notch of true", "preprocessing.notch=true", "notch"),
     ("unknown step", "preprocessing.filter=1", "unknown key 'filter' of preprocessing"),
     command=PREPARE,
-)  # fmt: skip
+)
 
 TABLES = [
     bad("no rows", PREPARE, "table.csv", put(TABLE, "stimulus,concept\n")),
@@ -308,11 +322,11 @@ TABLES = [
         ("split of a minus share", "dataset.split={stimulus: -0.2}", "share"),
         ("split of all", "dataset.split={stimulus: 1}", "between 0 and 1"),
         ("split of a stranger", "dataset.split={colour: [red]}", "colour"),
-        ("split of an unknown value", "dataset.split={run: [\"09\"]}", "no run is '09'"),
+        ("split of an unknown value", 'dataset.split={run: ["09"]}', "no run is '09'"),
         ("split of true", "dataset.split={concept: true}", "not true or false"),
         command=PREPARE,
     ),
-]  # fmt: skip
+]
 
 ARRAYS = [
     bad("no trial", PREPARE, "eeg.npy", changed(to=lambda x: x[:0])),
@@ -330,13 +344,34 @@ ARRAYS = [
     bad("constant", PREPARE, "eeg.npy", changed(to=lambda x: np.ones_like(x))),
     bad("microvolts", PREPARE, "set dataset.unit to uV", changed(to=lambda x: 1e6 * x)),
     bad("millivolts", PREPARE, "eeg.npy", changed(to=lambda x: 1e3 * x)),
-    bad("one channel in microvolts", PREPARE, "'Oz'", changed(to=lambda x: x * np.where(np.arange(8) == 3, 1e6, 1)[:, None])),
-    bad("one channel in nanovolts", PREPARE, "'Oz'", changed(to=lambda x: x * np.where(np.arange(8) == 3, 1e-6, 1)[:, None])),
-    bad("one run in microvolts", PREPARE, "run", changed(to=lambda x: x * np.where(np.arange(24) < 8, 1e6, 1)[:, None, None])),
+    bad(
+        "one channel in microvolts",
+        PREPARE,
+        "'Oz'",
+        changed(to=lambda x: x * np.where(np.arange(8) == 3, 1e6, 1)[:, None]),
+    ),
+    bad(
+        "one channel in nanovolts",
+        PREPARE,
+        "'Oz'",
+        changed(to=lambda x: x * np.where(np.arange(8) == 3, 1e-6, 1)[:, None]),
+    ),
+    bad(
+        "one run in microvolts",
+        PREPARE,
+        "run",
+        changed(to=lambda x: x * np.where(np.arange(24) < 8, 1e6, 1)[:, None, None]),
+    ),
     bad("too large for float32", PREPARE, "eeg.npy", changed(to=lambda x: x.astype(np.float64) * 1e300)),
     bad("cut off", PREPARE, "eeg.npy", cut("study/eeg.npy")),
     bad("nothing in the file", PREPARE, "eeg.npy", put("study/eeg.npy", "")),
-    bad("a zip archive", PREPARE, "eeg.npy", lambda: np.savez("study/x", a=np.zeros(3)), lambda: os.replace("study/x.npz", "study/eeg.npy")),
+    bad(
+        "a zip archive",
+        PREPARE,
+        "eeg.npy",
+        lambda: np.savez("study/x", a=np.zeros(3)),
+        lambda: os.replace("study/x.npz", "study/eeg.npy"),
+    ),
     bad("a file missing", PREPARE, "eeg.npy does not exist", gone("study/eeg.npy")),
     bad("a pipe in its place", PREPARE, "is a pipe", pipe("study/eeg.npy")),
     bad("a folder in its place", PREPARE, "is a folder", folder("study/eeg.npy")),
@@ -346,7 +381,12 @@ ARRAYS = [
     bad("channels that are numbers", PREPARE, "ch_names", signal(ch_names=7)),
     bad("channels of none", PREPARE, "ch_names", signal(ch_names=[])),
     bad("channels without names", PREPARE, "ch_names", signal(ch_names=["", *small_studies.CHANNELS[1:]])),
-    bad("channels that are no electrodes", PREPARE, "channel_types", signal(ch_names=["EOG1", "EOG2", "ECG", "EMG", "GSR", "Resp", "Battery", "Photo"])),
+    bad(
+        "channels that are no electrodes",
+        PREPARE,
+        "channel_types",
+        signal(ch_names=["EOG1", "EOG2", "ECG", "EMG", "GSR", "Resp", "Battery", "Photo"]),
+    ),
     bad("rate of zero", PREPARE, "sfreq is 0", signal(sfreq=0)),
     bad("rate of nan", PREPARE, "sfreq", signal(sfreq=float("nan"))),
     bad("rate of inf", PREPARE, "sfreq", signal(sfreq=float("inf"))),
@@ -376,13 +416,22 @@ ARRAYS = [
         ("a root of nothing", "dataset.root=pictures", "table.csv"),
         command=PREPARE,
     ),
-]  # fmt: skip
+]
 
 BIDS_STUDIES = [
     bad("no events", BIDS, "events.tsv", gone(EVENTS)),
     bad("an onset in words", BIDS, "line 3", edit(EVENTS, "\n2\t", "\ntwo\t")),
     bad("an onset of inf", BIDS, "onset", edit(EVENTS, "\n2\t", "\ninf\t")),
-    bad("onsets in milliseconds", BIDS, "onsets are seconds", *(edit(EVENTS.replace("01_e", f"{r}_e"), f"\n{n}\t", f"\n{n}000\t") for r in ("01", "02") for n in (4, 3, 2, 1))),
+    bad(
+        "onsets in milliseconds",
+        BIDS,
+        "onsets are seconds",
+        *(
+            edit(EVENTS.replace("01_e", f"{r}_e"), f"\n{n}\t", f"\n{n}000\t")
+            for r in ("01", "02")
+            for n in (4, 3, 2, 1)
+        ),
+    ),
     bad("two events at once", BIDS, "two events at 1 s", edit(EVENTS, "\n2\t", "\n1\t")),
     bad("a row too short", BIDS, "line 3", edit(EVENTS, "\n2\t0.1\tb0", "\n2\t0.1")),
     bad("a row too long", BIDS, "line 3", edit(EVENTS, "\n2\t0.1\tb0", "\n2\t0.1\tb0\tx\ty")),
@@ -391,23 +440,57 @@ BIDS_STUDIES = [
     bad("a duration in words", BIDS, "duration", edit(EVENTS, "0.1\ta0", "long\ta0")),
     bad("events are a pipe", BIDS, "is a pipe", pipe(EVENTS)),
     bad("events in utf-16", BIDS, "events.tsv", encoded(EVENTS, "utf-16-le")),
-    bad("all stretches bad", BIDS, "is left", *(edit(EVENTS.replace("01_e", f"{r}_e"), "\n1\t0.1\ta0", "\n0\t6\tBAD_all\n1\t0.1\ta0") for r in ("01", "02"))),
-    bad("channels all eog", BIDS, "EEG", *(edit(CHANS.replace("01_c", f"{r}_c"), "\tEEG\t", "\tEOG\t") for r in ("01", "02"))),
+    bad(
+        "all stretches bad",
+        BIDS,
+        "is left",
+        *(edit(EVENTS.replace("01_e", f"{r}_e"), "\n1\t0.1\ta0", "\n0\t6\tBAD_all\n1\t0.1\ta0") for r in ("01", "02")),
+    ),
+    bad(
+        "channels all eog",
+        BIDS,
+        "EEG",
+        *(edit(CHANS.replace("01_c", f"{r}_c"), "\tEEG\t", "\tEOG\t") for r in ("01", "02")),
+    ),
     bad("channels of a row too short", BIDS, "channels.tsv", edit(CHANS, "Cz\tEEG\tuV\tgood", "Cz\tEEG")),
     bad("channels named twice", BIDS, "channels.tsv", edit(CHANS, "Cz\t", "Pz\t")),
     bad("channels unlike the data", BIDS, "channels", edit(CHANS, "Cz\t", "Xx\t")),
     bad("channels without names", BIDS, "name", edit(CHANS, "name\t", "label\t")),
     bad("channels in latin-1", BIDS, "channels.tsv", encoded(CHANS, "latin-1", "uV", "\xb5V")),
     bad("channels are a folder", BIDS, "channels.tsv", folder(CHANS)),
-    bad("a renamed recording", "prepare bids.yaml --out out --set dataset.split=null", "DataFile", *(lambda s=s: os.rename(f"{BASE}_eeg.{s}", f"{BASE.replace('see', 'look')}_eeg.{s}") for s in ("vhdr", "eeg", "vmrk")), *(lambda s=s: os.rename(f"{BASE}_{s}.tsv", f"{BASE.replace('see', 'look')}_{s}.tsv") for s in ("events", "channels")), lambda: [p.unlink() for p in Path("bids").rglob("*run-02*")]),
+    bad(
+        "a renamed recording",
+        "prepare bids.yaml --out out --set dataset.split=null",
+        "DataFile",
+        *(
+            lambda s=s: os.rename(f"{BASE}_eeg.{s}", f"{BASE.replace('see', 'look')}_eeg.{s}")
+            for s in ("vhdr", "eeg", "vmrk")
+        ),
+        *(
+            lambda s=s: os.rename(f"{BASE}_{s}.tsv", f"{BASE.replace('see', 'look')}_{s}.tsv")
+            for s in ("events", "channels")
+        ),
+        lambda: [p.unlink() for p in Path("bids").rglob("*run-02*")],
+    ),
     bad("a header that is cut", BIDS, "eeg.vhdr", cut(f"{BASE}_eeg.vhdr", 0.2)),
     bad("a header of another kind", BIDS, "eeg.vhdr", put(f"{BASE}_eeg.vhdr", "hello\n")),
     bad("a header of nothing", BIDS, "eeg.vhdr", put(f"{BASE}_eeg.vhdr", "")),
     bad("data missing", BIDS, "eeg.vhdr", gone(f"{BASE}_eeg.eeg")),
-    bad("data that lie above", BIDS, "leads out of its folder", edit(f"{BASE}_eeg.vhdr", "DataFile=", "DataFile=../../../")),
+    bad(
+        "data that lie above",
+        BIDS,
+        "leads out of its folder",
+        edit(f"{BASE}_eeg.vhdr", "DataFile=", "DataFile=../../../"),
+    ),
     bad("a description cut off", BIDS, "dataset_description.json", put("bids/dataset_description.json", "{")),
     bad("a description that is a pipe", BIDS, "is a pipe", pipe("bids/dataset_description.json")),
-    bad("runs of other channels", BIDS, "channel", edit(f"{BASE}_eeg.vhdr", "=Oz,", "=POz,"), edit(CHANS, "Oz\t", "POz\t")),
+    bad(
+        "runs of other channels",
+        BIDS,
+        "channel",
+        edit(f"{BASE}_eeg.vhdr", "=Oz,", "=POz,"),
+        edit(CHANS, "Oz\t", "POz\t"),
+    ),
     *sets(
         ("another task", "dataset.task=hear", "see"),
         ("another session", "dataset.session=9", "session"),
@@ -425,23 +508,52 @@ BIDS_STUDIES = [
         ("a share of runs", "dataset.split={run: 0.5}", "share"),
         command=BIDS,
     ),
-]  # fmt: skip
+]
 
 PROTOCOLS = [
     *sets(
         ("one session left out", "protocol.split=leave_one_session_out", "needs at least two sessions"),
         ("one subject left out", "protocol.split=leave_one_subject_out", "set protocol.subjects to 'joint'"),
-        ("one joint subject left out", "protocol={split: leave_one_subject_out, subjects: joint, select_on: last, average_test: 1}", "needs at least two subjects"),
-        ("joint sessions", "protocol={split: within_session, subjects: joint, select_on: last, average_test: 1}", "set protocol.subjects to 'within'"),
-        ("a leaky share of nothing", "protocol={split: leaky_random_trials, test_fraction: 0, select_on: last, average_test: 1}", "test_fraction"),
-        ("a leaky share too small", "protocol={split: leaky_random_trials, test_fraction: 0.001, select_on: last, average_test: 1}", "has no trial"),
-        ("a leaky share of inf", "protocol={split: leaky_random_trials, test_fraction: .inf, select_on: last, average_test: 1}", "test_fraction"),
+        (
+            "one joint subject left out",
+            "protocol={split: leave_one_subject_out, subjects: joint, select_on: last, average_test: 1}",
+            "needs at least two subjects",
+        ),
+        (
+            "joint sessions",
+            "protocol={split: within_session, subjects: joint, select_on: last, average_test: 1}",
+            "set protocol.subjects to 'within'",
+        ),
+        (
+            "a leaky share of nothing",
+            "protocol={split: leaky_random_trials, test_fraction: 0, select_on: last, average_test: 1}",
+            "test_fraction",
+        ),
+        (
+            "a leaky share too small",
+            "protocol={split: leaky_random_trials, test_fraction: 0.001, select_on: last, average_test: 1}",
+            "has no trial",
+        ),
+        (
+            "a leaky share of inf",
+            "protocol={split: leaky_random_trials, test_fraction: .inf, select_on: last, average_test: 1}",
+            "test_fraction",
+        ),
         ("validation by day", "protocol.val_by=day", "val_by"),
         ("subjects apart", "protocol.subjects=apart", "subjects"),
     ),
-    bad("one run left out of one", f"{RUN} --set protocol.split=leave_one_run_out --set 'dataset.keep={{run: \"01\"}}'", "needs at least two runs"),
-    bad("too few to validate", "run nice.yaml --out out --set protocol.select_on=val --set protocol.val_by=run --set 'dataset.keep={run: [\"01\", \"03\"]}'", "cannot spare any for validation"),
-]  # fmt: skip
+    bad(
+        "one run left out of one",
+        f"{RUN} --set protocol.split=leave_one_run_out --set 'dataset.keep={{run: \"01\"}}'",
+        "needs at least two runs",
+    ),
+    bad(
+        "too few to validate",
+        "run nice.yaml --out out --set protocol.select_on=val --set protocol.val_by=run "
+        '--set \'dataset.keep={run: ["01", "03"]}\'',
+        "cannot spare any for validation",
+    ),
+]
 
 CAPTION, BY_FILE = "caption --images pictures --out out --by", "caption --images pictures --by file --out out --set"
 TABLES_OF = "caption --by drawn --out out --stimuli"
@@ -454,55 +566,173 @@ PICTURES = [
     bad("no folder", "caption --images picturs --by drawn --out out", "picturs"),
     bad("a folder without pictures", "caption --images study --by drawn --out out", "study", gone("study/pictures")),
     bad("a file for a folder", "caption --images lda.yaml --by drawn --out out", "lda.yaml"),
-    bad("colours of nan in a study", "run nice.yaml --out out", "b0.tif", edit(STIMULI, "b0.png", "b0.tif"),
-        lambda: Image.fromarray(np.full((16, 16), np.nan, np.float32)).save("study/pictures/b0.tif")),
-    bad("colours beyond any range in a study", "run nice.yaml --out out", "b0.tif", edit(STIMULI, "b0.png", "b0.tif"),
-        lambda: Image.fromarray(np.full((16, 16), 3e9, np.float32)).save("study/pictures/b0.tif")),
-]  # fmt: skip
+    bad(
+        "colours of nan in a study",
+        "run nice.yaml --out out",
+        "b0.tif",
+        edit(STIMULI, "b0.png", "b0.tif"),
+        lambda: Image.fromarray(np.full((16, 16), np.nan, np.float32)).save("study/pictures/b0.tif"),
+    ),
+    bad(
+        "colours beyond any range in a study",
+        "run nice.yaml --out out",
+        "b0.tif",
+        edit(STIMULI, "b0.png", "b0.tif"),
+        lambda: Image.fromarray(np.full((16, 16), 3e9, np.float32)).save("study/pictures/b0.tif"),
+    ),
+]
 
 CAPTIONS = [
     bad("nothing to caption", "caption --by drawn --out out", "--images FOLDER, or --stimuli TABLE"),
-    bad("two things to caption", "caption --images pictures --stimuli study/stimuli.csv --by drawn --out out", "say what"),
+    bad(
+        "two things to caption",
+        "caption --images pictures --stimuli study/stimuli.csv --by drawn --out out",
+        "say what",
+    ),
     bad("nobody to caption", "caption --images pictures --out out", "--by"),
     bad("nowhere to caption", "caption --images pictures --by drawn", "--out FOLDER"),
     bad("an unknown captioner", f"{CAPTION} opnai", "did you mean 'openai'?"),
     bad("an unknown argument", f"{CAPTION} file --set pth=x.csv", "did you mean 'path'?"),
     bad("an unknown slot", f"{CAPTION} drawn --slot ObjectSnapp", "did you mean 'ObjectSnap'?"),
     bad("no file of slots", f"{CAPTION} drawn --slots slots.yaml", "slots.yaml does not exist"),
-    bad("a slot without prompt", f"{CAPTION} drawn --slots s.yaml", "prompt", put("s.yaml", "- {name: thing, level: object}\n")),
-    bad("a slot of another level", f"{CAPTION} drawn --slots s.yaml", "level", put("s.yaml", SLOT.replace("object", "objekt"))),
-    bad("a slot named like a column", f"{CAPTION} drawn --slots s.yaml", "rename it", put("s.yaml", SLOT.replace("thing", "stimulus"))),
-    bad("a slot that leads out", f"{CAPTION} drawn --slots s.yaml", "name", put("s.yaml", SLOT.replace("thing", "../x"))),
+    bad(
+        "a slot without prompt",
+        f"{CAPTION} drawn --slots s.yaml",
+        "prompt",
+        put("s.yaml", "- {name: thing, level: object}\n"),
+    ),
+    bad(
+        "a slot of another level",
+        f"{CAPTION} drawn --slots s.yaml",
+        "level",
+        put("s.yaml", SLOT.replace("object", "objekt")),
+    ),
+    bad(
+        "a slot named like a column",
+        f"{CAPTION} drawn --slots s.yaml",
+        "rename it",
+        put("s.yaml", SLOT.replace("thing", "stimulus")),
+    ),
+    bad(
+        "a slot that leads out", f"{CAPTION} drawn --slots s.yaml", "name", put("s.yaml", SLOT.replace("thing", "../x"))
+    ),
     bad("a slot twice", f"{CAPTION} drawn --slots s.yaml", "twice", put("s.yaml", 2 * SLOT)),
-    bad("a slot of no length", f"{CAPTION} drawn --slots s.yaml", "max_tokens", put("s.yaml", SLOT.replace("}", ", max_tokens: 0}"))),
-    bad("a slot too long", f"{CAPTION} drawn --slots s.yaml", "max_tokens", put("s.yaml", SLOT.replace("}", ", max_tokens: 300}"))),
+    bad(
+        "a slot of no length",
+        f"{CAPTION} drawn --slots s.yaml",
+        "max_tokens",
+        put("s.yaml", SLOT.replace("}", ", max_tokens: 0}")),
+    ),
+    bad(
+        "a slot too long",
+        f"{CAPTION} drawn --slots s.yaml",
+        "max_tokens",
+        put("s.yaml", SLOT.replace("}", ", max_tokens: 300}")),
+    ),
     bad("no slot", f"{CAPTION} drawn --slots s.yaml", "at least one", put("s.yaml", "[]\n")),
     bad("slots of a mapping", f"{CAPTION} drawn --slots s.yaml", "slots are a list", put("s.yaml", "a: b\n")),
     bad("slots of broken YAML", f"{CAPTION} drawn --slots s.yaml", "not readable YAML", put("s.yaml", "- [a\n")),
     bad("slots are a folder", f"{CAPTION} drawn --slots study", "is a folder"),
     bad("no stimulus table", f"{TABLES_OF} stimuli.csv", "stimuli.csv"),
-    bad("a stimulus table without image", f"{CAPTION.split(' --images')[0]} --stimuli t.csv --out out --by vision_language", "image", put("t.csv", "stimulus\na\n")),
-    bad("a stimulus table without stimulus", f"{TABLES_OF} t.csv", "no column 'stimulus'", put("t.csv", "name,image\na,pictures/a0.png\n")),
+    bad(
+        "a stimulus table without image",
+        f"{CAPTION.split(' --images')[0]} --stimuli t.csv --out out --by vision_language",
+        "image",
+        put("t.csv", "stimulus\na\n"),
+    ),
+    bad(
+        "a stimulus table without stimulus",
+        f"{TABLES_OF} t.csv",
+        "no column 'stimulus'",
+        put("t.csv", "name,image\na,pictures/a0.png\n"),
+    ),
     bad("a stimulus table of nothing", f"{TABLES_OF} t.csv", "t.csv", put("t.csv", "stimulus,image\n")),
-    bad("a stimulus twice", f"{TABLES_OF} t.csv", "'a' twice", put("t.csv", "stimulus,image\na,pictures/a0.png\na,pictures/a1.png\n")),
-    bad("a stimulus without picture", "caption --by file --set path=study/stimuli.csv --out out --stimuli t.csv", "a9.png", put("t.csv", "stimulus,image\na0,pictures/a9.png\n")),
-    bad("a stimulus outside", f"{TABLES_OF} pictures/t.csv", "lies outside of", put("pictures/t.csv", "stimulus,image\na,/etc/hostname\n")),
+    bad(
+        "a stimulus twice",
+        f"{TABLES_OF} t.csv",
+        "'a' twice",
+        put("t.csv", "stimulus,image\na,pictures/a0.png\na,pictures/a1.png\n"),
+    ),
+    bad(
+        "a stimulus without picture",
+        "caption --by file --set path=study/stimuli.csv --out out --stimuli t.csv",
+        "a9.png",
+        put("t.csv", "stimulus,image\na0,pictures/a9.png\n"),
+    ),
+    bad(
+        "a stimulus outside",
+        f"{TABLES_OF} pictures/t.csv",
+        "lies outside of",
+        put("pictures/t.csv", "stimulus,image\na,/etc/hostname\n"),
+    ),
     bad("stimuli are a pipe", f"{TABLES_OF} t.csv", "is no file", pipe("t.csv")),
     bad("people's captions missing", f"{BY_FILE} path=said.csv", "said.csv"),
-    bad("people's captions without a slot", f"{BY_FILE} path=said.csv", "said.csv", put("said.csv", "stimulus,words\na0,a thing\n")),
-    bad("people's captions of others", f"{BY_FILE} path=said.csv --slot ObjectSnap", "a0", put("said.csv", "stimulus,ObjectSnap\nz0,a thing\n")),
-    bad("people's captions ragged", f"{BY_FILE} path=said.csv", "line 2", put("said.csv", "stimulus,ObjectSnap\na0,a,b,c\n")),
+    bad(
+        "people's captions without a slot",
+        f"{BY_FILE} path=said.csv",
+        "said.csv",
+        put("said.csv", "stimulus,words\na0,a thing\n"),
+    ),
+    bad(
+        "people's captions of others",
+        f"{BY_FILE} path=said.csv --slot ObjectSnap",
+        "a0",
+        put("said.csv", "stimulus,ObjectSnap\nz0,a thing\n"),
+    ),
+    bad(
+        "people's captions ragged",
+        f"{BY_FILE} path=said.csv",
+        "line 2",
+        put("said.csv", "stimulus,ObjectSnap\na0,a,b,c\n"),
+    ),
     bad("people's captions of broken JSON", f"{BY_FILE} path=said.json", "said.json", put("said.json", "{")),
     bad("check of no captions", "caption --check study", "no folder of captions"),
-    bad("check of a damaged folder", "caption --check c", "captions.json", put("c/captions.json", "[]"), put("c/captions.csv", "a\n")),
-    bad("check of other columns", "caption --check c", "is damaged", put("c/captions.json", '{"slots": []}'), put("c/captions.csv", "a,b\n1,2\n")),
-    bad("out is a file", "caption --images pictures --out lda.yaml --by file --set path=said.csv --slot ObjectSnap", "lda.yaml", put("said.csv", "stimulus,ObjectSnap\na0,a\na1,b\nb0,c\nb1,d\n")),
-    bad("out holds something", "caption --images pictures --out study --by file --set path=said.csv --slot ObjectSnap", "study", put("said.csv", "stimulus,ObjectSnap\na0,a\na1,b\nb0,c\nb1,d\n")),
-    bad("a run without the caption of one", f"{RUN} --set captions=said.csv --set method.name=semantic_prompts --set protocol.average_test=1", "leave the slot out of method.slots", put("said.csv", "stimulus,ObjectSnap,LayoutSketch,MoodMemory\na0,a,a,a\n")),
-    bad("a run with captions twice", f"{RUN} --set captions=said.csv", "twice", put("said.csv", "stimulus,ObjectSnap\na0,a\na0,b\n")),
+    bad(
+        "check of a damaged folder",
+        "caption --check c",
+        "captions.json",
+        put("c/captions.json", "[]"),
+        put("c/captions.csv", "a\n"),
+    ),
+    bad(
+        "check of other columns",
+        "caption --check c",
+        "is damaged",
+        put("c/captions.json", '{"slots": []}'),
+        put("c/captions.csv", "a,b\n1,2\n"),
+    ),
+    bad(
+        "out is a file",
+        "caption --images pictures --out lda.yaml --by file --set path=said.csv --slot ObjectSnap",
+        "lda.yaml",
+        put("said.csv", "stimulus,ObjectSnap\na0,a\na1,b\nb0,c\nb1,d\n"),
+    ),
+    bad(
+        "out holds something",
+        "caption --images pictures --out study --by file --set path=said.csv --slot ObjectSnap",
+        "study",
+        put("said.csv", "stimulus,ObjectSnap\na0,a\na1,b\nb0,c\nb1,d\n"),
+    ),
+    bad(
+        "a run without the caption of one",
+        f"{RUN} --set captions=said.csv --set method.name=semantic_prompts --set protocol.average_test=1",
+        "leave the slot out of method.slots",
+        put("said.csv", "stimulus,ObjectSnap,LayoutSketch,MoodMemory\na0,a,a,a\n"),
+    ),
+    bad(
+        "a run with captions twice",
+        f"{RUN} --set captions=said.csv",
+        "twice",
+        put("said.csv", "stimulus,ObjectSnap\na0,a\na0,b\n"),
+    ),
     bad("a run with captions of a folder", f"{RUN} --set captions=pictures", "no folder of captions"),
-    bad("a run with captions of no slot", f"{RUN} --set captions=said.csv", "no column of a caption slot", put("said.csv", "stimulus,words\na0,a\n")),
-]  # fmt: skip
+    bad(
+        "a run with captions of no slot",
+        f"{RUN} --set captions=said.csv",
+        "no column of a caption slot",
+        put("said.csv", "stimulus,words\na0,a\n"),
+    ),
+]
 
 ASK = f"{CAPTION} openai --set model=m --yes --set"
 ENDPOINTS = [
@@ -526,40 +756,95 @@ ENDPOINTS = [
     bad("extra as a word", f"{ASK} extra=hot", "extra"),
     bad("an unset key", f"{ASK} key_from=NO_SUCH_KEY", "NO_SUCH_KEY"),
     bad("a key that cannot be a name", f"{ASK} 'key_from=a b'", "key_from"),
-]  # fmt: skip
+]
 
 GRIDS = [
     bad("no file", "grid nowhere.yaml --out out", "does not exist"),
-    bad("no variants", "grid grid.yaml --out out", "variants", edit("grid.yaml", "{one: null, two: {protocol.seed: 1}}", "{}")),
-    bad("variants of a list", "grid grid.yaml --out out", "variants", edit("grid.yaml", "{one: null, two: {protocol.seed: 1}}", "[one]")),
+    bad(
+        "no variants",
+        "grid grid.yaml --out out",
+        "variants",
+        edit("grid.yaml", "{one: null, two: {protocol.seed: 1}}", "{}"),
+    ),
+    bad(
+        "variants of a list",
+        "grid grid.yaml --out out",
+        "variants",
+        edit("grid.yaml", "{one: null, two: {protocol.seed: 1}}", "[one]"),
+    ),
     bad("no recipe", "grid grid.yaml --out out", "'recipe' is missing", edit("grid.yaml", "recipe: lda.yaml\n", "")),
     bad("an unknown recipe", "grid grid.yaml --out out", "lad.yaml does not exist", edit("grid.yaml", "lda", "lad")),
-    bad("an unknown key", "grid grid.yaml --out out", "did you mean 'variants'?", edit("grid.yaml", "variants", "varients")),
-    bad("an unknown reference", "grid grid.yaml --out out", "did you mean 'two'?", line("grid.yaml", 4, "reference: twoo")),
+    bad(
+        "an unknown key",
+        "grid grid.yaml --out out",
+        "did you mean 'variants'?",
+        edit("grid.yaml", "variants", "varients"),
+    ),
+    bad(
+        "an unknown reference",
+        "grid grid.yaml --out out",
+        "did you mean 'two'?",
+        line("grid.yaml", 4, "reference: twoo"),
+    ),
     bad("a seed twice", "grid grid.yaml --out out", "name each once", line("grid.yaml", 4, "seeds: [1, 1]")),
-    bad("seeds beside a seed", "grid grid.yaml --out out", "leave one of them out", line("grid.yaml", 4, "seeds: [1, 2]")),
+    bad(
+        "seeds beside a seed",
+        "grid grid.yaml --out out",
+        "leave one of them out",
+        line("grid.yaml", 4, "seeds: [1, 2]"),
+    ),
     bad("seeds of words", "grid grid.yaml --out out", "seeds", line("grid.yaml", 4, "seeds: [one]")),
     bad("seeds of none", "grid grid.yaml --out out", "seeds", line("grid.yaml", 4, "seeds: []")),
     bad("a seed of minus", "grid grid.yaml --out out", "protocol.seed", edit("grid.yaml", "seed: 1", "seed: -1")),
     bad("an unknown metric", "grid grid.yaml --out out", "metrics", line("grid.yaml", 4, "metrics: []")),
-    bad("a variant that leads out", "grid grid.yaml --out out", "cannot name a folder", edit("grid.yaml", "one:", "../one:")),
-    bad("variants of one folder", "grid grid.yaml --out out", "rename one of the variants", edit("grid.yaml", "one:", "TWO:")),
-    bad("a variant misspelt within", "grid grid.yaml --out out", "variant 'two'", edit("grid.yaml", "protocol.seed", "protocol.sed")),
+    bad(
+        "a variant that leads out",
+        "grid grid.yaml --out out",
+        "cannot name a folder",
+        edit("grid.yaml", "one:", "../one:"),
+    ),
+    bad(
+        "variants of one folder",
+        "grid grid.yaml --out out",
+        "rename one of the variants",
+        edit("grid.yaml", "one:", "TWO:"),
+    ),
+    bad(
+        "a variant misspelt within",
+        "grid grid.yaml --out out",
+        "variant 'two'",
+        edit("grid.yaml", "protocol.seed", "protocol.sed"),
+    ),
     bad("an override misspelt", "grid grid.yaml --out out --set protocol.sed=1", "did you mean 'seed'?"),
     bad("a recipe that runs itself", "grid lda.yaml --out out", "lda.yaml"),
     bad("a grid that is a folder", "grid study --out out", "is a folder"),
     bad("a grid that is a pipe", "grid x.yaml --out out", "is a pipe", pipe("x.yaml")),
-]  # fmt: skip
+]
 
 RUNS = [
     *[bad(f"{verb} of no run", f"{verb} study", "study") for verb in ("evaluate", "explain", "audit", "report")],
-    *[bad(f"{verb} of a file", f"{verb} lda.yaml", "not a run folder") for verb in ("evaluate", "explain", "audit", "report")],
-    *[bad(f"{verb} of nothing", f"{verb} nowhere", "not a run folder") for verb in ("evaluate", "explain", "audit", "report")],
-    *[bad(f"{verb} of a run without trials", f"{verb} run", "run", gone("run/trials")) for verb in ("report", "compare run")],
+    *[
+        bad(f"{verb} of a file", f"{verb} lda.yaml", "not a run folder")
+        for verb in ("evaluate", "explain", "audit", "report")
+    ],
+    *[
+        bad(f"{verb} of nothing", f"{verb} nowhere", "not a run folder")
+        for verb in ("evaluate", "explain", "audit", "report")
+    ],
+    *[
+        bad(f"{verb} of a run without trials", f"{verb} run", "run", gone("run/trials"))
+        for verb in ("report", "compare run")
+    ],
     bad("compare with no run", "compare run study", "study is not a run folder"),
     bad("compare over the moon", "compare run run --over moon", "stimuli"),
     bad("compare with another correction", "compare run run --correction none", "holm"),
-    bad("compare with another protocol", "compare run other", "run both under one", lambda: shutil.copytree("run", "other"), edit("run/config.yaml", "seed: 0", "seed: 1")),
+    bad(
+        "compare with another protocol",
+        "compare run other",
+        "run both under one",
+        lambda: shutil.copytree("run", "other"),
+        edit("run/config.yaml", "seed: 0", "seed: 1"),
+    ),
     bad("compare into a folder", "compare run run --out study", "study is a folder, not a file: choose another --out"),
     bad("report of a second that is none", "report run --also study", "study is not a run folder"),
     bad("explain what has no head", "explain run", "has no heads to explain"),
@@ -567,18 +852,43 @@ RUNS = [
     bad("repeats of single trials", "analyse repeats run", "average repeats"),
     bad("a config of nothing", "evaluate run", "config.yaml", put("run/config.yaml", "")),
     bad("a config cut off", "evaluate run", "config.yaml", put("run/config.yaml", "name: [a")),
-    bad("a config of another method", "evaluate run", "did you mean 'lda'?", edit("run/config.yaml", "name: lda", "name: ldda")),
+    bad(
+        "a config of another method",
+        "evaluate run",
+        "did you mean 'lda'?",
+        edit("run/config.yaml", "name: lda", "name: ldda"),
+    ),
     bad("a config that is a pipe", "evaluate run", "config.yaml", pipe("run/config.yaml")),
     bad("no model", "evaluate run", "run", first("run/folds/*/model", gone)),
     bad("a model cut off", "decode run trials --out out", "train again", first("run/folds/*/model/*.safetensors", cut)),
-    bad("a model of nothing", "decode run trials --out out", "method.json", first("run/folds/*/model/method.json", lambda p: put(p, "{}"))),
+    bad(
+        "a model of nothing",
+        "decode run trials --out out",
+        "method.json",
+        first("run/folds/*/model/method.json", lambda p: put(p, "{}")),
+    ),
     bad("no decoded vectors", "evaluate run", "finish it with `phosphene run`", first("run/folds/*/decoded", gone)),
     bad("decoded vectors cut off", "evaluate run", "decoded", first("run/folds/*/decoded/decoded.safetensors", cut)),
-    bad("decoded vectors of text", "report run", "decoded", first("run/folds/*/decoded/decoded.safetensors", lambda p: put(p, "hello"))),
-    bad("a decoded table ragged", "evaluate run", "table.csv", first("run/folds/*/decoded/table.csv", lambda p: line(p, 3, "a,b"))),
+    bad(
+        "decoded vectors of text",
+        "report run",
+        "decoded",
+        first("run/folds/*/decoded/decoded.safetensors", lambda p: put(p, "hello")),
+    ),
+    bad(
+        "a decoded table ragged",
+        "evaluate run",
+        "table.csv",
+        first("run/folds/*/decoded/table.csv", lambda p: line(p, 3, "a,b")),
+    ),
     bad("no scores", "report run", "phosphene evaluate", gone("run/scores.csv")),
     bad("scores of text", "report run", "scores.csv", put("run/scores.csv", "hello\n")),
-    bad("scores of words for numbers", "report run", "scores.csv", lambda: Path("run/scores.csv").write_text(re.sub(r"\d\.\d+", "good", Path("run/scores.csv").read_text()))),
+    bad(
+        "scores of words for numbers",
+        "report run",
+        "scores.csv",
+        lambda: Path("run/scores.csv").write_text(re.sub(r"\d\.\d+", "good", Path("run/scores.csv").read_text())),
+    ),
     bad("provenance cut off", "report run", "provenance.json", cut("run/provenance.json")),
     bad("provenance of a list", "report run", "provenance.json", put("run/provenance.json", "[1]")),
     bad("an audit of text", "report run", "audit.json", put("run/audit.json", "hello")),
@@ -586,19 +896,28 @@ RUNS = [
     bad("trials cut off", "evaluate run", "eeg.npy", cut("run/trials/eeg.npy")),
     bad("a trial table missing", "evaluate run", "table.csv", gone("run/trials/table.csv")),
     bad("trials of other channels", "evaluate run", "channels", signal("run/trials", ch_names=["Fz"])),
-    bad("a run that goes on with another recipe", "run lda.yaml --out run --set protocol.seed=5", "choose another --out"),
-    bad("a run that goes on with other data", "run lda.yaml --out run", "have changed since", edit(TABLE, "01,01,01,01", "01,01,02,01")),
+    bad(
+        "a run that goes on with another recipe", "run lda.yaml --out run --set protocol.seed=5", "choose another --out"
+    ),
+    bad(
+        "a run that goes on with other data",
+        "run lda.yaml --out run",
+        "have changed since",
+        edit(TABLE, "01,01,01,01", "01,01,02,01"),
+    ),
     bad("a run into a file", "run lda.yaml --out lda.yaml", "lda.yaml is not a folder: choose another --out"),
     bad("a run below a file", "run lda.yaml --out lda.yaml/out", "lda.yaml is not a folder: choose another --out"),
     bad("prepare onto a folder", "prepare lda.yaml --out study", "exists already"),
-    bad("prepare below a file", "prepare lda.yaml --out lda.yaml/out", "lda.yaml is not a folder: choose another --out"),
+    bad(
+        "prepare below a file", "prepare lda.yaml --out lda.yaml/out", "lda.yaml is not a folder: choose another --out"
+    ),
     bad("audit of few exchanges", "audit run --n-perm 3", "--n-perm"),
     bad("audit of no exchange", "audit run --n-perm 0", "--n-perm"),
     bad("audit of minus exchanges", "audit run --n-perm -500", "--n-perm"),
     bad("audit of an unknown part", "audit run --part decodng", "decoding, retrained"),
     bad("audit of no pictures", "audit run --n-pictures 0", "--n-pictures"),
     bad("audit of minus pictures", "audit run --n-pictures -3 --part pictures", "n-pictures"),
-]  # fmt: skip
+]
 
 DECODE = "decode run trials --out out"
 TRIALS = [
@@ -611,46 +930,82 @@ TRIALS = [
     bad("another window", DECODE, "these trials span", signal("trials", tmin=0.2)),
     bad("half a sample later", DECODE, "these at -0.095 s", signal("trials", tmin=-0.095)),
     bad("another unit", DECODE, "are in V, these in standardised", signal("trials", unit="standardised")),
-    bad("a channel less", DECODE, "lack 1 of them: 'O2'", signal("trials", ch_names=[c.replace("O2", "Iz") for c in small_studies.CHANNELS])),
-    bad("channels in small letters", DECODE, "'Fz'", signal("trials", ch_names=[c.lower() for c in small_studies.CHANNELS])),
+    bad(
+        "a channel less",
+        DECODE,
+        "lack 1 of them: 'O2'",
+        signal("trials", ch_names=[c.replace("O2", "Iz") for c in small_studies.CHANNELS]),
+    ),
+    bad(
+        "channels in small letters",
+        DECODE,
+        "'Fz'",
+        signal("trials", ch_names=[c.lower() for c in small_studies.CHANNELS]),
+    ),
     bad("microvolts", DECODE, "multiply them by 1e-06", changed("trials/eeg.npy", to=lambda x: 1e6 * x)),
     bad("a thousandth", DECODE, "multiply them by 1000", changed("trials/eeg.npy", to=lambda x: 1e-3 * x)),
-    bad("one channel in microvolts", DECODE, "'Oz'", changed("trials/eeg.npy", to=lambda x: x * np.where(np.arange(8) == 3, 1e6, 1)[:, None].astype(np.float32))),
+    bad(
+        "one channel in microvolts",
+        DECODE,
+        "'Oz'",
+        changed("trials/eeg.npy", to=lambda x: x * np.where(np.arange(8) == 3, 1e6, 1)[:, None].astype(np.float32)),
+    ),
     bad("nan", DECODE, "trial 2 (from 0)", changed("trials/eeg.npy", to=one((2, 0, 0), np.nan))),
     bad("infinity", DECODE, "trial 0 (from 0)", changed("trials/eeg.npy", to=one((0, 0, 0), -np.inf))),
     bad("zeros", DECODE, "do not vary in time", changed("trials/eeg.npy", to=np.zeros_like)),
     bad("fewer samples", DECODE, "these trials span", changed("trials/eeg.npy", to=lambda x: x[:, :, :10])),
-    bad("no trial", DECODE, "there is no trial to decode", changed("trials/eeg.npy", to=lambda x: x[:0]), lambda: Path("trials/table.csv").write_text(Path("trials/table.csv").read_text().splitlines()[0] + "\n")),
+    bad(
+        "no trial",
+        DECODE,
+        "there is no trial to decode",
+        changed("trials/eeg.npy", to=lambda x: x[:0]),
+        lambda: Path("trials/table.csv").write_text(Path("trials/table.csv").read_text().splitlines()[0] + "\n"),
+    ),
     bad("one axis less", DECODE, "(n_trials, n_chans, n_times)", changed("trials/eeg.npy", to=lambda x: x[0])),
     bad("text", DECODE, "no array of numbers", changed("trials/eeg.npy", to=lambda x: x.astype(str))),
-    bad("a row less", DECODE, "rows", lambda: Path("trials/table.csv").write_text("\n".join(Path("trials/table.csv").read_text().splitlines()[:-1]) + "\n")),
+    bad(
+        "a row less",
+        DECODE,
+        "rows",
+        lambda: Path("trials/table.csv").write_text(
+            "\n".join(Path("trials/table.csv").read_text().splitlines()[:-1]) + "\n"
+        ),
+    ),
     bad("an unknown stimulus", DECODE, "a00", edit("trials/table.csv", ",a0,", ",a00,", 1)),
     bad("no stimuli", DECODE, "stimuli.csv", gone("trials/stimuli.csv")),
     bad("facts missing", DECODE, "signal.json", gone("trials/signal.json")),
     bad("facts with a key more", DECODE, "signal.json", signal("trials", colour="red")),
     bad("a pipe", DECODE, "trials", pipe("trials/eeg.npy")),
-]  # fmt: skip
+]
 
 SIMULATE = [
     bad(name, f"simulate --out out {options}", words)
     for name, options, words in [
-        ("no subject", "--n-subjects 0", "n_subjects"), ("minus sessions", "--n-sessions -1", "n_sessions"),
+        ("no subject", "--n-subjects 0", "n_subjects"),
+        ("minus sessions", "--n-sessions -1", "n_sessions"),
         ("no training picture", "--n-train-pictures 0", "n_train_pictures"),
         ("no test picture", "--n-test-pictures 0", "n_test_pictures"),
         ("too many test pictures", "--n-test-pictures 1000000", "n_test_pictures"),
-        ("no repeat", "--test-repeats 0", "test_repeats"), ("noise of nan", "--snr-db nan", "snr_db"),
-        ("noise of inf", "--snr-db inf", "snr_db"), ("rate of zero", "--sfreq 0", "sfreq"),
-        ("rate of nan", "--sfreq nan", "sfreq"), ("pace of zero", "--soa 0", "soa"), ("pace of inf", "--soa inf", "soa"),
-        ("pace of minus", "--soa -0.4", "soa"), ("a format unknown", "--format edff", "format"),
-        ("regions unknown", "--regions three", "regions"), ("a seed of minus", "--seed -1", "seed"),
+        ("no repeat", "--test-repeats 0", "test_repeats"),
+        ("noise of nan", "--snr-db nan", "snr_db"),
+        ("noise of inf", "--snr-db inf", "snr_db"),
+        ("rate of zero", "--sfreq 0", "sfreq"),
+        ("rate of nan", "--sfreq nan", "sfreq"),
+        ("pace of zero", "--soa 0", "soa"),
+        ("pace of inf", "--soa inf", "soa"),
+        ("pace of minus", "--soa -0.4", "soa"),
+        ("a format unknown", "--format edff", "format"),
+        ("regions unknown", "--regions three", "regions"),
+        ("a seed of minus", "--seed -1", "seed"),
         ("a rate of a thousand million", "--sfreq 1e9", "sfreq"),
         ("classes of none", "--layout eegcvpr40 --n-per-class 0", "n_per_class"),
     ]
-]  # fmt: skip
+]
 SIMULATE += [
-    bad("out is a file", "simulate --out lda.yaml", "lda.yaml"), bad("out is below a file", "simulate --out lda.yaml/x", "choose another --out"),
+    bad("out is a file", "simulate --out lda.yaml", "lda.yaml"),
+    bad("out is below a file", "simulate --out lda.yaml/x", "choose another --out"),
     bad("out holds another study", "simulate --out study", "study"),
-]  # fmt: skip
+]
 
 ANALYSE = [
     bad("unknown", "analyse growing-window lda.yaml --out out", "did you mean 'growing-windows'?"),
@@ -664,10 +1019,14 @@ ANALYSE = [
     bad("encoders of none", "analyse encoders nice.yaml --with encoders=[] --out out", "encoders"),
     bad("encoders of a method without", "analyse encoders lda.yaml --with encoders=[nice] --out out", "encoder"),
     bad("regions of a word", "analyse regions lda.yaml --with regions=back --out out", "regions"),
-    bad("an argument without value", "analyse regions lda.yaml --with regions --out out", "--with regions is not key=value"),
+    bad(
+        "an argument without value",
+        "analyse regions lda.yaml --with regions --out out",
+        "--with regions is not key=value",
+    ),
     bad("a recipe missing", "analyse regions nowhere.yaml --out out", "does not exist"),
     bad("no run", "analyse repeats study", "not a run folder"),
-]  # fmt: skip
+]
 
 FETCH = [
     bad("nowhere", "fetch things-eeg2-atm --yes", "--to FOLDER"),
@@ -675,7 +1034,7 @@ FETCH = [
     bad("by hand", "fetch eegcvpr40 --to out --yes", "that a person must click through"),
     bad("a name that leads out", "fetch ../x --to out --yes", "unknown data set"),
     bad("an empty name", "fetch '' --to out --yes", "unknown data set"),
-]  # fmt: skip
+]
 
 COMMANDS = [
     bad("an unknown verb", "analyze regions lda.yaml", "analyse"),
@@ -692,7 +1051,7 @@ COMMANDS = [
     bad("a path with a zero byte", "run 'a\0b.yaml' --out out", "does not exist"),
     bad("a path without end", f"run {'x' * 5000}.yaml --out out", "does not exist"),
     bad("an out without end", f"prepare lda.yaml --out {'x' * 5000}", "name too long"),
-]  # fmt: skip
+]
 
 KINDS = {
     "recipes": RECIPES, "preprocessing": PREPROCESSING, "tables": TABLES, "arrays": ARRAYS, "BIDS": BIDS_STUDIES,
@@ -720,16 +1079,15 @@ def listing(root: Path) -> dict[str, tuple[int, ...]]:
     """Everything below a folder, hidden or not, with what would show that it was written to."""
     found = {str(path.relative_to(root)): path.lstat() for path in root.rglob("*")}
     return {
-        name: (now.st_mode, now.st_ino, 0 if path_is_folder(now) else now.st_mtime_ns) for name, now in found.items()
+        name: (now.st_mode, now.st_ino, 0 if stat.S_ISDIR(now.st_mode) else now.st_mtime_ns)
+        for name, now in found.items()
     }
 
 
-def path_is_folder(now: os.stat_result) -> bool:
-    return bool(now.st_mode & 0o040000)
-
-
-@pytest.mark.parametrize("case", [pytest.param(b, id=f"{kind} {b.name}") for kind, rows in KINDS.items() for b in rows])
-def test_a_bad_input_is_one_line_and_leaves_nothing(sound, tmp_path, monkeypatch, caplog, case):
+@pytest.mark.parametrize(
+    "case", [pytest.param(b, id=f"{kind}: {b.name}") for kind, rows in KINDS.items() for b in rows]
+)
+def test_a_bad_input_is_one_line_and_leaves_nothing(sound, tmp_path, monkeypatch, caplog, recwarn, case):
     here = tmp_path / "here"
     shutil.copytree(sound, here)
     monkeypatch.chdir(here)
@@ -744,4 +1102,5 @@ def test_a_bad_input_is_one_line_and_leaves_nothing(sound, tmp_path, monkeypatch
     assert said.startswith("phosphene: ")
     assert case.words in said
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
+    assert [str(warned.message) for warned in recwarn] == []
     assert listing(tmp_path) == before
