@@ -4,7 +4,7 @@ import json
 import math
 import reprlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from numbers import Real
 from pathlib import Path
@@ -55,11 +55,11 @@ class Signal:
     unit: str = "V"
 
     def __post_init__(self) -> None:
-        if isinstance(self.ch_names, str) or not isinstance(self.ch_names, Sequence) or "" in map(str, self.ch_names):
+        names = tuple(str(c) for c in self.ch_names) if isinstance(self.ch_names, Iterable) else ("",)
+        if "" in names or isinstance(self.ch_names, str):
             raise PhospheneError(
                 f"ch_names is {reprlib.repr(self.ch_names)}: give a list with the name of each channel"
             )
-        names = tuple(str(c) for c in self.ch_names)
         object.__setattr__(self, "ch_names", names)
         twice = sorted(c for c, count in Counter(names).items() if count > 1)
         if twice:
