@@ -41,6 +41,7 @@ CHAPTERS = {
     "Recipes": "tests/test_recipe.py",
     "Pictures": "tests/test_open_picture.py",
     "NaN and infinity": "tests/test_not_finite.py",
+    "At the command line": "tests/test_bad_inputs.py",
 }
 HEAD = """# Bad input, and what it is answered
 
@@ -87,7 +88,15 @@ def words(test: str) -> str:
     """A test's name as it would be said."""
     name, _, case = test.partition("::")[2].partition("[")
     case = case.rstrip("]")
+    if ": " in case:  # of one kind of many
+        return case.partition(": ")[2]
     return name.removeprefix("test_").replace("_", " ") + (f" ({case[:60]})" if re.fullmatch(r"[\w .]+", case) else "")
+
+
+def heading(chapter: str, test: str) -> str:
+    """The chapter, and the kind of input where a test has several."""
+    kind, several, _ = test.partition("[")[2].partition(": ")
+    return f"{chapter}: {kind}" if several else chapter
 
 
 def main() -> int:
@@ -98,11 +107,14 @@ def main() -> int:
         heard.answers = []
         if status := pytest.main(["-q", "-p", "no:cacheprovider", str(ROOT / path)], plugins=[heard]):
             return int(status)
-        rows += [f"\n## {chapter}\n", "| the test | the answer |", "|---|---|"]
-        known = set()
+        known: dict[str, set[str]] = {}
         for test, answer in heard.answers:
-            if skeleton(answer) not in known and not re.search("changed_bytes|damaged_file|fuzz|an_accepted", test):
-                known.add(skeleton(answer))
+            if re.search("changed_bytes|damaged_file|fuzz|an_accepted", test):
+                continue
+            if (title := heading(chapter, test)) not in known:
+                rows += [f"\n## {title}\n", "| the test | the answer |", "|---|---|"]
+            if skeleton(answer) not in known.setdefault(title, set()):
+                known[title].add(skeleton(answer))
                 rows.append(f"| {words(test)} | {tidy(answer)} |")
     (ROOT / "docs" / "bad-input.md").write_text("\n".join(rows) + "\n", encoding="utf-8")
     return 0

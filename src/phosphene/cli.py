@@ -9,11 +9,38 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+import typer.core
 
 from phosphene.errors import PhospheneError
 
+
+class _OneLine(typer.core.TyperGroup):
+    """A command that cannot be understood is answered as every other mistake is."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            sys.exit(super().main(*args, **{**kwargs, "standalone_mode": False}))
+        except typer.Abort:
+            self._refuse("stopped", 1)
+        except Exception as error:
+            if not hasattr(error, "format_message"):
+                raise
+            context = getattr(error, "ctx", None)
+            if type(error).__name__ == "NoArgsIsHelpError":
+                error.show()  # type: ignore[attr-defined]
+                sys.exit(2)
+            help_of = "phosphene" if context is None else context.command_path
+            self._refuse(f"{error.format_message().rstrip('.')} (see {help_of} --help)", 2)
+
+    @staticmethod
+    def _refuse(message: str, status: int) -> None:
+        sys.stderr.write(f"phosphene: {' '.join(message.split())}\n")
+        sys.exit(status)
+
+
 app = typer.Typer(
     name="phosphene",
+    cls=_OneLine,
     help="Decode, reconstruct and explain what a person saw, from their EEG.",
     no_args_is_help=True,
     add_completion=False,
@@ -136,11 +163,13 @@ def prepare(
     recipe: RecipeFile, out: Annotated[Path, typer.Option(help="Folder of the trials.")], changes: Set = None
 ) -> None:
     """Preprocess a recipe's recordings into trials."""
+    from phosphene.paths import has_room
     from phosphene.preparation import prepared
     from phosphene.recipe import Recipe, parse_overrides
 
     if out.exists():
         raise PhospheneError(f"{out} exists already: choose another --out or remove it")
+    has_room(out)
     trials, _ = prepared(Recipe.read(recipe, parse_overrides(changes or [])), _display())
     trials.save(out)
     _say(f"trials: {out} ({len(trials)} of {trials.n_chans} channels x {trials.n_times} samples)")
@@ -304,7 +333,7 @@ def analyse(
     from phosphene import analyses
     from phosphene.recipe import parse_overrides
 
-    arguments = {**parse_overrides(options or []), "display": _display()}
+    arguments = {**parse_overrides(options or [], "--with"), "display": _display()}
     if what in ("repeats", "similarity"):
         if changes or out is not None:
             raise PhospheneError(f"{what} is of a finished run: leave out --set and --out")
@@ -389,7 +418,10 @@ def compare(
     from phosphene.evaluation.compare import lines
     from phosphene.experiment import Experiment
     from phosphene.files import whole
+    from phosphene.paths import has_room
 
+    if out is not None:
+        has_room(out, is_file=True)
     table = compare_runs(a, b, over=over, correction=correction)  # type: ignore[arg-type]
     if out is not None:
         with whole(out) as part:

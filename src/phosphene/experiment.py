@@ -14,6 +14,7 @@ import safetensors.numpy
 import torch
 import yaml
 from PIL import Image
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from phosphene import processes, provenance
@@ -28,7 +29,7 @@ from phosphene.files import parse_yaml, read_json, whole, write_json
 from phosphene.generators.base import Conditioning, Generator
 from phosphene.lazy import lazy, read
 from phosphene.methods.base import Method
-from phosphene.paths import folder_name
+from phosphene.paths import folder_name, has_room
 from phosphene.preparation import as_trained, cut, dataset_of, prepared, shuffled
 from phosphene.progress import Bar, Display, Silent
 from phosphene.recipe import Recipe
@@ -59,6 +60,7 @@ class Experiment:
     def __init__(self, recipe: Recipe, out: str | Path, display: Display | None = None):
         self.recipe, self.out, self.display = recipe, Path(out), display or Silent()
         self.protocol, self.log = recipe.protocol, EpochLog(self.out / "log.jsonl")
+        has_room(self.out)
         path = self.out / "config.yaml"
         try:
             before = parse_yaml(path.read_text(encoding="utf-8")) if path.is_file() else None
@@ -117,10 +119,19 @@ class Experiment:
             trials, dataset = prepared(self.recipe, self.display)
             facts = {fact: getattr(dataset, fact) for fact in ("licence", "citation", "design", "simulated")}
             facts |= {"name": self.recipe.dataset["name"], "fingerprint": dataset.fingerprint()}
+            self._check_parts(trials)
             if self.recipe.captions is not None:
                 facts["captions"] = said.fingerprint(self.recipe.captions)
             self.adopt(trials, facts)
         return folder
+
+    def _check_parts(self, trials: Trials) -> None:
+        """Refuses trials that the recipe's window, channels or protocol cannot be had of, before anything is kept."""
+        seen = self._windowed(trials)
+        if self.recipe.silenced_outside is not None:
+            cut(seen, self.recipe.silenced_outside, "silenced_outside")
+        for fold in self.protocol.folds(seen):
+            self.folder(fold)
 
     def adopt(self, trials: Trials, facts: dict[str, Any]) -> None:
         """Begin the run folder with these trials and what is known of their source."""
@@ -274,8 +285,11 @@ class Experiment:
 
     def decoded(self, fold: Fold, twin: bool = False) -> tuple[pd.DataFrame, dict[str, torch.Tensor]]:
         """The test trials' table and what was decoded from them: `head.<name>` and `condition.<field>`."""
-        table = self.tested(fold, twin)
-        return table, load_file(self.folder(fold, twin) / "decoded" / "decoded.safetensors")
+        table, folder = self.tested(fold, twin), self.folder(fold, twin) / "decoded"
+        try:
+            return table, load_file(folder / "decoded.safetensors")
+        except (SafetensorError, OSError, ValueError) as error:
+            raise PhospheneError(f"{folder} cannot be read ({error}): remove it and run again") from None
 
     def tested(self, fold: Fold, twin: bool = False) -> pd.DataFrame:
         """The test trials' table alone."""
@@ -410,6 +424,7 @@ class Experiment:
         out = Path(out)
         if out.exists():
             raise PhospheneError(f"{out} exists already: choose another --out or remove it")
+        has_room(out)
         trials = trials if isinstance(trials, Trials) else Trials.load(trials)
         subjects = [f.subject for f in self.folds]
         if subject is not None and subject not in subjects:
@@ -417,7 +432,11 @@ class Experiment:
         fold = self.folds[0 if subject is None else subjects.index(subject)]
         trials = as_trained(trials, self.trials, self.trials.select(fold.train))
         if self.recipe.whitening is not None:
-            trials = whitened_by(safetensors.numpy.load_file(self.folder(fold) / "whitening.safetensors"), trials)
+            path = self.folder(fold) / "whitening.safetensors"
+            try:
+                trials = whitened_by(safetensors.numpy.load_file(path), trials)
+            except (SafetensorError, OSError) as error:
+                raise PhospheneError(f"{path} cannot be read ({error}): run again") from None
         samples = self.protocol.samples(self._silenced(trials), "test")
         method = self.method(fold)
         heads = method.encode(samples)

@@ -133,7 +133,8 @@ class LazyArray:
         for i, where in zip(places, zip(*index, strict=True), strict=True):
             x = part[where][:, times] if chans is None else part[where][chans, times]
             if self._scale == 1:
-                out[i] = x
+                with np.errstate(over="ignore"):  # it becomes infinite, which is refused where it matters
+                    out[i] = x
             else:
                 np.multiply(x, self._scale, out=out[i], casting="unsafe")
             self._touched += size

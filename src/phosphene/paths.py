@@ -157,6 +157,23 @@ def stay_inside(images: Iterable[tuple[object, str]], within: Sequence[Path], ke
         )
 
 
+def has_room(out: str | Path, option: str = "--out", is_file: bool = False) -> None:
+    """Refuses a place that cannot be written to, before any work: one below a file, or a folder for a file.
+
+    Raises
+    ------
+    PhospheneError
+        Names what is in the way, and ``option``.
+    """
+    out = Path(out)
+    if is_file and out.is_dir():
+        raise PhospheneError(f"{out} is a folder, not a file: choose another {option}")
+    above = out.absolute().parents if is_file else (out.absolute(), *out.absolute().parents)
+    there = next(path for path in above if exists(path))
+    if not there.is_dir():
+        raise PhospheneError(f"{short(there)} is not a folder: choose another {option}")
+
+
 def record_pictures(images: Iterable[object], folder: str | Path) -> dict[str, Any]:
     """What `saved_pictures` reads: where trials are saved, and the folders of their pictures."""
     folders = {Path(image).parent for image in images if isinstance(image, str) and image}

@@ -101,6 +101,8 @@ def as_trained(trials: Trials, own: Trials, trained: Trials) -> Trials:
     PhospheneError
         Where channels, rate, times, unit or scale are not those of the run; the message names both.
     """
+    if len(trials) == 0 or trials.n_times == 0:
+        raise PhospheneError("there is no trial to decode: prepare some")
     names, fix = own.signal.ch_names, "preprocess them as the run was"
     if lost := [c for c in names if c not in trials.signal.ch_names]:
         raise PhospheneError(
@@ -116,7 +118,8 @@ def as_trained(trials: Trials, own: Trials, trained: Trials) -> Trials:
     start, stop = own.signal.tmin, own.signal.tmin + own.n_times * step
     if times[0] > start + step / 2 or times[-1] + step < stop - step / 2:
         raise PhospheneError(
-            f"the run decodes {start:g} to {stop:g} s, and these trials span {times[0]:g} to {times[-1] + step:g} s: "
+            f"the run decodes {start:g} to {stop:g} s, and these trials span {times[0]:g} to "
+            f"{round(times[-1] + step, 9):g} s: "
             f"{fix} (preprocessing.tmin, tmax)"
         )
     trials = trials.pick(names).crop(start, stop)

@@ -85,6 +85,8 @@ class Preprocessing:
             raise PhospheneError(
                 f"h_freq ({h_freq:g} Hz) is above half of sfreq ({sfreq:g} Hz): lower it or raise sfreq"
             )
+        if picks is not None and not len(picks):
+            raise PhospheneError("picks names no channel: leave it out to keep every EEG channel")
         self.picks, self.rename, self.montage = picks, rename, montage
         self.channel_types = channels.check_types(channel_types)
         self.l_freq, self.h_freq, self.notch, self.reference = l_freq, h_freq, notch, reference

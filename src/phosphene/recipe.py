@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from phosphene.errors import PhospheneError, nearest
 from phosphene.evaluation.protocols import Protocol
@@ -14,6 +14,7 @@ from phosphene.files import parse_yaml
 from phosphene.paths import is_regular, regular
 from phosphene.preprocessing import Preprocessing
 from phosphene.registry import checked, find
+from phosphene.settings import Settings
 from phosphene.training import Training
 
 SHIPPED = dict(sorted((path.stem, path) for path in (Path(__file__).parent / "recipes").glob("**/*.yaml")))
@@ -24,7 +25,7 @@ def shipped(source: str | Path) -> Path:
     return Path(source) if is_regular(source) else SHIPPED.get(str(source), Path(source))
 
 
-class Evaluation(BaseModel):
+class Evaluation(Settings):
     """How scores get their intervals and p-values.
 
     Parameters
@@ -35,8 +36,6 @@ class Evaluation(BaseModel):
     transductive : also ask scores of the whole test set at once, under their own names (`evaluation.transductive`).
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     n_boot: int = Field(2000, gt=0)
     n_perm: int = Field(2000, gt=0)
     draws: int = Field(1, gt=0)
@@ -44,7 +43,7 @@ class Evaluation(BaseModel):
     transductive: bool = False
 
 
-class Recipe(BaseModel):
+class Recipe(Settings):
     """Everything that a run depends on.
 
     Parameters
@@ -63,8 +62,6 @@ class Recipe(BaseModel):
     method : `name` of a registered method and its arguments.
     generator : `name` of a registered generator and its arguments, or None for no pictures.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
     description: str = ""
@@ -150,6 +147,12 @@ class Recipe(BaseModel):
         self.training.check([stage for stage in method.stages if stage not in method.solved], method.name)
         if method.name == "lda":
             self._single_trials()
+        for key in ("window", "silenced_outside"):
+            first, last = getattr(self, key) or (None, None)
+            if first is not None and last is not None and last <= first:
+                raise PhospheneError(f"{key} ends at {last:g} s and begins at {first:g} s: let it end later")
+        if twice := [c for c in self.channels or () if (self.channels or []).count(c) > 1]:
+            raise PhospheneError(f"channels name '{twice[0]}' twice: name each once")
         self.steps()
 
     def _single_trials(self) -> None:
@@ -165,17 +168,18 @@ class Recipe(BaseModel):
             raise PhospheneError(f"lda is scored on single trials and selects no epoch: set {fixes}")
 
 
-def parse_overrides(pairs: list[str]) -> dict[str, Any]:
-    """``key=value`` of the command line; values are read as YAML."""
+def parse_overrides(pairs: list[str], option: str = "--set") -> dict[str, Any]:
+    """``key=value`` of the command line's ``option``; values are read as YAML."""
     overrides = {}
+    example = "--set protocol.seed=1" if option == "--set" else f"{option} key=1"
     for pair in pairs:
         key, sign, value = pair.partition("=")
         if not sign or not key:
-            raise PhospheneError(f"--set {pair} is not key=value: write for instance --set protocol.seed=1")
+            raise PhospheneError(f"{option} {pair} is not key=value: write for instance {example}")
         try:
             overrides[key.strip()] = parse_yaml(value)
         except ValueError:
-            raise PhospheneError(f"--set {key}: the value is not readable YAML: quote it") from None
+            raise PhospheneError(f"{option} {key}: the value is not readable YAML: quote it") from None
     return overrides
 
 
@@ -197,7 +201,7 @@ def _set(values: dict[str, Any], path: list[str], value: Any, key: str) -> dict[
 
 def _first(error: ValidationError) -> str:
     """The first fault as one line with its fix."""
-    fault = error.errors()[0]
+    fault = min(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")  # a misspelt key explains others
     where = [str(part) for part in fault["loc"]]
     if fault["type"] == "extra_forbidden":
         model: Any = Recipe
@@ -206,4 +210,4 @@ def _first(error: ValidationError) -> str:
         return f"unknown key '{'.'.join(where)}': {nearest(where[-1], model.model_fields)}"
     if fault["type"] == "missing":
         return f"key '{'.'.join(where)}' is missing: add it"
-    return f"{'.'.join(where)}: {fault['msg']} (given: {reprlib.repr(fault['input'])})"
+    return f"{'.'.join(where)}: {fault['msg'].removeprefix('Value error, ')} (given: {reprlib.repr(fault['input'])})"

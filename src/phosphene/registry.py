@@ -12,6 +12,7 @@ from typing import Any, TypeVar, get_type_hints
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from phosphene.errors import PhospheneError, nearest
+from phosphene.settings import number
 
 PACKAGES = {
     "dataset": "phosphene.datasets",
@@ -23,7 +24,10 @@ PACKAGES = {
     "captioner": "phosphene.captions",
 }
 _classes: dict[str, dict[str, type]] = {kind: {} for kind in PACKAGES}
-_LENIENT = ConfigDict(arbitrary_types_allowed=True, coerce_numbers_to_str=True)  # subject: 3 means "3"
+_LENIENT = ConfigDict(
+    arbitrary_types_allowed=True, coerce_numbers_to_str=True, allow_inf_nan=False
+)  # subject: 3 means "3"
+_OPEN = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
 C = TypeVar("C", bound=type)
 
 
@@ -57,7 +61,7 @@ def find(kind: str, name: str) -> type:
     return known[name]
 
 
-def checked(cls: type, arguments: dict[str, Any], where: str) -> dict[str, Any]:
+def checked(cls: Callable[..., Any], arguments: dict[str, Any], where: str) -> dict[str, Any]:
     """The arguments as ``cls`` takes them, numbers written as text made numbers.
 
     Raises
@@ -66,16 +70,17 @@ def checked(cls: type, arguments: dict[str, Any], where: str) -> dict[str, Any]:
         If ``cls`` has no such argument (naming the nearest one), or a value is of the wrong kind.
     """
     parameters = inspect.signature(cls).parameters
-    hints = get_type_hints(cls.__init__)  # type: ignore[misc]
+    hints = get_type_hints(cls.__init__ if isinstance(cls, type) else cls)  # type: ignore[misc]
     values = {}
     for key, value in arguments.items():
         if key not in parameters:
             raise PhospheneError(f"unknown key '{key}' of {where}: {nearest(key, parameters)}")
         kind: TypeAdapter[Any] = TypeAdapter(hints.get(key, Any), config=_LENIENT)
         try:
-            values[key] = kind.validate_python(value)
-        except ValidationError as error:
-            raise PhospheneError(f"{where}: {key}: {error.errors()[0]['msg']} (given: {value!r})") from None
+            values[key] = kind.validate_python(number(value, hints.get(key, Any)))
+        except ValueError as error:
+            said = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
+            raise PhospheneError(f"{where}: {key}: {said} (given: {value!r})") from None
     return values
 
 
@@ -88,4 +93,8 @@ def build(kind: str, name: str, **arguments: Any) -> Any:
         For an unknown kind, name or argument; the message names the nearest valid one.
     """
     cls = find(kind, name)
-    return cls(**checked(cls, arguments, f"{kind} '{name}'"))
+    values = checked(cls, arguments, f"{kind} '{name}'")
+    for key, parameter in inspect.signature(cls).parameters.items():
+        if parameter.default is parameter.empty and parameter.kind not in _OPEN and key not in values:
+            raise PhospheneError(f"{kind} '{name}' needs {key}: give it")
+    return cls(**values)

@@ -4,15 +4,16 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from phosphene.settings import Settings
 from phosphene.targets.base import TargetTable
 from phosphene.trials import Trials
 
 
-class Stage(BaseModel):
+class Stage(Settings):
     """How a gradient stage is trained.
 
     Parameters
@@ -30,8 +31,6 @@ class Stage(BaseModel):
         this value). The average is what is validated, selected and left in the method; None keeps none.
     checkpoint_every : steps from one checkpoint to the next; None writes one after each epoch.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     epochs: int = Field(40, gt=0)
     batch_size: int = Field(128, gt=1)

@@ -2,8 +2,9 @@
 
 import json
 import math
+import reprlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from numbers import Real
 from pathlib import Path
@@ -54,21 +55,26 @@ class Signal:
     unit: str = "V"
 
     def __post_init__(self) -> None:
-        names = tuple(str(c) for c in self.ch_names)
+        names = tuple(str(c) for c in self.ch_names) if isinstance(self.ch_names, Iterable) else ("",)
+        if "" in names or isinstance(self.ch_names, str):
+            raise PhospheneError(
+                f"ch_names is {reprlib.repr(self.ch_names)}: give a list with the name of each channel"
+            )
         object.__setattr__(self, "ch_names", names)
         twice = sorted(c for c, count in Counter(names).items() if count > 1)
         if twice:
             raise PhospheneError(f"channel '{twice[0]}' is named twice: rename one")
-        for name, unit in {"sfreq": "Hz", "tmin": "s"}.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
-                raise PhospheneError(f"{name} is {value!r}, no number: give it in {unit}")
-        if not self.sfreq > 0:
+        if not (_is_number(self.sfreq) and self.sfreq > 0):
             raise PhospheneError(f"sfreq is {self.sfreq} Hz: give the sampling rate, a positive number")
+        if not _is_number(self.tmin):
+            raise PhospheneError(f"tmin is {self.tmin} s: give the time of the first sample from onset, a number")
         if self.unit not in UNITS:
             raise PhospheneError(f"unknown unit of the EEG: {nearest(self.unit, UNITS)}")
         if self.positions is not None:
-            positions = tuple(tuple(float(v) for v in p) for p in self.positions)
+            try:
+                positions = tuple(tuple(float(v) for v in p) for p in self.positions)
+            except (TypeError, ValueError):
+                positions = ()
             if len(positions) != len(names) or any(len(p) != 3 for p in positions):
                 raise PhospheneError(f"positions must be ({len(names)}, 3), in metres, one row for each channel")
             object.__setattr__(self, "positions", positions)
@@ -97,6 +103,10 @@ class Signal:
             points = dict(zip(self.ch_names, np.array(self.positions), strict=True))
             info.set_montage(mne.channels.make_dig_montage(points, coord_frame="head"), verbose="error")
         return info
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 @dataclass
@@ -248,10 +258,11 @@ class Trials:
             raise PhospheneError(
                 f"{folder / 'signal.json'} is not as it was saved ({error}): prepare it again"
             ) from None
-        return cls(
-            eeg=eeg, table=read_table(folder / "table.csv"), stimuli=stimuli.set_index("stimulus"), notes=notes,
-            signal=signal,
-        )  # fmt: skip
+        table = read_table(folder / "table.csv")
+        try:
+            return cls(eeg=eeg, table=table, stimuli=stimuli.set_index("stimulus"), notes=notes, signal=signal)
+        except PhospheneError as error:
+            raise PhospheneError(f"{folder}: {error}; prepare it again, or restore its files") from None
 
     @classmethod
     def from_mne(

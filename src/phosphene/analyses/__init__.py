@@ -14,6 +14,7 @@ from phosphene.analyses.repeats import repeats
 from phosphene.analyses.similarity import similarity
 from phosphene.analyses.variants import Settings, encoders, growing_windows, regions, sliding_windows
 from phosphene.errors import PhospheneError, nearest
+from phosphene.registry import checked
 
 __all__ = [
     "ANALYSES", "call", "encoders", "growing_windows", "regions", "regions_of", "repeats", "similarity",
@@ -45,4 +46,5 @@ def call(name: str, source: str | Path, arguments: Mapping[str, Any]) -> Path:
         needed = parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD
         if needed and key not in arguments:
             raise PhospheneError(f"{name} needs {key}: give it")
-    return ANALYSES[name](source, **arguments)
+    told = {key: value for key, value in arguments.items() if key in parameters and key != "display"}
+    return ANALYSES[name](source, **{**arguments, **checked(ANALYSES[name], told, name)})

@@ -43,6 +43,8 @@ def audit(
     """
     if n_perm < LEAST_PERM:
         raise PhospheneError(f"with {n_perm} exchanges no gate can fail: give at least {LEAST_PERM} (--n-perm)")
+    if n_pictures < 1:
+        raise PhospheneError(f"n_pictures is {n_pictures}: give at least 1 (--n-pictures)")
     experiment = Experiment.open(folder, display or Silent())
     seed = experiment.protocol.seed
     made: dict[str, Any] = {

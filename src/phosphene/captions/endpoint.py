@@ -133,6 +133,9 @@ class OpenAI(Captioner):
         for name, value in bounds.items():
             if not 0 < value < math.inf:
                 raise PhospheneError(f"{name} is {value}: give a number above 0")
+        for name, cost in {"price_in": price_in, "price_out": price_out, "picture_tokens": picture_tokens}.items():
+            if cost is not None and not 0 <= cost < math.inf:
+                raise PhospheneError(f"{name} is {cost}: give a number of at least 0")
         self.model, self.base_url, self.key_from, self.per_minute = model, base_url.rstrip("/"), key_from, per_minute
         self.price_in, self.price_out, self.picture_tokens, self.side = price_in, price_out, picture_tokens, side
         self.structured, self.tries, self.extra = structured, tries, extra

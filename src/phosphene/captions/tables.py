@@ -10,7 +10,7 @@ import pandas as pd
 from phosphene.captions.base import SUFFIXES
 from phosphene.errors import PhospheneError, nearest
 from phosphene.files import read_json
-from phosphene.paths import is_regular, saved_pictures, stay_inside
+from phosphene.paths import is_regular, only_regular, saved_pictures, stay_inside
 from phosphene.tables import MISSING, check_filled, frame, labels, read_cells, read_text
 
 
@@ -89,6 +89,7 @@ def pictures_in(folder: str | Path) -> pd.DataFrame:
     folder = Path(folder)
     if not folder.is_dir():
         raise PhospheneError(f"{folder} is no folder: name one that holds pictures")
+    only_regular(folder)
     files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
     if not files:
         raise PhospheneError(f"{folder} holds no picture ({', '.join(SUFFIXES)}): name another folder")

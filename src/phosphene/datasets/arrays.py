@@ -127,6 +127,8 @@ class Arrays(Dataset):
         facts = read_json(path) if exists(path) else {}
         if not isinstance(facts, dict):
             raise PhospheneError(f"{path} is not as `Trials.save` writes it: remove it, or write the trials again")
+        if not isinstance(facts.get("notes") or [], list):
+            raise PhospheneError(f"{path}: notes is no list of sentences: correct it, or write the trials again")
         return facts
 
     def subjects(self) -> list[str]:
@@ -175,10 +177,13 @@ class Arrays(Dataset):
             if facts[key] is None:
                 raise PhospheneError(message)
         names = facts["ch_names"]
+        if not isinstance(names, str | list):
+            raise PhospheneError(f"ch_names is {names!r}: give a list with the name of each channel, or a text file")
         if isinstance(names, str):
             path = regular(self.root / names, "does not exist: set dataset.ch_names to a list of names or a text file")
             facts["ch_names"] = names = [line.strip() for line in read_text(path).splitlines() if line.strip()]
-        positions = stored.get("positions") if list(names) == list(stored.get("ch_names", ())) else None
+        known = stored.get("ch_names")
+        positions = stored.get("positions") if isinstance(known, list) and list(names) == known else None
         return Signal(**facts, positions=positions)
 
 

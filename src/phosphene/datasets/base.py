@@ -124,6 +124,8 @@ class Dataset(ABC):
         wanted = [self.subject] if isinstance(self.subject, str) else list(self.subject)
         if wanted == ["all"]:
             return present
+        if not wanted:
+            raise PhospheneError("dataset.subject names nobody: give one, several or all")
         for name in wanted:
             if name not in present:
                 raise PhospheneError(f"subject '{name}' is not under {self.root}: {nearest(name, present)}")

@@ -210,10 +210,12 @@ def split_column(
         if not 0 < values < 1:
             raise PhospheneError(f"{key}: a share is above 0 and below 1, not {values:g}, such as 0.2 for a fifth")
         group_of = _groups(stimuli, column)
-        count = round(values * len(group_of))
+        if not 0 < values < 1:
+            raise PhospheneError(f"{key}: a share is {values:g}: give one between 0 and 1, such as {{{column}: 0.2}}")
+        count, plural = round(values * len(group_of)), "stimuli" if column == "stimulus" else "concepts"
         if not 0 < count < len(group_of):
             raise PhospheneError(
-                f"{key}: a share of {values:g} leaves {count} of {len(group_of)} {column}s for the test"
+                f"{key}: a share of {values:g} leaves {count} of {len(group_of)} {plural} for the test"
             )
         chosen = drawn(group_of, values)
     else:

@@ -18,6 +18,8 @@ _SHARE = 0.2  # of channels and trials whose size is likely: then only some are 
 
 def open_eeg(path: Path, key: str = "dataset.eeg") -> np.ndarray:
     """The array of a `.npy` or `.safetensors` file, as a read-only memory map."""
+    if path.is_dir():
+        raise PhospheneError(f"{path} is a folder, not a regular file: give the file itself (set {key})")
     if not path.is_file():
         near = sorted(p.name for p in path.parent.glob("*") if p.suffix in (".npy", ".safetensors", ".npz"))
         raise PhospheneError(f"{path} does not exist: {nearest(path.name, near)} (set {key})")

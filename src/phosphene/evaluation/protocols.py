@@ -10,8 +10,6 @@ from typing import Any, Literal, NamedTuple, Self
 import numpy as np
 import pandas as pd
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
     field_validator,
@@ -22,6 +20,7 @@ from pydantic import (
 from phosphene.duplicates import KINDS, SamePictures, same_pictures
 from phosphene.errors import PhospheneError, nearest
 from phosphene.files import digest
+from phosphene.settings import Settings
 from phosphene.trials import Trials
 
 LEAKY = "leaky_random_trials"
@@ -60,7 +59,7 @@ class Fold(NamedTuple):
     test: np.ndarray
 
 
-class Protocol(BaseModel):
+class Protocol(Settings):
     """How trials become a score.
 
     Parameters
@@ -86,8 +85,6 @@ class Protocol(BaseModel):
         (run, subject) nor, where the study keeps them apart, the pictures are known. What has no `test` trial is not
         left out.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     split: Split = "given"
     subjects: Literal["within", "joint"] = "within"

@@ -22,6 +22,7 @@ from phosphene.fetch.names import PART, RECORD, amount, inside, unpack
 from phosphene.fetch.sources import SOURCES, Source, source, table
 from phosphene.fetch.web import Resuming, Web
 from phosphene.files import whole
+from phosphene.paths import has_room
 
 if TYPE_CHECKING:
     from phosphene.progress import Display
@@ -84,9 +85,8 @@ def plan(name: str, to: str | Path, only: str | None = None, *, web: Web | None 
             missing.append(file)
             part = inside(to, file.path + PART)
             left += max(0, (file.size or 0) - (part.stat().st_size if part.is_file() else 0))
+    has_room(to, "--to")
     existing = next(p for p in (to.absolute(), *to.absolute().parents) if p.exists())
-    if not existing.is_dir():
-        raise PhospheneError(f"{existing} is not a folder: choose another --to")
     free = shutil.disk_usage(existing).free
     if left > free:
         raise PhospheneError(

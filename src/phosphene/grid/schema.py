@@ -129,7 +129,7 @@ class Grid(BaseModel):
 
 def _first(error: ValidationError) -> str:
     """The first fault as one line with its fix."""
-    fault = error.errors()[0]
+    fault = min(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")  # a misspelt key explains others
     where = [str(part) for part in fault["loc"]]
     if fault["type"] == "extra_forbidden":
         return f"unknown key '{where[0]}': {nearest(where[0], Grid.model_fields)}"

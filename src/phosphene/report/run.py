@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import yaml
-from safetensors import SafetensorError
 
 from phosphene.captions import NAMED
 from phosphene.decoded import stand_for_categories
@@ -91,7 +90,10 @@ class Run:
 
     def _json(self, name: str) -> dict[str, Any]:
         path = self.folder / name
-        return dict(read_json(path)) if path.is_file() else {}
+        facts = read_json(path) if path.is_file() else {}
+        if not isinstance(facts, dict):
+            raise PhospheneError(f"{path} is not as the run wrote it: remove it and run again")
+        return facts
 
     @cached_property
     def trials(self) -> Trials:
@@ -106,13 +108,7 @@ class Run:
         """The test samples' table and what was decoded from them, `head.<name>`: (n_samples, dim)."""
         key = (fold.subject, fold.name, twin)
         if key not in self._decoded:
-            try:
-                table, tensors = self.experiment.decoded(fold, twin)
-            except (SafetensorError, OSError, ValueError) as error:
-                if isinstance(error, PhospheneError):
-                    raise
-                folder, line = self.experiment.folder(fold, twin) / "decoded", " ".join(str(error).split())
-                raise PhospheneError(f"{folder} cannot be read ({line}): remove it and run again") from None
+            table, tensors = self.experiment.decoded(fold, twin)
             self._decoded[key] = table, {k: v.numpy() for k, v in tensors.items() if k.startswith("head.")}
         return self._decoded[key]
 

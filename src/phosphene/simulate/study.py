@@ -34,8 +34,10 @@ import pandas as pd
 import phosphene
 from phosphene.errors import PhospheneError, nearest
 from phosphene.files import read_json, whole
+from phosphene.paths import has_room
 from phosphene.simulate import bids
 from phosphene.simulate.brain import CHANNELS, DEFAULT_SNR_DB, RESPONSE, Brain, Drawn, check
+from phosphene.simulate.cortex import BRAINS
 from phosphene.simulate.designs import DESIGNS, Design, block, gain, phantom, rapid
 from phosphene.simulate.drawings import KINDS
 from phosphene.simulate.scenes import BACKGROUNDS, COLOURS, POSITIONS, SEEN, SIZE, Scene, draw_with_mask, vary
@@ -105,6 +107,7 @@ def simulate(
         return out
     if fmt == "brainvision":
         bids.require()
+    has_room(out)
     stimuli = choose_stimuli(n_train_pictures, n_test_pictures, seed=seed, blocks=made.order == "block")
     scenes = scenes_of(stimuli)
     subjects = [f"{i:02d}" for i in range(1, n_subjects + 1)]
@@ -299,7 +302,9 @@ def _check(p: dict[str, Any]) -> Design:
         made = replace(made, state=0.0)
         del p["design"]
     if p["fmt"] not in FORMATS:
-        raise PhospheneError(f"unknown fmt '{p['fmt']}': {nearest(p['fmt'], FORMATS)}")
+        raise PhospheneError(f"unknown format '{p['fmt']}': {nearest(p['fmt'], FORMATS)}")
+    if p["regions"] not in BRAINS:
+        raise PhospheneError(f"unknown regions '{p['regions']}': {nearest(p['regions'], BRAINS)}")
     most = N_TEST_CONCEPTS * len(BACKGROUNDS) * len(POSITIONS)
     limits = {
         "n_subjects": (1, 99), "n_sessions": (1, 99), "n_train_pictures": (1, 99999), "n_test_pictures": (1, most),
