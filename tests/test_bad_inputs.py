@@ -306,7 +306,7 @@ TABLES = [
     bad("an image of n/a", PREPARE, "b0", edit(STIMULI, "pictures/b0.png", "n/a")),
     bad("a name that leads out", RUN, "cannot name a folder", edit(TABLE, "01,01,0", "../01,01,0")),
     bad("table is a pipe", PREPARE, "is a pipe", pipe(TABLE)),
-    bad("table is a folder", PREPARE, "is no file", folder(TABLE)),
+    bad("table is a folder", PREPARE, "not a regular file", folder(TABLE)),
     bad("table is a device", PREPARE, "table.csv", link(TABLE, "/dev/zero")),
     bad("table links in a circle", PREPARE, "table.csv", link(TABLE, "table.csv")),
     *sets(
@@ -665,7 +665,7 @@ CAPTIONS = [
         "lies outside of",
         put("pictures/t.csv", "stimulus,image\na,/etc/hostname\n"),
     ),
-    bad("stimuli are a pipe", f"{TABLES_OF} t.csv", "is no file", pipe("t.csv")),
+    bad("stimuli are a pipe", f"{TABLES_OF} t.csv", "not a regular file", pipe("t.csv")),
     bad("people's captions missing", f"{BY_FILE} path=said.csv", "said.csv"),
     bad(
         "people's captions without a slot",

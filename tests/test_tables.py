@@ -121,10 +121,10 @@ def test_what_is_no_table_is_one_line(tmp_path, data, message):
 def test_what_is_no_file_is_one_line(tmp_path):
     with pytest.raises(PhospheneError, match=r"none.csv is missing: check the path"):
         read_cells(tmp_path / "none.csv")
-    with pytest.raises(PhospheneError, match="is no file"):
+    with pytest.raises(PhospheneError, match="not a regular file"):
         read_cells(tmp_path)
     os.mkfifo(tmp_path / "pipe.csv")
-    with pytest.raises(PhospheneError, match="is no file"):
+    with pytest.raises(PhospheneError, match="not a regular file"):
         read_cells(tmp_path / "pipe.csv")
     with (tmp_path / "huge.csv").open("wb") as file:
         file.truncate((1 << 28) + 1)

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from phosphene.errors import PhospheneError, nearest
+from phosphene.paths import regular
 
 COLUMNS = ("subject", "session", "run", "block", "onset", "stimulus", "concept", "repeat", "split")
 LARGEST = 1 << 28  # bytes of a file
@@ -40,11 +41,7 @@ def read_text(path: str | Path) -> str:
     PhospheneError
         If it is missing, no file, larger than 256 MiB, or in another encoding.
     """
-    path = Path(path)
-    if not path.exists():
-        raise PhospheneError(f"{path} is missing: check the path, or restore it")
-    if not path.is_file():
-        raise PhospheneError(f"{path} is no file: name a table of text, such as CSV or TSV")
+    path = regular(path, "is missing: check the path, or restore it")
     try:
         if path.stat().st_size > LARGEST:
             raise PhospheneError(f"{path} is larger than 256 MiB: is it a table?")
