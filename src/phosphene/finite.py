@@ -25,7 +25,7 @@ def check_finite(values: Tensor, what: str, fix: str = LIKELY, names: Sequence[o
     PhospheneError
         Names the first row that holds NaN or infinity.
     """
-    if values.numel() and values.is_floating_point():
+    if values.numel() and values.is_floating_point() and not values.is_meta:  # shapes alone hold no values
         whole = torch.isfinite(values).reshape(len(values), -1).all(dim=1)
         if not bool(whole.all()):
             first = int((~whole).nonzero()[0, 0])
