@@ -25,7 +25,7 @@ from phosphene.datasets.synthetic import Synthetic
 from phosphene.errors import MissingExtra, PhospheneError, nearest
 from phosphene.files import read_json
 from phosphene.registry import register
-from phosphene.tables import check_column, labels, numbers, places, read_cells
+from phosphene.tables import check_column, labels, numbers, parse, places, read_text
 
 if TYPE_CHECKING:
     import mne
@@ -153,10 +153,11 @@ class Bids(Dataset):
                     file = path.find_matching_sidecar(suffix="events", extension=".tsv", on_error="ignore")
                 if file is None:
                     raise PhospheneError(f"{path.fpath.name} has no events.tsv: restore it")
-                table = read_cells(file, empty=True)
+                text = read_text(file)
+                table = parse(text, file, empty=True)
                 check_column(table, "onset", file, "its header right")
                 check_column(table, self.event, file, "dataset.event")
-                check_cells(table, Path(file))
+                check_cells(table, text, Path(file))
                 table = table.set_axis([f"{place} of {Path(file).name}" for place in places(table.index)])
                 table["onset"] = numbers(table, "onset", "events.tsv", gaps=True)
                 who = {"subject": path.subject, "session": path.session or "01", "run": path.run or "01"}

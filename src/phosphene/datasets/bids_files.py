@@ -8,7 +8,7 @@ import pandas as pd
 
 from phosphene.datasets.brainvision import overrides
 from phosphene.errors import PhospheneError, nearest
-from phosphene.tables import check_column, places, read_cells, read_text, row
+from phosphene.tables import check_column, places, read_cells, row
 
 if TYPE_CHECKING:
     import mne
@@ -47,10 +47,10 @@ def _text(value: Any) -> str:
     return " ".join(str(value).split()) if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
 
 
-def check_cells(table: pd.DataFrame, file: Path) -> None:
-    """What mne-bids cannot read of an `events.tsv`: it has `duration`, and n/a where a number is not known."""
+def check_cells(table: pd.DataFrame, text: str, file: Path) -> None:
+    """Refuse an `events.tsv` (its ``text``) that mne-bids cannot read: no tabs, no `duration`, words for numbers."""
     check_column(table, "duration", file, "its header right")
-    header = next((line for line in read_text(file).lstrip("\ufeff").splitlines() if line.strip()), "")
+    header = next((line for line in text.lstrip("\ufeff").splitlines() if line.strip()), "")
     if "onset" not in [name.strip() for name in header.split("\t")]:
         raise PhospheneError(f"{file}: the cells of a BIDS table are separated by tabs, without quotes: save it so")
     for column, missing in (("onset", _UNKNOWN), ("duration", ("n/a", "nan"))):

@@ -73,27 +73,22 @@ class Control:
     p_min: float = 0.0
 
 
-def asked(found: Control, yes: str = "yes", no: str = "no") -> Control:
-    """The control with its answer; left out where no p could have been small enough for a yes."""
-    said = answer(found.p, found.p_min)
+def asked(found: Control, level: float = ALPHA) -> Control:
+    """The control with its answer, yes or no; left out where no p could have been small enough for a yes."""
+    said = answer(found.p, found.p_min, level)
     if said == "undecided":
-        return replace(found, verdict="left out", reason=powerless(found.p_min))
-    return replace(found, reason=yes if said == "yes" else no)
+        why = f"no power (smallest possible p = {found.p_min:.2g}): it takes more pictures, blocks or runs"
+        return replace(found, verdict="left out", reason=why)
+    return replace(found, reason=said)
 
 
 def gate(found: Control, fault: str, level: float = GATE) -> Control:
     """The control as a gate in which a small p is a fault; left out where no p could have been small enough."""
+    found = found if found.verdict == "left out" else asked(found, level)
     if found.verdict == "left out":
         return found
-    said = answer(found.p, found.p_min, level)
-    if said == "undecided":
-        return replace(found, verdict="left out", reason=powerless(found.p_min))
-    return replace(found, verdict="fail" if said == "yes" else "pass", reason=fault if said == "yes" else "no")
-
-
-def powerless(p_min: float) -> str:
-    """What is said of a question that these trials cannot answer."""
-    return f"no power (smallest possible p = {p_min:.2g}): it takes more pictures, blocks or runs"
+    bad = found.reason == "yes"
+    return replace(found, verdict="fail" if bad else "pass", reason=fault if bad else "no")
 
 
 def units(concepts: np.ndarray) -> np.ndarray:
