@@ -33,7 +33,7 @@ CHAPTERS = {
     "Arrays and tables": "tests/datasets/test_arrays.py",
     "MNE objects": "tests/datasets/test_own.py",
     "Units and scale": "tests/datasets/test_units.py",
-    "Types of channels": "tests/test_channels.py",
+    "Types of channels": "tests/test_channel_names.py",
     "The Muse recordings": "tests/datasets/test_muse.py",
     "Preprocessing": "tests/test_preprocessing.py",
     "Trials": "tests/test_trials.py",
