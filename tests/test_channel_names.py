@@ -1,10 +1,12 @@
 """Channels that are no electrodes are known by their names, whatever amplifier named them; electrodes never are."""
 
 import mne
+import numpy as np
 import pytest
 
 from phosphene.channels import left_out, no_electrodes, what_it_is
 from phosphene.datasets.eegcvpr40_names import CHANNELS as OF_EEGCVPR40
+from phosphene.datasets.own import from_arrays
 from phosphene.datasets.things.channels import CHANNELS as OF_THINGS
 from phosphene.errors import PhospheneError
 from phosphene.preprocessing import Preprocessing
@@ -86,6 +88,14 @@ def test_no_electrode_of_a_montage_is_left_out():
 def test_where_nothing_is_an_electrode_it_is_told():
     with pytest.raises(PhospheneError, match=r"no channel is an electrode by its name \(EXG1, EXG2 .*: eeg}"):
         left_out(["EXG1", "EXG2"])
+
+
+def test_stored_trials_without_eeg_are_refused():
+    rows, types = [{"stimulus": f"s{i}", "concept": "c"} for i in range(8)], {"Fz": "eog", "Cz": "emg"}
+    x, steps = 1e-5 * np.random.default_rng(0).normal(size=(8, 2, 50)), Preprocessing.as_stored(channel_types=types)
+    known = {"ch_names": ["Fz", "Cz"], "sfreq": 100.0, "tmin": -0.1, "concept": "concept"}
+    with pytest.raises(PhospheneError, match=r"no channel is of type EEG \(types: emg, eog\): correct"):
+        from_arrays(x, rows, **known, preprocessing=steps)
 
 
 @pytest.mark.parametrize(("kind", "near"), [("EEGG", "eeg"), ("VEOG", "eog"), ("stims", "stim"), ("seg", "seeg")])

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import mne
 import numpy as np
 import pandas as pd
@@ -152,6 +154,21 @@ def test_concatenate_refuses_other_rates(trials):
     with pytest.raises(PhospheneError, match="set preprocessing.sfreq"):
         concatenate([trials, other])
     assert len(concatenate([trials, trials])) == 2 * len(trials)
+
+
+def test_concatenate_refuses_other_times(trials):
+    other = Trials(trials.eeg, trials.table, trials.stimuli, replace(trials.signal, tmin=trials.signal.tmin + 0.1))
+    with pytest.raises(PhospheneError, match="begin at -0.1 and 0 s from onset: cut them alike"):
+        concatenate([trials, other])
+
+
+def test_concatenate_puts_channels_into_the_order_of_the_first(trials):
+    names = trials.signal.ch_names
+    both = concatenate([trials, trials.pick(names[::-1])])
+    assert both.signal == trials.signal
+    np.testing.assert_array_equal(both.eeg, np.concatenate([trials.eeg] * 2))
+    with pytest.raises(PhospheneError, match=f"differ in channels .{names[0]}.: pick the common ones"):
+        concatenate([trials, trials.pick(names[1:])])
 
 
 def test_signal_refuses_duplicates_and_bad_rates():

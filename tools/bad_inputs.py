@@ -43,6 +43,7 @@ CHAPTERS = {
     "NaN and infinity": "tests/test_not_finite.py",
     "At the command line": "tests/test_bad_inputs.py",
 }
+BY_KIND = CHAPTERS["At the command line"]
 HEAD = """# Bad input, and what it is answered
 
 Each line below was provoked by a test (`python tools/bad_inputs.py` writes this page). At the command line such an
@@ -84,19 +85,25 @@ def skeleton(answer: str) -> str:
     return re.sub(r"^(?:\S+: )+", "", found)
 
 
+def kind_of(test: str) -> str:
+    """The kind of input, where a test has several and each case is named "kind: input"."""
+    found = re.match(rf"{BY_KIND}::\w+\[(\w+): ", test)
+    return found[1] if found else ""
+
+
 def words(test: str) -> str:
     """A test's name as it would be said."""
     name, _, case = test.partition("::")[2].partition("[")
     case = case.rstrip("]")
-    if ": " in case:  # of one kind of many
-        return case.partition(": ")[2]
+    if kind := kind_of(test):
+        return case.removeprefix(f"{kind}: ")
     return name.removeprefix("test_").replace("_", " ") + (f" ({case[:60]})" if re.fullmatch(r"[\w .]+", case) else "")
 
 
 def heading(chapter: str, test: str) -> str:
     """The chapter, and the kind of input where a test has several."""
-    kind, several, _ = test.partition("[")[2].partition(": ")
-    return f"{chapter}: {kind}" if several else chapter
+    kind = kind_of(test)
+    return f"{chapter}: {kind}" if kind else chapter
 
 
 def main() -> int:

@@ -26,7 +26,7 @@ class MissingExtra(PhospheneError, ImportError):
 
 def nearest(word: object, valid: Iterable[object]) -> str:
     """How to go on after an unknown ``word``: the nearest valid one, or the valid ones when none is near."""
-    names = [str(v) for v in valid]
+    names = list(dict.fromkeys(str(v) for v in valid))
     folded = {name.casefold(): name for name in names}
     match = [folded[m] for m in get_close_matches(str(word).casefold(), folded, n=1, cutoff=0.5)]
     if match:

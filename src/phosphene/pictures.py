@@ -68,8 +68,8 @@ def picture_notes(paths: Iterable[str | Path]) -> list[str]:
         "turned": "have an EXIF orientation and are turned upright, as image viewers show them (if your stimulus "
         "program did not turn them, save them without it)",
         "deep": "have more than 8 bits a channel and are scaled to 8",
-        "dark": "have 16 bits and use less than a sixteenth of the range: they are read as dark as they are stored "
-        "(scale 8- or 12-bit values before saving them)",
+        "dark": "have more than 8 bits and use less than a sixteenth of their range: they are read as dark as they are "
+        "stored (scale 8- or 12-bit values before saving them)",
         "frames": "have several frames, of which the first is taken",
     }
     return [f"{odd[what]} of {n} pictures {text}" for what, text in told.items() if odd[what]]

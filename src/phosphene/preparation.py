@@ -123,7 +123,7 @@ def as_trained(trials: Trials, own: Trials, trained: Trials) -> Trials:
             f"{fix} (preprocessing.tmin, tmax)"
         )
     trials = trials.pick(names).crop(start, stop)
-    if abs(trials.signal.tmin - start) > 1e-6 or trials.n_times != own.n_times:
+    if abs(trials.signal.tmin - start) > step / 10 or trials.n_times != own.n_times:
         raise PhospheneError(
             f"the run's trials begin at {start:g} s, {own.n_times} samples, these at {trials.signal.tmin:g} s, "
             f"{trials.n_times}: {fix}"
@@ -131,6 +131,7 @@ def as_trained(trials: Trials, own: Trials, trained: Trials) -> Trials:
     for first, x in chunks(trials.eeg):
         if len(broken := np.flatnonzero(~np.isfinite(x).all(axis=(1, 2)))):
             raise PhospheneError(f"trial {first + broken[0]} (from 0) holds NaN or infinity: leave it out")
+    trials = replace(trials, signal=replace(trials.signal, tmin=start))  # but for the rounding of an onset
     for note in check_same(trials, trained):
         log.warning(note)
     return trials

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
@@ -131,7 +131,7 @@ class Preprocessing:
                 )
         if "eeg" not in raw.get_channel_types():
             channels.retype(raw, dict.fromkeys(self.picks or (), "eeg"))
-        check_eeg(raw)
+        check_eeg(raw.get_channel_types())
         if bads == "interpolate":
             self.interpolate(raw)
         if self.reference is not None:  # of all electrodes, before some are picked
@@ -341,6 +341,8 @@ class Preprocessing:
         types = self.channel_types or {}
         gone = channels.left_out([c for c in names if types.get(c, "eeg") == "eeg"], self.picks, types)
         electrodes = [c for c in names if c not in gone and types.get(c, "eeg") == "eeg"]
+        if self.picks is None:
+            check_eeg(types.get(c, "eeg") for c in names)
         trials = Trials(LazyArray(eeg, scale), table.reset_index(drop=True), stimuli, signal, list(notes))
         trials.notes += [] if self.picks else channels.note_of(gone)
         if unit != "V":
@@ -449,13 +451,14 @@ def told(reasons: Counter[str]) -> str:
     return ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
 
 
-def check_eeg(inst: "mne.io.BaseRaw | mne.BaseEpochs") -> None:
+def check_eeg(types: Iterable[str]) -> None:
     """Without a channel of type EEG there is nothing to decode."""
-    kinds = sorted(set(inst.get_channel_types()))
+    kinds = set(types)
     if "eeg" not in kinds:
         raise PhospheneError(
-            f"no channel is of type EEG (types: {', '.join(kinds)}): correct them (column type of channels.tsv: EEG, "
-            "EOG, ECG, EMG, TRIG, MISC; or preprocessing.channel_types), or name the channels in preprocessing.picks"
+            f"no channel is of type EEG (types: {', '.join(sorted(kinds))}): correct them (column type of "
+            "channels.tsv: EEG, EOG, ECG, EMG, TRIG, MISC; or preprocessing.channel_types), or name the channels in "
+            "preprocessing.picks"
         )
 
 

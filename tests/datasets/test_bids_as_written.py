@@ -347,22 +347,28 @@ def test_bad_channels_are_interpolated_once_the_montage_gave_positions(study):
 
 
 @pytest.mark.parametrize(
-    "path", ["{}.png", r"set1\{}.png", r"C:\exp\stimuli\{}.png", r"\\lab\share\{}.png", r"stimuli\{}.png"], ids=str
+    "path",
+    [
+        *("{}.png", r"set1\{}.png", r"C:\exp\stimuli\{}.png", r"\\lab\share\{}.png", r"stimuli\{}.png"),
+        *("./{}.png", "stimuli/{}.png", "stimuli//{}.png", "/data/lab/exp/{}.png", "/exp/stimuli/{}.png"),
+    ],
+    ids=str,
 )
-def test_paths_of_windows(study, path):
+def test_paths_of_another_machine(study, path):
     rows = [(*row, path.format(row[2])) for row in ROWS]
     write_events(study, rows, ("onset", "duration", "trial_type", "stim_file"))
     trials = load(study, stimuli=None)
     assert [Path(image).stem for image in trials.stimuli["image"]] == ["cup", "dog", "hat", "tie"]
     assert any("read as those of Windows" in note for note in trials.notes) == ("\\" in path)
+    assert any("read by their last parts: '/" in note for note in trials.notes) == (path[0] == "/")
 
 
-def test_paths_of_windows_that_would_become_one_picture_are_refused(study):
-    rows = [(*row, rf"set{i}\cup.png") for i, row in enumerate(ROWS)]
+@pytest.mark.parametrize("path", [r"set{}\cup.png", "/exp/set{}/cup.png"])
+def test_paths_that_would_become_one_picture_are_refused(study, path):
+    rows = [(*row, path.format(i)) for i, row in enumerate(ROWS)]
     write_events(study, rows, ("onset", "duration", "trial_type", "stim_file"))
-    with pytest.raises(
-        PhospheneError, match=r"'set0\\cup.png' and 'set1\\cup.png' would both be .*cup.png: a backslash"
-    ):
+    first, second = (re.escape(path.format(i)) for i in (0, 1))
+    with pytest.raises(PhospheneError, match=f"'{first}' and '{second}' would both be .*cup.png: write paths with /"):
         load(study, stimuli=None)
     write_events(study, [(*row, r"set1\jar.png") for row in ROWS[:1]], ("onset", "duration", "trial_type", "stim_file"))
     with pytest.raises(PhospheneError, match="is missing: write its path with /, not with a backslash"):

@@ -131,6 +131,28 @@ def test_pictures_in_folders_are_of_the_folders_concept(pictures, tmp_path):
 
 
 @pytest.mark.parametrize(
+    "path", ["./{}/{}.png", "stimuli/{}/{}.png", "/data/lab/stimuli/{}/{}", r"C:\stimuli\{}\{}.png"]
+)
+def test_events_may_name_paths_of_the_machine_that_showed_them(pictures, tmp_path, path):
+    folders = {"badge": "a", "cup": "a", "dog": "b"}
+    for name, folder in folders.items():
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / f"{name}.png").write_bytes((pictures / f"{name}.png").read_bytes())
+    (tmp_path / "b" / "cup.png").write_bytes((pictures / "cup.png").read_bytes())  # another cup
+    raw = recording()
+    raw.annotations.rename({name: path.format(folder, name) for name, folder in folders.items()})
+    shown = from_mne(raw, tmp_path, **STEPS).stimuli["image"]
+    assert {Path(image).relative_to(tmp_path).as_posix() for image in shown} == {
+        "a/badge.png",
+        "a/cup.png",
+        "b/dog.png",
+    }
+    (tmp_path / "a" / "cup.png").unlink()
+    with pytest.raises(PhospheneError, match="cup.* has no picture"):  # never the other cup
+        from_mne(raw, tmp_path, **STEPS)
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"rename": {"O1": "O2"}}, "cannot rename channel 'O1': did you mean 'Oz'?"),

@@ -358,6 +358,7 @@ def test_trials_like_those_of_the_training_are_decoded():
     np.testing.assert_array_equal(other.eeg, OWN.eeg)
     assert other.signal == OWN.signal
     assert as_trained(trials(lambda x: x.__imul__(10)), OWN, OWN).n_chans == 8
+    assert as_trained(trials(tmin=-0.0999), OWN, OWN).signal == OWN.signal  # an onset rounded to 0.1 ms
 
 
 @pytest.mark.parametrize(

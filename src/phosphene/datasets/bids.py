@@ -5,6 +5,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import pandas as pd
 
 from phosphene.datasets.base import Dataset, Recording, bads_note
@@ -14,11 +15,11 @@ from phosphene.datasets.onsets import within
 from phosphene.datasets.shown import (
     Split,
     file_names,
+    paths_note,
     picture_folders,
     shows_picture,
     split_column,
     stimulus_table,
-    windows_note,
 )
 from phosphene.datasets.stretches import annotated_stretches, mark, told_apart
 from phosphene.datasets.synthetic import Synthetic
@@ -177,7 +178,7 @@ class Bids(Dataset):
         if nothing.all():
             raise PhospheneError(f"no event names a {self.event}: set dataset.event to another column of events.tsv")
         if count := int(nothing.sum()):
-            self._said.append(f"{count} events that name no {self.event} left out")
+            self._said.append(f"{count} event{'s' * (count != 1)} that name no {self.event} left out")
         events = events[~nothing]
         events["repeat"] = numbered(events, "events.tsv")
         return events
@@ -205,7 +206,7 @@ class Bids(Dataset):
         events, stimuli = self.events, self._stimuli
         events["concept"] = events["stimulus"].map(stimuli["concept"])
         events["split"] = split_column(events, stimuli, self.split, "events.tsv")
-        notes = [*self._said, *windows_note(events, stimuli, self._image(events))]
+        notes = [*self._said, *paths_note(events, stimuli, self._image(events))]
         tables = {
             path: events[events["recording"] == _name(path)].drop(columns="recording").reset_index(drop=True)
             for path in self._paths
@@ -231,7 +232,8 @@ class Bids(Dataset):
             notes.append(bads_note(name, raw.info["bads"], self.bads, "dataset.bads"))
         if raw.info["line_freq"]:
             notes.append(f"power line at {raw.info['line_freq']:g} Hz, says the study (preprocessing.notch removes it)")
-        if raw.get_montage() is None:
+        kinds = zip(raw.info["chs"], raw.get_channel_types(), strict=True)
+        if not np.isfinite([channel["loc"][:3] for channel, kind in kinds if kind == "eeg"]).any():
             notes.append("no electrode positions in the study (preprocessing.montage gives standard ones)")
         return notes
 

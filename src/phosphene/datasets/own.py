@@ -26,10 +26,10 @@ from phosphene.datasets.shown import (
     Pictures,
     Split,
     file_names,
+    paths_note,
     shows_picture,
     split_column,
     stimulus_table,
-    windows_note,
 )
 from phosphene.datasets.stored import check_shape, check_size, check_values, counts_note
 from phosphene.datasets.stretches import annotated_stretches, mark, spanned, told_apart
@@ -170,7 +170,7 @@ def from_mne(
             raise PhospheneError(f"{where} name bad stretches alone: no event shows a picture")
     known = set(rows["stimulus"])
     rows, pictures = _told(rows, stimuli, keep, image, concept, split, where)
-    notes += windows_note(rows, pictures, image)
+    notes += paths_note(rows, pictures, image)
     known |= file_names(pictures)
     pieces: list[Recording | Epoched] = []
     for i, (part, table) in enumerate(zip(parts, tables, strict=True)):
@@ -308,7 +308,7 @@ def _cut(
     part = part[rows[_PLACE].to_numpy()]
     try:
         notes = steps.typed_epochs(part)
-        check_eeg(part)
+        check_eeg(part.get_channel_types())
         if bads == "interpolate":
             steps.interpolate(part)
     except PhospheneError as error:

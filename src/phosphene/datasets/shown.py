@@ -7,7 +7,7 @@ import os
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path, PureWindowsPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from string import Formatter
 from typing import TypeAlias
 
@@ -137,15 +137,19 @@ def file_names(pictures: pd.DataFrame) -> set[str]:
     return {name for file in files for name in (file.name, file.stem)}
 
 
-def windows_note(events: pd.DataFrame, pictures: pd.DataFrame, image: str | None) -> list[str]:
-    """What became of paths that were written on Windows: a note with the first one, if there is any."""
-    cells = events[image if image in events else "stimulus"].astype(str)
-    names = events["stimulus"][cells.str.contains("\\", regex=False)].tolist()
-    if not names or "image" not in pictures:
+def paths_note(events: pd.DataFrame, pictures: pd.DataFrame, image: str | None) -> list[str]:
+    """What became of paths that were written on another machine: notes with the first of each kind."""
+    if "image" not in pictures:
         return []
-    first = cells[events["stimulus"] == names[0]].iloc[0]
-    found = "/".join(Path(pictures.loc[names[0], "image"]).parts[-2:])
-    return [f"paths with backslashes were read as those of Windows: '{first}' is {found}"]
+    cells = events[image if image in events else "stimulus"].astype(str)
+    notes = []
+    for kind, are in (
+        ("with backslashes were read as those of Windows", cells.str.contains("\\", regex=False)),
+        ("that do not exist here were read by their last parts", cells.map(lambda c: c[:1] == "/" and not exists(c))),
+    ):
+        for first, name in zip(cells[are][:1], events["stimulus"][are], strict=False):
+            notes.append(f"paths {kind}: '{first}' is {'/'.join(Path(pictures.loc[name, 'image']).parts[-2:])}")
+    return notes
 
 
 def picture_folders(root: Path, allow_outside: str | Sequence[str] | None) -> list[Path]:
@@ -210,8 +214,6 @@ def split_column(
         if not 0 < values < 1:
             raise PhospheneError(f"{key}: a share is above 0 and below 1, not {values:g}, such as 0.2 for a fifth")
         group_of = _groups(stimuli, column)
-        if not 0 < values < 1:
-            raise PhospheneError(f"{key}: a share is {values:g}: give one between 0 and 1, such as {{{column}: 0.2}}")
         count, plural = round(values * len(group_of)), "stimuli" if column == "stimulus" else "concepts"
         if not 0 < count < len(group_of):
             raise PhospheneError(
@@ -327,6 +329,7 @@ def _given(
 
 def _found(folder: Path, names: list[str]) -> tuple[pd.DataFrame, Iterable[str]]:
     """The pictures below a folder that the names mean: by path below it, with or without suffix, or by file name."""
+    paths: dict[str, set[Path]] = {}
     aliases: dict[str, set[Path]] = {}
     files = sorted(
         p for p in folder.rglob("*") if p.suffix.lower() in PICTURES and not p.name.startswith(".") and p.is_file()
@@ -335,11 +338,15 @@ def _found(folder: Path, names: list[str]) -> tuple[pd.DataFrame, Iterable[str]]
         raise PhospheneError(f"no picture lies below {folder}: looked for {', '.join(PICTURES)}")
     for file in files:
         inside = file.relative_to(folder)
+        for alias in (inside.as_posix(), inside.with_suffix("").as_posix()):
+            paths.setdefault(_composed(alias), set()).add(file)
         for alias in (inside.as_posix(), inside.with_suffix("").as_posix(), file.name, file.stem):
             aliases.setdefault(_composed(alias), set()).add(file)
-    spelt = {name: [_composed(s) for s in _spelt(name)] for name in names}
-    meant = {name: next((aliases[s] for s in spelt[name] if s in aliases), set()) for name in names}
-    _check_apart({name: str(min(files)) for name, files in meant.items() if files})
+    meant = {name: aliases.get(_composed(name), set()) for name in names}
+    guessed = {name for name in names if not meant[name]}
+    for name in guessed:  # by whole paths: the picture of faces/1 is not houses/1.png
+        meant[name] = next((paths[way] for way in map(_composed, _spelt(name)) if way in paths), set())
+    _check_apart({name: str(min(files)) for name, files in meant.items() if files}, guessed)
     for name in names:
         if len(meant[name]) > 1:
             one, two = sorted(p.relative_to(folder).as_posix() for p in meant[name])[:2]
@@ -355,34 +362,39 @@ def _composed(name: str) -> str:
 
 
 def _spelt(name: str) -> list[str]:
-    """What a name may be below a folder: as it stands; of a Windows path also with slashes, or its last parts alone."""
-    if "\\" not in name:
-        return [name]
-    parts = [part for part in PureWindowsPath(name).parts if not part.endswith(("\\", ":"))]
+    """What a name may be below a folder: as it stands, or the last parts of its path, the longest first."""
+    parts = _parts(name)
     return [name, *("/".join(parts[i:]) for i in range(len(parts)))]
 
 
+def _parts(name: str) -> tuple[str, ...]:
+    """The folders and the file of a path of any system, without drive or root, ``.`` and ``..``."""
+    path = PureWindowsPath(name) if "\\" in name else PurePosixPath(name)
+    return tuple(part for part in path.parts if part != ".." and not part.endswith(("\\", ":", "/")))
+
+
 def _paths(names: Iterable[str], folders: Sequence[Path]) -> list[str]:
-    """Absolute paths; two Windows paths of different folders never become one picture."""
+    """Absolute paths; two paths of another machine never become one picture."""
     found = {name: _path(name, folders) for name in names}
-    _check_apart(found)
+    _check_apart(found, {name for name in found if not any(exists(folder / name) for folder in folders)})
     return [found[name] for name in names]
 
 
-def _check_apart(found: Mapping[str, str]) -> None:
+def _check_apart(found: Mapping[str, str], guessed: set[str]) -> None:
     seen: dict[str, str] = {}
     for name, path in found.items():
         other = seen.setdefault(path, name)
-        if "\\" in name + other and PureWindowsPath(other) != PureWindowsPath(name):
+        a, b = (Path(*_parts(n)).with_suffix("").parts for n in (name, other))
+        if guessed & {name, other} and a[-len(b) :] != b[-len(a) :]:
             raise PhospheneError(
-                f"'{other}' and '{name}' would both be {path}: a backslash parts folders on Windows alone, write paths "
-                "with / below the folder of pictures"
+                f"'{other}' and '{name}' would both be {path}: write paths with / below the folder of pictures"
             )
 
 
 def _path(name: str, folders: Sequence[Path]) -> str:
     """An absolute path; of the first folder that holds ``name``, else of the first folder."""
-    for spelt in _spelt(name):
+    foreign = "\\" in name or name.startswith("/")
+    for spelt in _spelt(name) if foreign else [name]:
         for folder in folders:
             if exists(folder / spelt):
                 return str((folder / spelt).resolve())
