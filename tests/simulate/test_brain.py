@@ -18,7 +18,7 @@ from sklearn.linear_model import RidgeCV
 from phosphene.errors import PhospheneError
 from phosphene.simulate.brain import BACKGROUND_RMS, CHANNELS, DEFAULT_SNR_DB, REGIONS, Brain, montage
 from phosphene.simulate.head import at, directions, lead_field
-from phosphene.simulate.scenes import BACKGROUNDS, COLOURS, OBJECTS, Scene, sample_scenes
+from phosphene.simulate.scenes import BACKGROUNDS, COLOURS, OBJECTS, Scene, draw_with_mask, sample_scenes
 from phosphene.simulate.study import choose_stimuli, scenes_of
 
 FRONTAL = (
@@ -124,11 +124,18 @@ def test_the_lead_field_is_physics():
     np.testing.assert_allclose(turned, -shallow, rtol=1e-6)
 
 
+@pytest.fixture(scope="module")
+def seen():
+    """Scenes, drawn once for every brain."""
+    scenes = sample_scenes(300, seed=11)
+    return scenes, [draw_with_mask(scene) for scene in scenes]
+
+
 @pytest.mark.parametrize(("snr_db", "reference"), [(-5.0, "infinity"), (-20.0, "average")])
 @pytest.mark.parametrize("subject", [1, 2])
-def test_the_ratio_is_as_asked(subject: int, snr_db: float, reference: str):
+def test_the_ratio_is_as_asked(seen, subject: int, snr_db: float, reference: str):
     brain = Brain(subject, snr_db=snr_db, reference=reference)
-    evoked = brain.evoked(sample_scenes(300, seed=11))
+    evoked = brain.evoked(*seen)
     background = brain.background(round(400 * brain.sfreq), artefacts=False)
     power = np.mean(evoked[:, :, : round(0.6 * brain.sfreq)].astype(float) ** 2)
     measured = 10 * np.log10(power / background.astype(float).var(axis=1).mean())
@@ -160,13 +167,18 @@ def test_responses_overlap_and_add(brain: Brain):
     np.testing.assert_allclose(both, apart[0] + apart[1], atol=1e-12)
 
 
-@pytest.mark.parametrize("subject", [1, 2, 3])
-def test_the_left_of_the_picture_drives_the_right_of_the_occipital_cortex_early(subject: int):
-    brain = Brain(subject)
+@pytest.fixture(scope="module")
+def sides():
+    """The same scenes with their object on the left and on the right."""
     grid = list(product(OBJECTS[::3], ("red", "blue", "white"), BACKGROUNDS))
-    left, right = (
-        brain.evoked([Scene(o, c, b, p, seed=2) for o, c, b in grid]).mean(axis=0) for p in ("left", "right")
-    )
+    scenes = [[Scene(o, c, b, p, seed=2) for o, c, b in grid] for p in ("left", "right")]
+    return [(side, [draw_with_mask(scene) for scene in side]) for side in scenes]
+
+
+@pytest.mark.parametrize("subject", [1, 2, 3])
+def test_the_left_of_the_picture_drives_the_right_of_the_occipital_cortex_early(sides, subject: int):
+    brain = Brain(subject)
+    left, right = (brain.evoked(*side).mean(axis=0) for side in sides)
     difference = left - right
     times = np.arange(difference.shape[1]) / brain.sfreq
     early = difference[:, (times > 0.085) & (times < 0.115)].mean(axis=1)

@@ -40,8 +40,10 @@ class CLIP(Target):
 
     @property
     def dim(self) -> int:
-        """Length of a vector."""
-        return int(self._clip[0].config.projection_dim)
+        """Length of a vector; no model is loaded to know it."""
+        image = backbone(self.backbone, "clip").shapes.image
+        assert image is not None  # of every CLIP row
+        return image
 
     shift: float = 0.0
 
