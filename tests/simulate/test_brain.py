@@ -229,7 +229,7 @@ def test_the_truth_says_where_and_when(brain: Brain):
 
 
 def test_everything_can_be_read_without_noise_even_of_unseen_concepts(brain: Brain):
-    stimuli = choose_stimuli(720, 200)
+    stimuli = choose_stimuli(480, 120)
     attributes = ["object", "colour", "background", "position"]
     evoked = brain.evoked(scenes_of(stimuli))
     x = evoked[:, :, :150:3].reshape(len(evoked), -1) * 1e6
@@ -245,7 +245,7 @@ def test_everything_can_be_read_without_noise_even_of_unseen_concepts(brain: Bra
 
 @pytest.fixture(scope="module")
 def small(bench):
-    return bench.simulated(seed=1, n_train=600, n_test=40, test_repeats=8)
+    return bench.simulated(seed=1, n_train=600, n_test=40, test_repeats=8, sfreq=200.0)  # twice that of the epochs
 
 
 def test_decoding_is_above_chance_at_the_default_and_at_chance_without_a_response(bench, small):
