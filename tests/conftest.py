@@ -10,6 +10,7 @@ from hypothesis import settings
 from PIL import Image
 
 from phosphene.captions import SLOTS
+from phosphene.checksums import SUMS
 from phosphene.simulate.study import simulate
 from phosphene.trials import Signal, Trials
 
@@ -29,6 +30,13 @@ def golden(case: str) -> tuple[dict, dict[str, np.ndarray]]:
     """How a golden case was made, and its arrays."""
     with np.load(GOLDEN / f"{case}.npz", allow_pickle=False) as arrays:
         return json.loads((GOLDEN / f"{case}.json").read_text()), dict(arrays)
+
+
+def without_checksums(folder: Path) -> Path:
+    """The folder as it was written before there were checksums."""
+    for file in folder.rglob(SUMS):
+        file.unlink()
+    return folder
 
 
 def make_trials(

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from conftest import make_trials
+from conftest import make_trials, without_checksums
 from phosphene.errors import PhospheneError
 from phosphene.files import read_json, write_json
 from phosphene.losses import cosine_distance
@@ -107,7 +107,7 @@ def test_a_checkpoint_written_before_there_were_steps_goes_on(tmp_path):
     whole, _ = trained()
     with pytest.raises(Killed):
         trained(tmp_path, kill_at=4)
-    path = tmp_path / "align" / "state.json"
+    path = without_checksums(tmp_path / "align") / "state.json"
     old = {key: value for key, value in read_json(path).items() if key in ("epoch", "best", "best_epoch")}
     write_json(path, old)
     resumed, rows = trained(tmp_path)
@@ -120,6 +120,9 @@ def test_a_damaged_checkpoint_is_named(tmp_path, name, content):
     with pytest.raises(Killed):
         trained(tmp_path, kill_at=2)
     (tmp_path / "align" / name).write_text(content)
+    with pytest.raises(PhospheneError, match=f"{name} is damaged.*: remove .*align, and this stage trains anew"):
+        trained(tmp_path)
+    without_checksums(tmp_path)
     with pytest.raises(PhospheneError, match="remove it, and this stage trains anew"):
         trained(tmp_path)
 

@@ -3,6 +3,7 @@
 import functools
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -163,6 +164,7 @@ def prepare(
     recipe: RecipeFile, out: Annotated[Path, typer.Option(help="Folder of the trials.")], changes: Set = None
 ) -> None:
     """Preprocess a recipe's recordings into trials."""
+    from phosphene.locks import alone
     from phosphene.paths import has_room
     from phosphene.preparation import prepared
     from phosphene.recipe import Recipe, parse_overrides
@@ -170,8 +172,10 @@ def prepare(
     if out.exists():
         raise PhospheneError(f"{out} exists already: choose another --out or remove it")
     has_room(out)
-    trials, _ = prepared(Recipe.read(recipe, parse_overrides(changes or [])), _display())
-    trials.save(out)
+    checked = Recipe.read(recipe, parse_overrides(changes or []))
+    with alone(out):
+        trials, _ = prepared(checked, _display())
+        trials.save(out)
     _say(f"trials: {out} ({len(trials)} of {trials.n_chans} channels x {trials.n_times} samples)")
 
 
@@ -229,6 +233,7 @@ def caption(
 ) -> None:
     """Caption pictures, slot by slot, into one table; or check such a table."""
     from phosphene.captions import SLOTS, choose, pictures_in, read_slots, read_stimuli, write
+    from phosphene.locks import alone
     from phosphene.recipe import parse_overrides
     from phosphene.registry import build
 
@@ -249,7 +254,7 @@ def caption(
             raise PhospheneError("nothing was sent: add --yes to agree where nobody can be asked")
         return yes or typer.confirm("Send?")
 
-    with _display().bar("captions", len(table)) as tick:
+    with alone(out), _display().bar("captions", len(table)) as tick:
         made = write(captioner, table, out, chosen, agree=agree, tick=tick)
     if total := captioner.total():
         _say(total)
@@ -475,4 +480,10 @@ def _conclude(folder: Path, *also: Path) -> None:
 def main() -> None:
     """Entry point of the command `phosphene`."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    signal.signal(signal.SIGTERM, _end)
     app()
+
+
+def _end(number: int, frame: Any) -> None:
+    """What a batch system sends before it kills is answered as Ctrl-C is."""
+    raise KeyboardInterrupt

@@ -8,9 +8,10 @@ import pandas as pd
 import torch
 from safetensors.torch import save_file
 
+from phosphene.checksums import kept
 from phosphene.errors import PhospheneError
 from phosphene.evaluation.retrieval import cosine
-from phosphene.files import whole, write_json
+from phosphene.files import write_json
 from phosphene.finite import check_finite
 from phosphene.generators.base import Conditioning
 from phosphene.methods.base import Method
@@ -33,7 +34,7 @@ def keep_decoded(
     fields, words = ({}, {}) if drawn is None else drawn.packed()
     tensors = {f"head.{name}": vectors for name, vectors in heads.items()}
     tensors |= {f"condition.{name}": value for name, value in fields.items()}
-    with whole(folder) as part:
+    with kept(folder) as part:
         part.mkdir()
         save_file({name: value.contiguous() for name, value in tensors.items()}, part / "decoded.safetensors")
         if words:

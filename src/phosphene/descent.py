@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from phosphene import processes
+from phosphene.checksums import intact, kept
 from phosphene.errors import PhospheneError
-from phosphene.files import read_json, whole, write_json
+from phosphene.files import read_json, write_json
 from phosphene.methods.base import Method
 from phosphene.stage import Samples, Stage
 
@@ -213,7 +214,7 @@ def _checkpoint(
     accelerator: Accelerator, folder: Path, state: dict[str, Any], average: Any, best: dict[str, Tensor]
 ) -> None:
     """Replace the stage's folder in one move: a kill leaves the old checkpoint or the new one, never a mixture."""
-    with whole(folder) as part:
+    with kept(folder) as part:
         accelerator.save_state(str(part / "last"))
         if average is not None:
             save_file(
@@ -228,6 +229,7 @@ def _restore(
     accelerator: Accelerator, folder: Path, state: dict[str, Any], trained: list[nn.Parameter], average: Any, steps: int
 ) -> dict[str, Tensor]:
     """Go back to a checkpoint, in an epoch of ``steps``; the best weights so far, in the main process."""
+    intact(folder, f"remove {folder}, and this stage trains anew")
     try:
         state |= read_json(folder / "state.json")
         accelerator.load_state(str(folder / "last"))

@@ -8,13 +8,15 @@ import numpy as np
 import pandas as pd
 
 from phosphene.captions import LEVEL_OF
+from phosphene.checksums import intact, keep_json, kept
 from phosphene.errors import PhospheneError
 from phosphene.evaluation.protocols import Fold
 from phosphene.experiment import Experiment
 from phosphene.explain import attribution, collapse, contrast, dominance, embedding, figures, hallucination, topography
-from phosphene.files import read_json, whole, write_json
+from phosphene.files import read_json
+from phosphene.locks import alone
+from phosphene.pictures import open_picture
 from phosphene.progress import Display, Silent
-from phosphene.targets.clip import open_picture
 from phosphene.trials import read_table
 
 if TYPE_CHECKING:
@@ -177,7 +179,7 @@ class Diagnosis:
             table = experiment.tested(fold)
             for i, name in enumerate(table["stimulus"]):
                 for d in range(experiment.recipe.evaluation.draws):
-                    pictures.append(open_picture(experiment.picture(fold, i, d)))
+                    pictures.append(experiment.drawing(fold, i, d))
                     names.append(str(name))
         judge, seen = hallucination.scene_judge("object"), stimuli.loc[list(dict.fromkeys(names))]
         found = hallucination.hallucination(
@@ -197,11 +199,11 @@ class Diagnosis:
             self.facts["left_out"][name] = str(error)
 
     def _table(self, name: str, table: pd.DataFrame) -> None:
-        with whole(self.folder / f"{name}.csv") as part:
+        with kept(self.folder / f"{name}.csv") as part:
             table.to_csv(part, index=False)
 
     def _figure(self, name: str, made: Callable[[], "Figure"]) -> None:
-        with whole(self.folder / f"{name}.png") as part:
+        with kept(self.folder / f"{name}.png") as part:
             made().savefig(part, format="png", dpi=110)
 
 
@@ -216,18 +218,18 @@ def explain(folder: str | Path, display: Display | None = None) -> Path:
     experiment = Experiment.open(folder, display or Silent())
     found = Diagnosis(experiment)
     steps = (found.listen, found.speak, found.draw)
-    with experiment.display.bar("explaining", len(steps)) as bar:
+    with alone(experiment.out), experiment.display.bar("explaining", len(steps)) as bar:
         for step in steps:
             step()
             bar(1)
-    write_json(found.folder / "explain.json", found.facts)
+        keep_json(found.folder / "explain.json", found.facts)
     return found.folder
 
 
 def lines(folder: str | Path) -> list[str]:
     """What was found, a line for each question."""
     folder = Path(folder)
-    facts, said = read_json(folder / "explain.json"), []
+    facts, said = read_json(intact(folder, "explain the run again") / "explain.json"), []
     if (folder / "truth.csv").is_file():
         for _, row in read_table(folder / "truth.csv").iterrows():
             whose = f"{row['of']}, subject {row['subject']}"

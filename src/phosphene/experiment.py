@@ -3,6 +3,7 @@ interrupted run continues where it stopped."""
 
 import logging
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -19,17 +20,20 @@ from safetensors.torch import load_file, save_file
 
 from phosphene import processes, provenance
 from phosphene.captions import said
+from phosphene.checksums import intact, keep_json, kept
 from phosphene.decoded import check_heads, keep_decoded, nearest_pictures, pictured, stand_for_categories
 from phosphene.duplicates import same_pictures
 from phosphene.epoch_log import EpochLog
 from phosphene.errors import PhospheneError, nearest
 from phosphene.evaluation import foreseen
 from phosphene.evaluation.protocols import Fold, overlap_table, overlaps
-from phosphene.files import parse_yaml, read_json, whole, write_json
+from phosphene.files import parse_yaml, read_json
 from phosphene.generators.base import Conditioning, Generator
 from phosphene.lazy import lazy, read
+from phosphene.locks import alone
 from phosphene.methods.base import Method
 from phosphene.paths import folder_name, has_room
+from phosphene.pictures import open_picture
 from phosphene.preparation import as_trained, cut, dataset_of, prepared, shuffled
 from phosphene.progress import Bar, Display, Silent
 from phosphene.recipe import Recipe
@@ -61,7 +65,7 @@ class Experiment:
         self.recipe, self.out, self.display = recipe, Path(out), display or Silent()
         self.protocol, self.log = recipe.protocol, EpochLog(self.out / "log.jsonl")
         has_room(self.out)
-        path = self.out / "config.yaml"
+        path = intact(self.out / "config.yaml", "restore it, or choose another --out")
         try:
             before = parse_yaml(path.read_text(encoding="utf-8")) if path.is_file() else None
         except ValueError:
@@ -84,7 +88,16 @@ class Experiment:
         """Every stage that is not done yet; scores and page are made of what they leave.
 
         Of several processes all train, and the main one does the rest.
+
+        Raises
+        ------
+        PhospheneError
+            Another process works in the folder, or whatever the recipe asks for cannot be.
         """
+        with alone(self.out) if processes.is_main() else nullcontext():
+            return self._run()
+
+    def _run(self) -> Path:
         if self.recipe.generator is not None:
             self.generator()  # what cannot be is refused now, not after the training
         with processes.main_first():
@@ -135,14 +148,14 @@ class Experiment:
 
     def adopt(self, trials: Trials, facts: dict[str, Any]) -> None:
         """Begin the run folder with these trials and what is known of their source."""
-        with whole(self.out / "config.yaml") as part:
+        with kept(self.out / "config.yaml") as part:
             part.write_text(yaml.safe_dump(self._config(), sort_keys=False, allow_unicode=True), encoding="utf-8")
-        write_json(self.out / "dataset.json", facts)
+        keep_json(self.out / "dataset.json", facts)
         trials.save(self.out / "trials")
 
     def _same_data(self) -> None:
         """Refuses to go on with trials whose source is another by now; a source that is gone is no matter."""
-        path = self.out / "dataset.json"
+        path = intact(self.out / "dataset.json", f"remove it and {self.out / 'trials'}, and run again")
         facts = read_json(path) if path.is_file() else {}
         captions = self.recipe.captions
         told = facts.get("captions")
@@ -199,7 +212,7 @@ class Experiment:
             if not (self.out / "provenance.json").is_file():
                 provenance.write(self.out / "provenance.json", self.recipe, self.trials, self.overlaps())
             if not (self.out / "overlaps.csv").is_file():
-                with whole(self.out / "overlaps.csv") as part:
+                with kept(self.out / "overlaps.csv") as part:
                     overlap_table(self.protocol, self.trials).to_csv(part, index=False)
         todo = [(f, t) for f in self.folds for t in self.twins if not (self.folder(f, t) / "decoded").is_dir()]
         processes.wait()  # all have looked before one writes
@@ -229,7 +242,7 @@ class Experiment:
         folder = self.folder(fold, twin)
         (train, val, test), whiteners = self.samples(fold)
         if processes.is_main() and whiteners and not (folder / "whitening.safetensors").is_file():
-            with whole(folder / "whitening.safetensors") as part:
+            with kept(folder / "whitening.safetensors") as part:
                 save_file({"/".join(k): torch.from_numpy(w.whitening_) for k, w in whiteners.items()}, part)
         if twin:
             train, val = shuffled(train, self.protocol.seed), None if val is None else shuffled(val, self.protocol.seed)
@@ -296,6 +309,7 @@ class Experiment:
         folder = self.folder(fold, twin) / "decoded"
         if not folder.is_dir():
             raise PhospheneError(f"{self.out} is not trained yet: finish it with `phosphene run`")
+        intact(folder, f"remove {folder} and run again")
         return read_table(folder / "table.csv")
 
     def points(self, fold: Fold, twin: bool = False) -> np.ndarray:
@@ -376,7 +390,7 @@ class Experiment:
     @property
     def notes(self) -> list[str]:
         """What training and drawing had to say, for the page: `notes.json`."""
-        path = self.out / "notes.json"
+        path = intact(self.out / "notes.json", "remove it")
         return [str(note) for note in read_json(path)] if path.is_file() else []
 
     def note(self, sentences: Sequence[str]) -> None:
@@ -385,7 +399,7 @@ class Experiment:
         for sentence in new:
             log.warning(sentence)
         if new:
-            write_json(self.out / "notes.json", [*self.notes, *new])
+            keep_json(self.out / "notes.json", [*self.notes, *new])
 
     def _draw(self, generator: Generator, conditioning: Conditioning, paths: list[Path], draws: int, bar: Bar) -> None:
         """Draw in chunks; a chunk whose pictures all lie at ``paths`` is done already."""
@@ -409,6 +423,10 @@ class Experiment:
         """Where the picture drawn from one test trial lies."""
         return self.out / "images" / self.folder(fold, twin).name / f"{trial:05d}-{draw}.png"
 
+    def drawing(self, fold: Fold, trial: int, draw: int = 0, twin: bool = False) -> Image.Image:
+        """The picture drawn from one test trial."""
+        return open_picture(intact(self.picture(fold, trial, draw, twin), "remove it and run again"))
+
     # -- other trials ----------------------------------------------------------------------------
 
     def decode(self, trials: str | Path | Trials, out: str | Path, subject: str | None = None) -> Path:
@@ -425,6 +443,10 @@ class Experiment:
         if out.exists():
             raise PhospheneError(f"{out} exists already: choose another --out or remove it")
         has_room(out)
+        with alone(out):
+            return self._decode(trials, out, subject)
+
+    def _decode(self, trials: str | Path | Trials, out: Path, subject: str | None) -> Path:
         trials = trials if isinstance(trials, Trials) else Trials.load(trials)
         subjects = [f.subject for f in self.folds]
         if subject is not None and subject not in subjects:
@@ -434,14 +456,14 @@ class Experiment:
         if self.recipe.whitening is not None:
             path = self.folder(fold) / "whitening.safetensors"
             try:
-                trials = whitened_by(safetensors.numpy.load_file(path), trials)
+                trials = whitened_by(safetensors.numpy.load_file(intact(path, "remove it and run again")), trials)
             except (SafetensorError, OSError) as error:
                 raise PhospheneError(f"{path} cannot be read ({error}): run again") from None
         samples = self.protocol.samples(self._silenced(trials), "test")
         method = self.method(fold)
         heads = method.encode(samples)
         check_heads(heads)
-        with whole(out) as part:
+        with kept(out) as part:
             part.mkdir()
             save_file({f"head.{k}": v.contiguous() for k, v in heads.items()}, part / "decoded.safetensors")
             nearest_pictures(method, samples.table, heads, self.trials.stimuli).to_csv(
@@ -457,5 +479,5 @@ class Experiment:
 def _save(first: Path, pictures: Sequence[Image.Image]) -> None:
     """The draws of one trial, the first one last, so that its presence says that all are there."""
     for draw, picture in reversed(list(enumerate(pictures))):
-        with whole(first.with_name(f"{first.name.rsplit('-', 1)[0]}-{draw}.png")) as part:
+        with kept(first.with_name(f"{first.name.rsplit('-', 1)[0]}-{draw}.png")) as part:
             picture.save(part)

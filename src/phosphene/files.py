@@ -15,6 +15,8 @@ import yaml
 from phosphene.errors import PhospheneError
 from phosphene.paths import regular
 
+#: names of what is being written, and of a folder that was moved out of the way of a new one
+PART, OLD = r"\.[0-9a-f]{8}\.(.+)", r"\.[0-9a-f]{8}-old\.(.+)"
 _NESTED, _LARGEST = 30, 1_000_000  # levels, characters
 
 
@@ -23,7 +25,8 @@ def whole(path: str | Path) -> Iterator[Path]:
     """Yield a temporary sibling of ``path``; it takes the final name only if the block ends without an error.
 
     Works for files and folders alike. On an error (a full disk, Ctrl-C) the temporary is removed and whatever was under
-    ``path`` before is untouched.
+    ``path`` before is untouched. A kill between the two moves that replace a folder leaves the old one under a name
+    from which `phosphene.locks.put_right` moves it back.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -31,7 +34,7 @@ def whole(path: str | Path) -> Iterator[Path]:
     try:
         yield part
         if part.is_dir() and path.is_dir():
-            old = path.with_name(f".{uuid.uuid4().hex[:8]}.old")
+            old = path.with_name(f".{uuid.uuid4().hex[:8]}-old.{path.name}")
             os.replace(path, old)
             os.replace(part, path)
             shutil.rmtree(old)

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from phosphene.backbones import BACKBONES
-from phosphene.files import digest, write_json
+from phosphene.checksums import keep_json
+from phosphene.files import digest
 from phosphene.recipe import Recipe
 from phosphene.trials import Trials
 
@@ -24,7 +25,7 @@ def write(path: Path, recipe: Recipe, trials: Trials, overlaps: dict[str, dict[s
     if path.is_file():
         return
     used = {part.get("backbone", "mini") for part in (recipe.method, recipe.generator or {}) if _has_backbone(part)}
-    write_json(
+    keep_json(
         path,
         {
             "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),

@@ -9,6 +9,7 @@ from PIL import Image
 
 from phosphene.captions import LEVEL_OF, NAMED, SLOTS
 from phosphene.ceiling import ceilings
+from phosphene.checksums import kept
 from phosphene.decoded import stand_for_categories
 from phosphene.errors import PhospheneError
 from phosphene.evaluation import classification, scores, transductive
@@ -20,7 +21,7 @@ from phosphene.evaluation.protocols import Fold
 from phosphene.evaluation.retrieval import cosine
 from phosphene.evaluation.scores import Question
 from phosphene.experiment import Experiment
-from phosphene.files import whole
+from phosphene.locks import alone
 from phosphene.pictures import open_picture
 from phosphene.targets.clip import CLIPImage, CLIPText
 
@@ -35,14 +36,19 @@ def score(experiment: Experiment) -> pd.DataFrame:
     -------
     The scores.
     """
+    with alone(experiment.out):
+        return _score(experiment)
+
+
+def _score(experiment: Experiment) -> pd.DataFrame:
     stimuli = experiment.trials.stimuli
     pictures = "image" in stimuli and bool((stimuli["image"].astype(str) != "").any())
     for fold in experiment.folds if pictures else ():
-        with whole(experiment.folder(fold) / "retrieved.csv") as part:
+        with kept(experiment.folder(fold) / "retrieved.csv") as part:
             experiment.retrieve(fold).to_csv(part, index=False)
     tables = _tables(experiment)
     for name, table in tables.items():
-        with whole(experiment.out / f"{name}.csv") as part:
+        with kept(experiment.out / f"{name}.csv") as part:
             table.to_csv(part, index=False)
     return tables["scores"]
 
@@ -171,7 +177,7 @@ def _drawn(
 ) -> list[Asked]:
     """Every draw of every trial is scored; none is chosen."""
     draws = experiment.recipe.evaluation.draws
-    drawn = [open_picture(experiment.picture(fold, i, d, twin)) for i in range(len(seen)) for d in range(draws)]
+    drawn = [experiment.drawing(fold, i, d, twin) for i in range(len(seen)) for d in range(draws)]
     rows = np.repeat(np.arange(len(seen)), draws)
     return drawn_questions(experiment, drawn, seen.iloc[rows], clusters[rows], space)
 

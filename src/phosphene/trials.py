@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from phosphene.checksums import SUMS, intact, kept
 from phosphene.errors import PhospheneError, nearest
-from phosphene.files import read_json, whole
+from phosphene.files import read_json
 from phosphene.lazy import EEG, LazyArray, chunks, lazy, read, stays
 from phosphene.paths import record_pictures
 from phosphene.restricted import read_npy
@@ -218,7 +219,7 @@ class Trials:
 
     def save(self, folder: str | Path) -> Path:
         """Write `eeg.npy`, `table.csv`, `stimuli.csv` and `signal.json`; the folder appears whole or not at all."""
-        with whole(folder) as part:
+        with kept(folder) as part:
             part.mkdir()
             with (part / "eeg.npy").open("wb") as file:  # not a map: writing to one on a full disk kills the process
                 header = {"descr": "<f4", "fortran_order": False, "shape": self.eeg.shape}
@@ -241,6 +242,7 @@ class Trials:
         folder = Path(folder)
         if not (folder / "eeg.npy").is_file():
             raise PhospheneError(f"{folder} holds no trials (no eeg.npy): make them with `phosphene prepare`")
+        intact(folder, f"restore it, or prepare {folder} again (if you changed it, remove {SUMS} beside it)")
         facts = read_json(folder / "signal.json")
         eeg = read_npy(folder / "eeg.npy")
         if not isinstance(eeg, np.ndarray) or eeg.dtype.kind not in "fiu":

@@ -2,13 +2,14 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
 from phosphene import processes
 from phosphene.errors import PhospheneError, nearest
 from phosphene.experiment import Experiment
+from phosphene.locks import alone
 from phosphene.paths import default_out
 from phosphene.progress import Display, Silent
 from phosphene.recipe import Recipe
@@ -49,9 +50,10 @@ def run(
 
 def _scored(recipe: Recipe, out: str | Path, display: Display) -> Path:
     experiment = Experiment(recipe, out, display)
-    experiment.run()
-    if processes.is_main():
-        score(experiment)
+    with alone(experiment.out) if processes.is_main() else nullcontext():
+        experiment.run()
+        if processes.is_main():
+            score(experiment)
     return experiment.out
 
 
@@ -76,6 +78,7 @@ def study(out: str | Path, display: Display, *, layout: str = "study", **paramet
             option = "format" if name == "fmt" else name.replace("_", "-")
             raise PhospheneError(f"--{option} is no option of the layout '{layout}': leave it out")
     with ExitStack() as stack:
+        stack.enter_context(alone(out))
         bar, done = None, 0
 
         def heard(now: int, total: int, what: str) -> None:

@@ -10,12 +10,14 @@ import numpy as np
 import pandas as pd
 
 from phosphene.audit import pictures, retrained
+from phosphene.checksums import keep_json
 from phosphene.errors import PhospheneError
 from phosphene.evaluation.audit import GATE, LEAST_PERM, RULE, Auditor, Control
 from phosphene.evaluation.chance import ALPHA, p_text
 from phosphene.evaluation.protocols import Fold
 from phosphene.experiment import Experiment
-from phosphene.files import read_json, write_json
+from phosphene.files import read_json
+from phosphene.locks import alone
 from phosphene.preparation import prepared
 from phosphene.progress import Display, Silent
 from phosphene.trials import Trials
@@ -55,14 +57,15 @@ def audit(
     unknown = [part for part in parts if part not in made]
     if unknown:
         raise PhospheneError(f"unknown part '{unknown[0]}' of the audit: give some of {', '.join(PARTS)}")
-    found = list(chain.from_iterable(made[part]() for part in PARTS if part in parts))
+    with alone(experiment.out):
+        found = list(chain.from_iterable(made[part]() for part in PARTS if part in parts))
     failed = sorted({c.name for c in found if c.verdict == "fail"})
     facts = {
         "protocol": experiment.protocol.hash, "seed": seed, "n_perm": n_perm, "design": _design(experiment),
         "parts": list(parts), "n_pictures": n_pictures, "failed": failed,
         "controls": [{k: None if v != v else v for k, v in asdict(c).items()} for c in found],
     }  # fmt: skip
-    write_json(experiment.out / "audit.json", facts)
+    keep_json(experiment.out / "audit.json", facts)
     return found
 
 

@@ -17,10 +17,10 @@ from PIL import Image
 
 from phosphene.audit.retrained import stand_in
 from phosphene.audit.stand_ins import noise
+from phosphene.checksums import intact, kept
 from phosphene.evaluation.retrieval import cosine
 from phosphene.evaluation.scores import Question
 from phosphene.experiment import Experiment
-from phosphene.files import whole
 from phosphene.generators.base import Conditioning, Generator
 from phosphene.pictures import open_picture
 from phosphene.scoring import drawn_questions
@@ -93,7 +93,7 @@ class Drawings:
 
     def own(self) -> list[Image.Image]:
         """The run's first drawing of each sample."""
-        return [open_picture(self.experiment.picture(f, i)) for f, i in self.samples]
+        return [self.experiment.drawing(f, i) for f, i in self.samples]
 
     def of(self, way: Way) -> list[Image.Image]:
         """The samples drawn in this way; kept in `audit/images/<key>/`."""
@@ -122,9 +122,9 @@ class Drawings:
                     raise CannotAsk(f"the generator takes no {min(extra)}")
                 drawn = generator(conditioning.rows(rows), seed=seed, numbers=[self.numbers[k] for k in rows])
                 for k, (picture,) in zip(rows, drawn, strict=True):
-                    with whole(paths[k]) as part:
+                    with kept(paths[k]) as part:
                         picture.save(part, format="png")
-        return [open_picture(path) for path in paths]
+        return [open_picture(intact(path, "remove it and audit again")) for path in paths]
 
     def _drawer(self, way: str, fold: Any, plain: Generator) -> Generator:
         """What draws a way: the fold's own generator where a model was asked, that of everybody for words."""
@@ -136,7 +136,7 @@ class Drawings:
     def _of_the_twin(self) -> list[Image.Image]:
         if True not in self.experiment.twins:
             raise CannotAsk("the run has no shuffled twin (evaluation.twin is false)")
-        return [open_picture(self.experiment.picture(f, i, twin=True)) for f, i in self.samples]
+        return [self.experiment.drawing(f, i, twin=True) for f, i in self.samples]
 
     def _gathered(self, of: Callable[[Any], Conditioning]) -> Conditioning:
         """One conditioning of all samples; ``of`` gives that of every test sample of a fold."""

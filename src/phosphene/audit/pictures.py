@@ -19,7 +19,6 @@ from phosphene.evaluation.controls import one_sided
 from phosphene.evaluation.shared import SAID
 from phosphene.evaluation.statistics import bootstrap, permutation
 from phosphene.experiment import Experiment
-from phosphene.files import whole
 
 HEADLINE = "drawn_2way"
 
@@ -55,7 +54,7 @@ def controls(experiment: Experiment, n_pictures: int, n_perm: int) -> Iterator[C
             bar(1)
     yield _gallery(experiment)
     yield kept
-    with whole(experiment.out / "audit" / "pictures.csv") as part:
+    with kept(experiment.out / "audit" / "pictures.csv") as part:
         pd.concat(tables).to_csv(part, index=False)
 
 

@@ -185,7 +185,7 @@ def _begun(captioner: Captioner, out: Path, slots: tuple[Slot, ...]) -> Iterator
 def _continued(captioner: Captioner, sums: dict[str, str], out: Path, slots: tuple[Slot, ...]) -> set[str]:
     """The stimuli that ``out`` has captions of; a torn line and pictures without a caption are taken out of it."""
     if not (out / TABLE).is_file():
-        if out.exists() and not (out.is_dir() and all(p.name == ABOUT for p in out.iterdir())):
+        if out.exists() and not (out.is_dir() and all(p.name == ABOUT or p.name[0] == "." for p in out.iterdir())):
             raise PhospheneError(f"{out} exists and holds no captions: choose another --out")
         return set()
     text = read_text(out / TABLE)

@@ -27,6 +27,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import pandas as pd
 
+from phosphene.checksums import still_there
 from phosphene.datasets.base import Dataset, Epoched, Recording
 from phosphene.datasets.things.channels import CHANNELS
 from phosphene.datasets.things.checks import differs, of_raw, of_stored
@@ -227,7 +228,7 @@ class ThingsEEG2(Dataset):
         files = [path for part in ("train", "test") for path in self.place.files(subject, part)]
         content = [[str(p), p.stat().st_size, p.stat().st_mtime_ns] for p in files]
         folder = cache_folder(self.cache, "things_eeg2") / f"sub-{subject}-{self.preset}-{digest(content)}"
-        if not folder.is_dir():
+        if not still_there(folder):
             convert(self.continuous(subject), PUBLISHED[self.preset], folder, f"sub-{subject}")
         return read_converted(folder)
 

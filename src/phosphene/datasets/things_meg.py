@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 import pandas as pd
 
+from phosphene.checksums import kept, still_there
 from phosphene.datasets.base import Dataset, Epoched
 from phosphene.datasets.things.checks import differs
 from phosphene.datasets.things.concepts import with_category
 from phosphene.errors import PhospheneError
-from phosphene.files import cache_folder, digest, whole
+from phosphene.files import cache_folder, digest
 from phosphene.registry import register
 from phosphene.trials import Signal
 
@@ -234,10 +235,10 @@ class ThingsMEG(Dataset):
         """(n_trials, n_chans, n_times) float32, T, on disk; and the time of its first sample, s."""
         facts = path.stat()
         key = digest([str(path), facts.st_size, facts.st_mtime_ns, rows.tolist()])
-        kept = cache_folder(self.cache, "things_meg") / f"{path.stem}-{key}.npy"
+        cached = cache_folder(self.cache, "things_meg") / f"{path.stem}-{key}.npy"
         window, sensors = _window(epochs), _sensors(epochs)
-        if not kept.is_file():
-            with whole(kept) as part:
+        if not still_there(cached):
+            with kept(cached) as part:
                 shape = (len(rows), len(sensors), int(window.sum()))
                 out = np.lib.format.open_memmap(part, "w+", np.float32, shape)
                 for start in range(0, len(rows), _CHUNK):
@@ -245,7 +246,7 @@ class ThingsMEG(Dataset):
                     out[start : start + len(some)] = epochs.get_data(sensors, item=some, verbose="error")[..., window]
                 out.flush()
                 del out
-        return np.load(kept, mmap_mode="r", allow_pickle=False), float(epochs.times[window][0])
+        return np.load(cached, mmap_mode="r", allow_pickle=False), float(epochs.times[window][0])
 
 
 def _sensors(epochs: "mne.Epochs") -> np.ndarray:

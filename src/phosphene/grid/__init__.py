@@ -15,6 +15,7 @@ from phosphene.files import read_json, whole
 from phosphene.grid.page import page
 from phosphene.grid.schema import SHIPPED, Cell, Grid
 from phosphene.grid.tables import COLUMNS, DIFFERENCES, grid_differences, grid_table
+from phosphene.locks import alone
 from phosphene.paths import default_out
 from phosphene.progress import Bar, Display, Silent
 from phosphene.recipe import Recipe
@@ -53,6 +54,11 @@ def run_grid(
     grid = Grid.read(source, overrides)
     out = default_out(grid.name, "the grid's name") if out is None else Path(out)
     runs = [(c, Experiment(c.recipe, out / c.folder, _Named(c.folder, display or Silent()))) for c in grid.cells()]
+    with alone(out):
+        return _run(grid, out, runs)
+
+
+def _run(grid: Grid, out: Path, runs: Sequence[tuple[Cell, Experiment]]) -> Path:
     finished: list[Experiment] = []
     for _, experiment in runs:
         try:
@@ -71,11 +77,12 @@ def run_grid(
 
 
 def _finish(experiment: Experiment, finished: Sequence[Experiment]) -> None:
-    _share(experiment, finished)
-    experiment.run()
-    if not (experiment.out / "report.html").is_file():  # the last file of a run folder
-        score(experiment)
-        write_report(experiment.out)
+    with alone(experiment.out):
+        _share(experiment, finished)
+        experiment.run()
+        if not (experiment.out / "report.html").is_file():  # the last file of a run folder
+            score(experiment)
+            write_report(experiment.out)
 
 
 class _Named:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from phosphene.checksums import intact
 from phosphene.compare import scored
 from phosphene.errors import PhospheneError
 from phosphene.evaluation import scores
@@ -22,7 +23,8 @@ def grid_table(runs: Sequence[tuple[Cell, Experiment]]) -> pd.DataFrame:
     """The rows of every `scores.csv`, columns `COLUMNS`."""
     parts = []
     for cell, experiment in runs:
-        rows = pd.read_csv(experiment.out / "scores.csv", dtype={"subject": str, "protocol": str, "interval": str})
+        path = intact(experiment.out / "scores.csv", "write it again with `phosphene evaluate`")
+        rows = pd.read_csv(path, dtype={"subject": str, "protocol": str, "interval": str})
         parts.append(rows.assign(variant=cell.variant))
     return pd.concat(parts, ignore_index=True).reindex(columns=list(COLUMNS))  # older runs lack some
 

@@ -12,8 +12,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from phosphene.captions import NAMED
+from phosphene.checksums import intact, kept
 from phosphene.errors import PhospheneError, nearest
-from phosphene.files import read_json, whole, write_json
+from phosphene.files import read_json, write_json
 from phosphene.finite import check_finite
 from phosphene.generators.base import Conditioning, Generator
 from phosphene.paths import regular
@@ -151,7 +152,7 @@ class Method(nn.Module, ABC):
 
     def save(self, folder: str | Path) -> Path:
         """Write `method.json` (name and configuration) and `model.safetensors`; whole or not at all."""
-        with whole(folder) as part:
+        with kept(folder) as part:
             part.mkdir()
             save_file(
                 {k: v.detach().cpu().contiguous() for k, v in self.state_dict().items()}, part / "model.safetensors"
@@ -165,6 +166,7 @@ class Method(nn.Module, ABC):
         folder = Path(folder)
         if not (folder / "method.json").is_file():
             raise PhospheneError(f"{folder} holds no method (no method.json): train one with `phosphene run`")
+        intact(folder, f"remove {folder} and train again")
         facts = read_json(folder / "method.json")
         if not isinstance(facts, dict) or not isinstance(facts.get("method"), str):
             raise PhospheneError(f"{folder / 'method.json'} names no method: train again")

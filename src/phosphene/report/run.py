@@ -10,6 +10,7 @@ import pandas as pd
 import yaml
 
 from phosphene.captions import NAMED
+from phosphene.checksums import intact
 from phosphene.decoded import stand_for_categories
 from phosphene.duplicates import KINDS
 from phosphene.epoch_log import entries
@@ -76,6 +77,7 @@ class Run:
         path = self.folder / name
         if not path.is_file():
             raise PhospheneError(f"{self.folder} has no {name}: finish it with `phosphene run` or `phosphene evaluate`")
+        intact(path, "write it again with `phosphene evaluate`")
         try:
             table = pd.read_csv(path, dtype=dict.fromkeys(_TEXT, str))
             for column, absent in _LATER.items():
@@ -90,7 +92,7 @@ class Run:
 
     def _json(self, name: str) -> dict[str, Any]:
         path = self.folder / name
-        facts = read_json(path) if path.is_file() else {}
+        facts = read_json(intact(path, "remove it and make it again")) if path.is_file() else {}
         if not isinstance(facts, dict):
             raise PhospheneError(f"{path} is not as the run wrote it: remove it and run again")
         return facts
@@ -176,7 +178,7 @@ class Run:
         path = self.folder / "overlaps.csv"
         if not path.is_file():
             return pd.DataFrame(columns=["fold", "a", "b", "unit", "n_shared", "shared"])
-        table = pd.read_csv(path, keep_default_na=False)
+        table = pd.read_csv(intact(path, "remove it and run again"), keep_default_na=False)
         return table[table["broken"].astype(str) == "True"]
 
     @cached_property
@@ -302,7 +304,7 @@ class Run:
         path = self.experiment.folder(fold) / "retrieved.csv"
         if not path.is_file():
             return []
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        table = pd.read_csv(intact(path, "write it again with `phosphene evaluate`"), dtype=str, keep_default_na=False)
         k = sum(column.startswith("picture_") for column in table)
         return [
             [(row[f"picture_{j}"], float(row[f"similarity_{j}"])) for j in range(1, k + 1)]

@@ -11,8 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from phosphene.checksums import kept, still_there
 from phosphene.errors import PhospheneError, nearest
-from phosphene.files import cache_folder, digest, whole
+from phosphene.files import cache_folder, digest
 from phosphene.finite import check_finite
 from phosphene.paths import regular
 from phosphene.pictures import oddities
@@ -79,13 +80,13 @@ class Target(ABC):
         """
         path = self.kept(stimuli, cache, "safetensors")
         names = [str(n) for n in stimuli.index]
-        if path.is_file():
+        if still_there(path):
             vectors = load_file(path)["vectors"]
             self._check(vectors, stimuli)
             return TargetTable(names, vectors)
         vectors = self.embed(stimuli).float().cpu().contiguous()
         self._check(vectors, stimuli)
-        with whole(path) as part:
+        with kept(path) as part:
             save_file({"vectors": vectors}, part)
         return TargetTable(names, vectors)
 

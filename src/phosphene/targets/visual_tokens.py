@@ -12,8 +12,8 @@ from torch import Tensor
 
 from phosphene.backbones import backbone, load_captioner
 from phosphene.captions.visual_tokens import TokenCaptioner
+from phosphene.checksums import kept, still_there
 from phosphene.errors import PhospheneError
-from phosphene.files import whole
 from phosphene.pictures import open_picture
 from phosphene.registry import register
 from phosphene.targets.base import Target, TargetTable, picture_digests
@@ -63,9 +63,9 @@ class CaptionerTokens(Target):
         Of git-large-coco 0.53 MB a picture: 8.7 GB of the 16,540 training pictures of THINGS-EEG2.
         """
         path = self.kept(stimuli, cache, "npy")
-        if not path.is_file():
+        if not still_there(path):
             header = {"descr": "<f2", "fortran_order": False, "shape": (len(stimuli), *self.shape)}
-            with whole(path) as part, part.open("wb") as file:
+            with kept(path) as part, part.open("wb") as file:
                 np.lib.format.write_array_header_2_0(file, header)
                 for tokens in self._parts(stimuli):
                     file.write(tokens.half().numpy().astype("<f2").tobytes())

@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from phosphene.checksums import kept
 from phosphene.datasets.things.preprocessed import LEAK, Stored
 from phosphene.datasets.things.published import Published, channels, merge, session, whitener
 from phosphene.datasets.things.raw import Continuous
 from phosphene.errors import PhospheneError
-from phosphene.files import read_json, whole, write_json
+from phosphene.files import read_json, write_json
 
 _CHUNK = 512  # epochs whitened together
 
@@ -31,7 +32,7 @@ def convert(recordings: Sequence[Continuous], choice: Published, folder: Path, n
             raise PhospheneError(f"{other.name} has other channels than {first.name}: restore it")
     labels = sorted({r.session for r in recordings})
     parts = [p for p in ("train", "test") if any(r.part == p for r in recordings)]
-    with whole(folder) as out:
+    with kept(folder) as out:
         out.mkdir()
         cut: dict[tuple[str, str], tuple[np.ndarray, np.ndarray]] = {}
         for part in parts:
