@@ -304,16 +304,14 @@ class Trials:
 
 
 def concatenate(parts: Sequence[Trials]) -> Trials:
-    """Trials of several recordings with the same rate and time axis, one after the other.
-
-    The channels are the same, and stand in the order of the first recording.
-    """
+    """Trials of several recordings with the same channels, rate and time axis, one after the other."""
     if not parts:
         raise PhospheneError("there are no trials to join: no recording was read")
-    first, names = parts[0], parts[0].signal.ch_names
+    first = parts[0]
     for part in parts[1:]:
-        if odd := sorted(set(part.signal.ch_names) ^ set(names)):
-            raise PhospheneError(f"recordings differ in channels ({odd[0]}): pick the common ones")
+        if part.signal.ch_names != first.signal.ch_names:
+            odd = sorted(set(part.signal.ch_names) ^ set(first.signal.ch_names))
+            raise PhospheneError(f"recordings differ in channels ({odd[0] if odd else 'order'}): pick the common ones")
         if (part.signal.sfreq, part.n_times) != (first.signal.sfreq, first.n_times):
             raise PhospheneError(
                 f"recordings differ in rate or length ({part.signal.sfreq:g} Hz x {part.n_times} and "
@@ -326,7 +324,6 @@ def concatenate(parts: Sequence[Trials]) -> Trials:
             )
         if part.signal.unit != first.signal.unit:
             raise PhospheneError(f"recordings are in {first.signal.unit} and {part.signal.unit}: read them apart")
-    parts = [p if p.signal.ch_names == names else p.pick(names) for p in parts]
     stimuli = pd.concat([p.stimuli for p in parts])
     return Trials(
         eeg=read(_joined([p.eeg for p in parts])) if len(parts) > 1 else first.eeg,
