@@ -35,6 +35,12 @@ def rank() -> int:
     return int(_state().process_index)
 
 
+def device() -> torch.device:
+    """The device of this process, where accelerate trains."""
+    found: torch.device = _state().device
+    return found
+
+
 def is_main() -> bool:
     """Whether this process is the one that writes files."""
     return rank() == 0

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from phosphene import runtime
 from phosphene.backbones import BACKBONES
-from phosphene.files import digest, write_json
+from phosphene.files import digest, read_json, write_json
 from phosphene.recipe import Recipe
 from phosphene.trials import Trials
 
@@ -35,13 +36,26 @@ def write(path: Path, recipe: Recipe, trials: Trials, overlaps: dict[str, dict[s
             "seed": recipe.protocol.seed,
             "protocol": recipe.protocol.model_dump(),
             "protocol_hash": recipe.protocol.hash,
-            "recipe_hash": digest(recipe.model_dump(mode="json")),
+            "recipe_hash": digest(recipe.what()),
             "data_hash": data_hash(trials),
             "n_trials": len(trials),
             "backbones": {name: BACKBONES[name].identity() for name in sorted(used) if name in BACKBONES},
             "overlaps": overlaps,
         },
     )
+
+
+def ran(path: Path) -> None:
+    """Adds, under `runtime`, the device and the precision of frozen models that the run uses now, once each.
+
+    Folders that were begun without a record get none.
+    """
+    if not path.is_file():
+        return
+    facts, now = read_json(path), runtime.used()
+    before = facts.get("runtime", [])
+    if now not in before:
+        write_json(path, {**facts, "runtime": [*before, now]})
 
 
 def _has_backbone(part: dict[str, Any]) -> bool:
