@@ -32,7 +32,7 @@ from phosphene.methods.base import Method
 from phosphene.paths import folder_name, has_room
 from phosphene.preparation import as_trained, cut, dataset_of, prepared, shuffled
 from phosphene.progress import Bar, Display, Silent
-from phosphene.recipe import Recipe
+from phosphene.recipe import Recipe, Runtime
 from phosphene.registry import build, find
 from phosphene.training import fit
 from phosphene.trials import Trials, read_table
@@ -141,17 +141,17 @@ class Experiment:
 
     def _keep_where(self) -> None:
         """A run that goes on elsewhere says so in `config.yaml`, from which it is opened."""
-        path = self.out / "config.yaml"
-        if processes.is_main() and parse_yaml(path.read_text(encoding="utf-8")) != self._config():
-            self._keep_config()
+        before, now = parse_yaml((self.out / "config.yaml").read_text(encoding="utf-8")), self._config()["runtime"]
+        if processes.is_main() and before.get("runtime", Runtime().model_dump()) != now:
+            self._keep({**before, "runtime": now})
 
-    def _keep_config(self) -> None:
+    def _keep(self, config: dict[str, Any]) -> None:
         with whole(self.out / "config.yaml") as part:
-            part.write_text(yaml.safe_dump(self._config(), sort_keys=False, allow_unicode=True), encoding="utf-8")
+            part.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
 
     def adopt(self, trials: Trials, facts: dict[str, Any]) -> None:
         """Begin the run folder with these trials and what is known of their source."""
-        self._keep_config()
+        self._keep(self._config())
         write_json(self.out / "dataset.json", facts)
         trials.save(self.out / "trials")
 

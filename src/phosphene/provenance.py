@@ -21,7 +21,7 @@ PACKAGES = (
 
 
 def write(path: Path, recipe: Recipe, trials: Trials, overlaps: dict[str, dict[str, int]]) -> None:
-    """Versions, source revision, seeds, hashes of data and protocol, backbones, and overlaps of the split."""
+    """Versions, source revision, device, seeds, hashes of data and protocol, backbones, and overlaps of the split."""
     if path.is_file():
         return
     used = {part.get("backbone", "mini") for part in (recipe.method, recipe.generator or {}) if _has_backbone(part)}
@@ -33,6 +33,7 @@ def write(path: Path, recipe: Recipe, trials: Trials, overlaps: dict[str, dict[s
             "platform": platform.platform(),
             "packages": {name: version(name) for name in PACKAGES},
             "git": revision(),
+            "runtime": [runtime.used()],
             "seed": recipe.protocol.seed,
             "protocol": recipe.protocol.model_dump(),
             "protocol_hash": recipe.protocol.hash,
@@ -48,13 +49,12 @@ def write(path: Path, recipe: Recipe, trials: Trials, overlaps: dict[str, dict[s
 def ran(path: Path) -> None:
     """Adds, under `runtime`, the device and the precision of frozen models that the run uses now, once each.
 
-    Folders that were begun without a record get none.
+    A folder that was begun without the record gets none.
     """
     if not path.is_file():
         return
     facts, now = read_json(path), runtime.used()
-    before = facts.get("runtime", [])
-    if now not in before:
+    if now not in (before := facts.get("runtime", [now])):
         write_json(path, {**facts, "runtime": [*before, now]})
 
 

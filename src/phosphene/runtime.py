@@ -86,7 +86,9 @@ def device(asked: "torch.device | str" = "auto") -> "torch.device":
     if not is_here(name):
         n = len(present()) - 1
         count = "no GPU" if n == 0 else "1 GPU" if n == 1 else f"{n} GPUs"
-        raise PhospheneError(f"device '{name}' is not available here ({count}): give auto, {', '.join(present())}")
+        *others, last = ["auto", *present()]
+        fix = f"give {', '.join(others)} or {last}"
+        raise PhospheneError(f"device '{name}' is not available here ({count}): {fix}")
     found, own = torch.device(name), processes.device()
     return own if found.index is None and found.type == own.type else found
 
