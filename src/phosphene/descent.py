@@ -42,7 +42,11 @@ def descend(
         f"set training.batch_size below {settings.batch_size}, and training.accumulate (gradient accumulation) above "
         f"{settings.accumulate} to make up for it"
     )
-    with _alone(method, trained), runtime.memory(f"the training of stage '{stage}'", less):
+    with (
+        _alone(method, trained),
+        processes.training_on(runtime.device()),
+        runtime.memory(f"the training of stage '{stage}'", less),
+    ):
         accelerator = _accelerator(method, settings, seed)
         loader = DataLoader(
             train, batch_size=share_of(settings, len(train)), shuffle=True, drop_last=True, collate_fn=lambda b: b,
@@ -134,10 +138,6 @@ def _accelerator(method: Method, settings: Stage, seed: int) -> Accelerator:
         )
     except ValueError as error:
         raise PhospheneError(f"training.precision {settings.precision} cannot be had here ({error}): set no") from None
-    where = runtime.device()
-    if processes.count() > 1 and where != accelerator.device:
-        raise PhospheneError(f"each of {processes.count()} processes has its own device: leave runtime.device at auto")
-    accelerator.state.device = where
     if settings.precision == "fp16" and accelerator.device.type == "cpu":
         raise PhospheneError("training.precision fp16 needs a GPU: set bf16 or no")
     accelerator.register_save_state_pre_hook(lambda models, weights, path: weights.__setitem__(0, method.state_dict()))

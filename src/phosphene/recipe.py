@@ -49,7 +49,7 @@ class Runtime(Settings):
 
     Parameters
     ----------
-    device : "auto" is CUDA where there is one, else MPS, else the CPU; or a name such as "cuda:1" or "cpu".
+    device : "auto" is CUDA where there is one, else MPS, else the CPU; or a name of torch, such as cuda:1 or cpu.
     precision : of frozen models and of drawing: "auto" is fp16 on CUDA, else fp32. What is trained has
         ``training.precision``; metrics and autoencoders stay in float32.
     """

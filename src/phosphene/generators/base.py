@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from phosphene.errors import PhospheneError
 from phosphene.finite import check_finite
@@ -152,22 +151,12 @@ class Conditioning:
 
 
 def noise_generator(seed: int, trial: int, sample: int) -> torch.Generator:
-    """The noise source of one picture: a function of seed, trial and sample alone, whatever the batching."""
+    """The noise source of one picture, of the CPU: a function of seed, trial and sample alone, whatever the batching.
+
+    Whatever the device too; and at half precision torch rounds the noise of float32.
+    """
     state = np.random.SeedSequence([seed, trial, sample]).generate_state(1, np.uint64)[0]
     return torch.Generator().manual_seed(int(state) >> 1)
-
-
-class SameNoise(TorchFunctionMode):
-    """Within it normal noise of half precision is that of float32, rounded: torch itself draws other numbers.
-
-    So a picture is drawn from the same noise in every precision.
-    """
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if func is torch.randn and kwargs.get("dtype") in (torch.float16, torch.bfloat16):
-            return func(*args, **{**kwargs, "dtype": torch.float32}).to(kwargs["dtype"])
-        return func(*args, **kwargs)
 
 
 class Generator(ABC):

@@ -13,7 +13,7 @@ from phosphene import runtime
 from phosphene.backbones import ASSETS, BACKBONES, backbone, freeze, load_pipeline
 from phosphene.errors import PhospheneError
 from phosphene.finite import check_finite
-from phosphene.generators.base import Conditioning, Generator, Prompt, SameNoise, noise_generator
+from phosphene.generators.base import Conditioning, Generator, Prompt, noise_generator
 from phosphene.generators.wording import POOLED, TOKENS, Wording
 from phosphene.pictures import upright
 from phosphene.progress import quiet
@@ -169,7 +169,7 @@ class Diffusion(Generator):
             batch = jobs[part]
             arguments = self._arguments(conditioning.rows([trial for trial, _ in batch]), wording)
             arguments["generator"] = [noise_generator(seed, numbers[trial], sample) for trial, sample in batch]
-            with torch.inference_mode(), quiet(), SameNoise():
+            with torch.inference_mode(), quiet():
                 drawn = pipe(**arguments, output_type="np").images
             check_finite(
                 torch.from_numpy(drawn), "the picture drawn of trial",
