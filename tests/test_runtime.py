@@ -4,8 +4,10 @@ The device is torch's "meta", on which tensors have shapes alone: what is comput
 were left on the CPU is an error of torch. What is fetched from it comes back as ones.
 """
 
+import gc
 import inspect
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,22 +16,29 @@ import torch
 from PIL import Image
 from torch import nn
 from torch.overrides import TorchFunctionMode
+from transformers import GitProcessor
+from typer.testing import CliRunner
 
 from backbones.published import git_row, processor, tokenizer
 from conftest import make_trials
 from phosphene import backbones, processes, runtime
 from phosphene.captions import SLOTS
+from phosphene.cli import app
 from phosphene.errors import MissingExtra, PhospheneError
 from phosphene.evaluation.metrics import inception, judge, networks, perceptual
 from phosphene.evaluation.metrics.presets import lpips_in_unit_range
+from phosphene.experiment import Experiment
 from phosphene.explain.attribution import attribute
 from phosphene.explain.hallucination import scene_judge
+from phosphene.files import digest, read_json
 from phosphene.generators.base import Conditioning, Generator, noise_generator
 from phosphene.generators.diffusion import Diffusion
 from phosphene.methods.base import Method, in_batches
 from phosphene.priors.visual_tokens import VisualTokens
+from phosphene.recipe import Recipe
 from phosphene.registry import build, classes
 from phosphene.simulate.judge import load_judge
+from phosphene.simulate.study import simulate
 from phosphene.targets.clip import CLIPImage
 from phosphene.training import Training, fit
 
@@ -71,16 +80,20 @@ def seen(tmp_path_factory):
     return trials.select(np.arange(len(trials)) < 16)
 
 
-@pytest.fixture(autouse=True)
-def tiny(tmp_path_factory, monkeypatch):
-    """A captioner of few weights in the table's place of the published one."""
-    folder = tmp_path_factory.getbasetemp() / "tiny-git"
-    monkeypatch.setitem(backbones.BACKBONES, "git-large-coco", git_row(folder))
-    if not (folder / "processor_config.json").is_file():
-        from transformers import GitProcessor
+@pytest.fixture(scope="module")
+def tiny_git(tmp_path_factory):
+    """A captioner of few weights."""
+    folder = tmp_path_factory.mktemp("tiny") / "git"
+    row = git_row(folder)
+    GitProcessor(processor(), tokenizer()).save_pretrained(folder)
+    return row
 
-        GitProcessor(processor(), tokenizer()).save_pretrained(folder)
-    return folder
+
+@pytest.fixture(autouse=True)
+def _small(tiny_git, monkeypatch):
+    """It stands in the table's place of the published one."""
+    monkeypatch.setitem(backbones.BACKBONES, "git-large-coco", tiny_git)
+    monkeypatch.setattr(gc, "collect", lambda: 0)  # a third of a second each time
 
 
 def pictures(n=3, side=32):
@@ -251,11 +264,11 @@ def test_generators_draw_on_the_device(name, cls, field, elsewhere, seen):
 
 
 @pytest.mark.parametrize("name", list(classes("captioner")))
-def test_captioners_run_on_the_device(name, elsewhere, tiny):
+def test_captioners_run_on_the_device(name, elsewhere, tiny_git):
     if name != "vision_language":
         assert "device" not in inspect.signature(classes("captioner")[name]).parameters  # has no model here
         return
-    captioner = build("captioner", name, model="git-base-coco", folder=str(tiny))
+    captioner = build("captioner", name, model="git-base-coco", folder=tiny_git.repo)
     assert len(captioner.say(pictures(), SLOTS[:1])) == 3
     assert captioner._loaded[0].device.type == "meta"
     assert elsewhere.fetched
@@ -463,3 +476,73 @@ def test_training_says_which_batch_size_to_set(seen, tmp_path):
     tokens = narrow(VisualTokens(6, 4, 3), 1, [])
     with pytest.raises(PhospheneError, match="set batch_size below 2"):
         tokens.fit(torch.zeros(4, 6), torch.zeros(4, 4, 3), batch_size=2)
+
+
+# ---------------------------------------------------------------- in recipes and runs
+
+
+def test_where_is_no_part_of_what(monkeypatch):
+    plain = Recipe.read("demo", {"dataset.root": "study"})
+    there = Recipe.read("demo", {"dataset.root": "study", "runtime.device": "cuda:7", "runtime.precision": "fp16"})
+    assert plain.runtime.model_dump() == {"device": "auto", "precision": "auto"}
+    assert there.what() == plain.what() == Recipe.filled(there.model_dump(mode="json"))
+    assert digest(there.what()) == "02071d1af029"  # as before there was a runtime
+    assert there.protocol.hash == "e99b1b7d"
+    with pytest.raises(PhospheneError, match=r"runtime\.precision: .*'fp32', 'fp16' or 'bf16'"):
+        Recipe.read("demo", {"dataset.root": "study", "runtime.precision": "half"})
+    with pytest.raises(PhospheneError, match=r"unknown key 'runtime\.devise': did you mean 'device'"):
+        Recipe.read("demo", {"dataset.root": "study", "runtime.devise": "cpu"})
+
+
+def test_a_run_goes_on_elsewhere_and_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(runtime, "_recipe", runtime._recipe)
+    study = simulate(
+        tmp_path / "study", n_subjects=1, n_train_pictures=10, n_test_pictures=4, train_repeats=1, test_repeats=1
+    )
+    asked = {"dataset.root": str(study), "generator": None, "method": {"name": "ridge"}, "training": {},
+             "evaluation.twin": False}  # fmt: skip
+    here = Experiment(Recipe.read("demo", asked), tmp_path / "run")
+    here.run()
+    assert read_json(tmp_path / "run" / "provenance.json")["runtime"] == [{"device": "cpu", "precision": "fp32"}]
+    vectors = here.decoded(here.folds[0])[1]["head.image"]
+
+    there = Experiment(Recipe.read("demo", asked | {"runtime.precision": "bf16"}), tmp_path / "run")
+    shutil.rmtree(there.folder(there.folds[0]) / "decoded")
+    there.run()  # the model is trained already
+    assert torch.equal(there.decoded(there.folds[0])[1]["head.image"], vectors)
+    opened = Experiment.open(tmp_path / "run")
+    assert opened.recipe.runtime.precision == runtime.precision() == "bf16"
+    used = read_json(tmp_path / "run" / "provenance.json")["runtime"]
+    assert used == [{"device": "cpu", "precision": "fp32"}, {"device": "cpu", "precision": "bf16"}]
+
+    gone = Experiment(Recipe.read("demo", asked | {"runtime.device": "cuda:7"}), tmp_path / "run")
+    with pytest.raises(PhospheneError, match="device 'cuda:7' is not available here"):
+        gone.run()
+    config = tmp_path / "run" / "config.yaml"
+    config.write_text(config.read_text().replace("device: auto", "device: cuda:7"))
+    assert Experiment.open(tmp_path / "run").recipe.runtime.device == "auto"  # elsewhere it is opened all the same
+    assert runtime.home(Experiment.open(tmp_path / "run").method()).type == "cpu"
+
+
+def test_the_commands_that_run_models_take_a_device(monkeypatch, tmp_path):
+    asked = []
+
+    def opened(*args, **kwargs):
+        asked.append(str(runtime.device()))
+        raise PhospheneError("far enough")
+
+    for name in ("experiment.Experiment.open", "recipe.Recipe.read", "grid.schema.Grid.read", "captions.read_stimuli"):
+        monkeypatch.setattr(f"phosphene.{name}", opened)
+    monkeypatch.setattr("phosphene.workflows.study", opened)
+    commands = {
+        "run": ["demo"], "decode": ["run", "trials", "--out", tmp_path / "d"], "explain": ["run"], "audit": ["run"],
+        "evaluate": ["run"], "grid": ["g"], "analyse": ["repeats", "run"], "demo": ["--out", tmp_path / "demo"],
+        "caption": ["--by", "file", "--stimuli", "s.csv", "--out", tmp_path / "c"],
+    }  # fmt: skip
+    for verb, words in commands.items():
+        done = CliRunner().invoke(app, [verb, *map(str, words), "--device", "meta"])
+        assert done.exit_code == 2, (verb, done.output)
+        done = CliRunner().invoke(app, [verb, *map(str, words), "--device", "cuda:3"])
+        assert "device 'cuda:3' is not available here (no GPU): give auto or cpu" in done.output, verb
+    assert asked == ["meta"] * len(commands)
+    assert str(runtime.device()) == "cpu"  # as it was
