@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 from torch import nn
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 from transformers import GitProcessor
 from typer.testing import CliRunner
 
@@ -42,13 +43,22 @@ from phosphene.simulate.study import simulate
 from phosphene.targets.clip import CLIPImage
 from phosphene.training import Training, fit
 
+#: what takes tensors of two devices
+ACROSS = {"_has_compatible_shallow_copy_type", "copy_", "to", "type_as", "__getitem__", "__setitem__"}
+    "_has_compatible_shallow_copy_type",
+    "copy_",
+    "to",
+    "type_as",
+    "__getitem__",
+    "__setitem__",
+}  # what takes tensors of two devices
 FETCHED = {"cpu", "tolist", "item", "numpy", "__bool__", "__float__", "__int__", "__index__"}
 SHAPE = {"n_chans": 5, "n_times": 100, "sfreq": 100.0}
 FULL = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
 
 class Elsewhere(TorchFunctionMode):
-    """What is fetched from the meta device is ones, of that shape and kind."""
+    """What is fetched from the meta device is ones, of that shape and kind; tensors of two devices do not meet."""
 
     def __init__(self):
         super().__init__()
@@ -57,6 +67,8 @@ class Elsewhere(TorchFunctionMode):
     def __torch_function__(self, func, types, args=(), kwargs=None):
         name = getattr(func, "__name__", "")
         there = args and isinstance(args[0], torch.Tensor) and args[0].is_meta
+        given = [t for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor) and t.ndim]
+        assert name in ACROSS or len({t.device for t in given}) < 2, f"{name} of tensors on two devices"
         home = name == "to" and "cpu" in map(str, (*args[1:], *(kwargs or {}).values()))
         if there and name == "nonzero":
             self.fetched += 1
