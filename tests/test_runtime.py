@@ -45,13 +45,6 @@ from phosphene.training import Training, fit
 
 #: what takes tensors of two devices
 ACROSS = {"_has_compatible_shallow_copy_type", "copy_", "to", "type_as", "__getitem__", "__setitem__"}
-    "_has_compatible_shallow_copy_type",
-    "copy_",
-    "to",
-    "type_as",
-    "__getitem__",
-    "__setitem__",
-}  # what takes tensors of two devices
 FETCHED = {"cpu", "tolist", "item", "numpy", "__bool__", "__float__", "__int__", "__index__"}
 SHAPE = {"n_chans": 5, "n_times": 100, "sfreq": 100.0}
 FULL = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
