@@ -15,7 +15,7 @@ from phosphene.finite import check_finite
 from phosphene.generators.base import Conditioning, Generator
 from phosphene.generators.diffusion import Diffusion
 from phosphene.generators.nearest import Nearest
-from phosphene.methods.base import batches
+from phosphene.methods.base import in_batches
 from phosphene.priors.diffusion import DiffusionPrior
 from phosphene.priors.ridge import RidgePrior
 from phosphene.priors.visual_tokens import RidgeTokens, VisualTokens
@@ -155,9 +155,9 @@ def test_eeg_of_nan_is_not_decoded():
     trials = make_trials()
     eeg = np.array(trials.eeg)
     eeg[4, 0, 0] = NAN
-    assert sum(len(part) for part in batches(trials, 3, "cpu")) == len(trials)
+    assert sum(in_batches(lambda eeg, part: len(eeg), trials, "cpu", 3)) == len(trials)
     with pytest.raises(PhospheneError, match=r"the EEG of trial 4 holds NaN or infinity .*: leave the trial out"):
-        list(batches(replace(trials, eeg=eeg), 3, "cpu"))
+        list(in_batches(lambda eeg, part: eeg, replace(trials, eeg=eeg), "cpu", 3))
 
 
 def test_whole_numbers_and_nothing_are_finite():

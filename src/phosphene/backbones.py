@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from phosphene import runtime
 from phosphene.errors import PhospheneError, nearest
 from phosphene.files import digest
 from phosphene.progress import quiet
@@ -178,19 +179,20 @@ def load_clip(name: str) -> tuple["CLIPModel", Any, Any]:
     return model.eval().requires_grad_(False), processor, tokenizer
 
 
-def load_pipeline(name: str, device: str = "cpu") -> "DiffusionPipeline":
-    """The stock text-to-image pipeline of a diffusion backbone, frozen, silent, without its safety checker."""
-    import torch
+def load_pipeline(name: str, device: str = "auto") -> "DiffusionPipeline":
+    """The stock text-to-image pipeline of a diffusion backbone, frozen, silent, without its safety checker.
 
+    ``device`` and precision are those of `phosphene.runtime`.
+    """
     row = backbone(name, "diffusion")
-    dtype = torch.float32 if device == "cpu" else torch.float16
+    where, dtype = runtime.device(device), runtime.dtype(device)
     with _readable(row):
         from diffusers import AutoPipelineForText2Image
 
         pipe = AutoPipelineForText2Image.from_pretrained(
             row.source, revision=row.revision, dtype=dtype, local_files_only=row.local
         )
-        pipe.to(device)
+        pipe.to(where)
     pipe.set_progress_bar_config(disable=True)
     freeze(pipe)
     return pipe

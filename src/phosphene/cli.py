@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -50,6 +51,10 @@ app = typer.Typer(
 )
 
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one key of the recipe.")]
+Device = Annotated[
+    str | None,
+    typer.Option("--device", metavar="NAME", help="Where models run: auto (a GPU if there is one), cpu, cuda:1, ..."),
+]
 RunFolder = Annotated[Path, typer.Argument(help="A folder that `phosphene run` wrote.")]
 RecipeFile = Annotated[str, typer.Argument(help="A recipe: a YAML file, or the name of a shipped one.")]
 
@@ -65,7 +70,8 @@ def _verb(example: str) -> Any:
             try:
                 if "LOCAL_RANK" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1" and verb != "run":
                     raise PhospheneError(f"'{verb}' works in one process, only 'run' in several: start it alone")
-                command(*args, **kwargs)
+                with _on(kwargs.pop("device", None)):
+                    command(*args, **kwargs)
             except PhospheneError as error:
                 _stop(str(error), 2)
             except OSError as error:
@@ -77,6 +83,15 @@ def _verb(example: str) -> Any:
         return app.command(verb, epilog=f"Example: {example}")(guarded)
 
     return enter
+
+
+def _on(device: str | None) -> AbstractContextManager[None]:
+    """A block whose models run on this device; None leaves it to the recipe."""
+    if device is None:
+        return nullcontext()
+    from phosphene import runtime
+
+    return runtime.using(device)
 
 
 def _stop(message: str, status: int) -> None:
@@ -230,6 +245,7 @@ def caption(
         str | None, typer.Option(help="With --check: the CLIP that counts tokens and compares with people.")
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before pictures are sent.")] = False,
+    device: Device = None,
 ) -> None:
     """Caption pictures, slot by slot, into one table; or check such a table."""
     from phosphene.captions import SLOTS, choose, pictures_in, read_slots, read_stimuli, write
@@ -290,6 +306,7 @@ def run(
     recipe: RecipeFile,
     changes: Set = None,
     out: Annotated[Path | None, typer.Option(help="Run folder; a stopped run of the same recipe is continued.")] = None,
+    device: Device = None,
 ) -> None:
     """Run a recipe from recording to report."""
     from phosphene import processes
@@ -310,6 +327,7 @@ def grid(
     out: Annotated[
         Path | None, typer.Option(help="Folder of the runs; those that are finished in it are kept.")
     ] = None,
+    device: Device = None,
 ) -> None:
     """Run a recipe's variants, and write one table of them with intervals and paired differences."""
     from phosphene.grid import run_grid
@@ -333,6 +351,7 @@ def analyse(
         typer.Option("--with", metavar="KEY=VALUE", help="An argument of the analysis, such as encoders=[nice,atm]."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the runs; those finished in it are kept.")] = None,
+    device: Device = None,
 ) -> None:
     """Windows, regions, encoders, repeats, representational similarity: a table and a figure."""
     from phosphene import analyses
@@ -353,6 +372,7 @@ def decode(
     trials: Annotated[Path, typer.Argument(help="Trials, as `phosphene prepare` writes them.")],
     out: Annotated[Path, typer.Option(help="Folder for the decoded vectors, the retrieved pictures and the drawings.")],
     subject: Annotated[str | None, typer.Option(help="Whose model; the first one by default.")] = None,
+    device: Device = None,
 ) -> None:
     """Apply a trained run to other trials: retrieve a picture for each, and draw one."""
     from phosphene.experiment import Experiment
@@ -362,7 +382,7 @@ def decode(
 
 
 @_verb("phosphene evaluate runs/demo")
-def evaluate(run: RunFolder) -> None:
+def evaluate(run: RunFolder, device: Device = None) -> None:
     """Compute the scores of a finished run again, from what it decoded and drew."""
     from phosphene.experiment import Experiment
     from phosphene.report import conclusion
@@ -385,6 +405,7 @@ def audit(
     ] = None,
     n_pictures: Annotated[int, typer.Option(help="Test samples for which the generator's controls are drawn.")] = 100,
     folds: Annotated[bool, typer.Option("--folds", help="A line for each fold too.")] = False,
+    device: Device = None,
 ) -> None:
     """Ask whether a run's scores speak of the pictures: every control, and exit status 1 if a gate fails."""
     from phosphene.audit import PARTS, failures, lines
@@ -399,7 +420,7 @@ def audit(
 
 
 @_verb("phosphene explain runs/semantic-prompts")
-def explain(run: RunFolder) -> None:
+def explain(run: RunFolder, device: Device = None) -> None:
     """Explain a run's heads: scalp maps, dominant heads, collapse, hallucination, t-SNE, as tables and figures."""
     from phosphene.diagnosis import explain as diagnose
     from phosphene.diagnosis import lines
@@ -453,6 +474,7 @@ def demo(
         Path | None, typer.Option(help="The `muse-visual` recordings: adds real people to the page.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the study and of the training.")] = 0,
+    device: Device = None,
 ) -> None:
     """From a simulated recording to pictures and a report, in minutes, without a download."""
     from phosphene.workflows import demo as run_demo

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from phosphene import processes
+from phosphene import processes, runtime
 from phosphene.checksums import intact, kept
 from phosphene.errors import PhospheneError
 from phosphene.files import read_json, write_json
@@ -39,7 +39,15 @@ def descend(
     """One gradient stage. What is random depends on (seed, epoch, step of the last checkpoint in it, process) alone, so
     that going on from a checkpoint changes nothing."""
     trained = [p for p in method.trained(stage) if p.requires_grad]
-    with _alone(method, trained):
+    less = (
+        f"set training.batch_size below {settings.batch_size}, and training.accumulate (gradient accumulation) above "
+        f"{settings.accumulate} to make up for it"
+    )
+    with (
+        _alone(method, trained),
+        processes.training_on(runtime.device()),
+        runtime.memory(f"the training of stage '{stage}'", less),
+    ):
         accelerator = _accelerator(method, settings, seed)
         loader = DataLoader(
             train, batch_size=share_of(settings, len(train)), shuffle=True, drop_last=True, collate_fn=lambda b: b,

@@ -18,7 +18,7 @@ from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from phosphene import processes, provenance
+from phosphene import processes, provenance, runtime
 from phosphene.captions import said
 from phosphene.checksums import intact, keep_json, kept
 from phosphene.decoded import check_heads, keep_decoded, nearest_pictures, pictured, stand_for_categories
@@ -36,7 +36,7 @@ from phosphene.paths import folder_name, has_room
 from phosphene.pictures import open_picture
 from phosphene.preparation import as_trained, cut, dataset_of, prepared, shuffled
 from phosphene.progress import Bar, Display, Silent
-from phosphene.recipe import Recipe
+from phosphene.recipe import Recipe, Runtime
 from phosphene.registry import build, find
 from phosphene.training import fit
 from phosphene.trials import Trials, read_table
@@ -70,19 +70,23 @@ class Experiment:
             before = parse_yaml(path.read_text(encoding="utf-8")) if path.is_file() else None
         except ValueError:
             raise PhospheneError(f"{path} is not readable: remove {self.out} or choose another --out") from None
-        if path.is_file() and Recipe.filled(before) != self._config():
+        if path.is_file() and Recipe.filled(before) != recipe.what():
             raise PhospheneError(f"{self.out} holds a run of another recipe: choose another --out or remove it")
+        runtime.follow(recipe.runtime.device, recipe.runtime.precision)
 
     def _config(self) -> dict[str, Any]:
         return self.recipe.model_dump(mode="json")
 
     @classmethod
     def open(cls, folder: str | Path, display: Display | None = None) -> "Experiment":
-        """The experiment of an existing run folder."""
+        """The experiment of an existing run folder; where it ran on a device that is not here, on one that is."""
         path = Path(folder) / "config.yaml"
         if not path.is_file():
             raise PhospheneError(f"{folder} is not a run folder (no config.yaml): give what `phosphene run` wrote")
-        return cls(Recipe.read(path), folder, display)
+        recipe = Recipe.read(path)
+        if not runtime.is_here(recipe.runtime.device):
+            recipe = recipe.model_copy(update={"runtime": recipe.runtime.model_copy(update={"device": "auto"})})
+        return cls(recipe, folder, display)
 
     def run(self) -> Path:
         """Every stage that is not done yet; scores and page are made of what they leave.
@@ -98,11 +102,13 @@ class Experiment:
             return self._run()
 
     def _run(self) -> Path:
+        runtime.device()  # what cannot be is refused now, not after the training
         if self.recipe.generator is not None:
-            self.generator()  # what cannot be is refused now, not after the training
+            self.generator()
         with processes.main_first():
             self._same_data()
             self.prepare()
+            self._keep_where()
         if processes.is_main():
             for note in self._foreseen():
                 log.warning(note)
@@ -146,10 +152,19 @@ class Experiment:
         for fold in self.protocol.folds(seen):
             self.folder(fold)
 
+    def _keep_where(self) -> None:
+        """A run that goes on elsewhere says so in `config.yaml`, from which it is opened."""
+        before, now = parse_yaml((self.out / "config.yaml").read_text(encoding="utf-8")), self._config()["runtime"]
+        if processes.is_main() and before.get("runtime", Runtime().model_dump()) != now:
+            self._keep({**before, "runtime": now})
+
+    def _keep(self, config: dict[str, Any]) -> None:
+        with kept(self.out / "config.yaml") as part:
+            part.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
+
     def adopt(self, trials: Trials, facts: dict[str, Any]) -> None:
         """Begin the run folder with these trials and what is known of their source."""
-        with kept(self.out / "config.yaml") as part:
-            part.write_text(yaml.safe_dump(self._config(), sort_keys=False, allow_unicode=True), encoding="utf-8")
+        self._keep(self._config())
         keep_json(self.out / "dataset.json", facts)
         trials.save(self.out / "trials")
 
@@ -240,6 +255,8 @@ class Experiment:
             bar(1)
 
         folder = self.folder(fold, twin)
+        if processes.is_main():
+            provenance.ran(self.out / "provenance.json")
         (train, val, test), whiteners = self.samples(fold)
         if processes.is_main() and whiteners and not (folder / "whitening.safetensors").is_file():
             with kept(folder / "whitening.safetensors") as part:
@@ -382,6 +399,7 @@ class Experiment:
                 if all(path.is_file() for path in paths):
                     bar(len(paths))
                     continue
+                provenance.ran(self.out / "provenance.json")
                 own, conditioning = self.method(fold, twin).drawn_by(plain), self.conditioning(fold, twin)
                 if conditioning.prompt is not None and (cut := own.shortened(conditioning.prompt)):
                     self.note([f"{self.folder(fold, twin).name}, {cut}"])

@@ -4,7 +4,8 @@ A process that is alone is the main one, waits for nobody and shares nothing.
 """
 
 import os
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -13,6 +14,8 @@ import torch.distributed as dist
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, parse_flag_from_env
 from torch import Tensor, nn
+
+from phosphene.errors import PhospheneError
 
 T = TypeVar("T")
 
@@ -33,6 +36,31 @@ def count() -> int:
 def rank() -> int:
     """Which of them this one is, from 0, the main one."""
     return int(_state().process_index)
+
+
+def device() -> torch.device:
+    """The device of this process, where accelerate trains."""
+    found: torch.device = _state().device
+    return found
+
+
+@contextmanager
+def training_on(where: torch.device) -> Iterator[None]:
+    """Within it accelerate trains on this device.
+
+    Raises
+    ------
+    PhospheneError : there are several processes, each with a device of its own, and this is another one.
+    """
+    state = _state()
+    own = state.device
+    if count() > 1 and where != own:
+        raise PhospheneError(f"each of {count()} processes has a device of its own: leave runtime.device at auto")
+    state.device = where  # what every later AcceleratorState takes over
+    try:
+        yield
+    finally:
+        state.device = own
 
 
 def is_main() -> bool:

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from phosphene import runtime
 from phosphene.backbones import BACKBONES
 from phosphene.checksums import keep_json
-from phosphene.files import digest
+from phosphene.files import digest, read_json
 from phosphene.recipe import Recipe
 from phosphene.trials import Trials
 
@@ -21,7 +22,7 @@ PACKAGES = (
 
 
 def write(path: Path, recipe: Recipe, trials: Trials, overlaps: dict[str, dict[str, int]]) -> None:
-    """Versions, source revision, seeds, hashes of data and protocol, backbones, and overlaps of the split."""
+    """Versions, source revision, device, seeds, hashes of data and protocol, backbones, and overlaps of the split."""
     if path.is_file():
         return
     used = {part.get("backbone", "mini") for part in (recipe.method, recipe.generator or {}) if _has_backbone(part)}
@@ -33,16 +34,29 @@ def write(path: Path, recipe: Recipe, trials: Trials, overlaps: dict[str, dict[s
             "platform": platform.platform(),
             "packages": {name: version(name) for name in PACKAGES},
             "git": revision(),
+            "runtime": [runtime.used()],
             "seed": recipe.protocol.seed,
             "protocol": recipe.protocol.model_dump(),
             "protocol_hash": recipe.protocol.hash,
-            "recipe_hash": digest(recipe.model_dump(mode="json")),
+            "recipe_hash": digest(recipe.what()),
             "data_hash": data_hash(trials),
             "n_trials": len(trials),
             "backbones": {name: BACKBONES[name].identity() for name in sorted(used) if name in BACKBONES},
             "overlaps": overlaps,
         },
     )
+
+
+def ran(path: Path) -> None:
+    """Adds, under `runtime`, the device and the precision of frozen models that the run uses now, once each.
+
+    A folder that was begun without the record gets none.
+    """
+    if not path.is_file():
+        return
+    facts, now = read_json(path), runtime.used()
+    if now not in (before := facts.get("runtime", [now])):
+        keep_json(path, {**facts, "runtime": [*before, now]})
 
 
 def _has_backbone(part: dict[str, Any]) -> bool:

@@ -14,6 +14,7 @@ from phosphene.files import parse_yaml
 from phosphene.paths import is_regular, regular
 from phosphene.preprocessing import Preprocessing
 from phosphene.registry import checked, find
+from phosphene.runtime import Precision
 from phosphene.settings import Settings
 from phosphene.training import Training
 
@@ -43,6 +44,20 @@ class Evaluation(Settings):
     transductive: bool = False
 
 
+class Runtime(Settings):
+    """Where a run's models run: no part of what is run, so that another machine may continue it.
+
+    Parameters
+    ----------
+    device : "auto" is CUDA where there is one, else MPS, else the CPU; or a name of torch, such as cuda:1 or cpu.
+    precision : of frozen models and of drawing: "auto" is fp16 on CUDA, else fp32. What is trained has
+        ``training.precision``; metrics and autoencoders stay in float32.
+    """
+
+    device: str = "auto"
+    precision: Precision = "auto"
+
+
 class Recipe(Settings):
     """Everything that a run depends on.
 
@@ -61,6 +76,7 @@ class Recipe(Settings):
     protocol, training, evaluation : see there.
     method : `name` of a registered method and its arguments.
     generator : `name` of a registered generator and its arguments, or None for no pictures.
+    runtime : where it runs, see `Runtime`; it does not count when recipes are compared.
     """
 
     name: str
@@ -77,12 +93,17 @@ class Recipe(Settings):
     training: Training = Field(default_factory=Training)
     generator: dict[str, Any] | None = None
     evaluation: Evaluation = Field(default_factory=Evaluation)
+    runtime: Runtime = Field(default_factory=Runtime)
+
+    def what(self) -> dict[str, Any]:
+        """All of it but where it runs."""
+        return self.model_dump(mode="json", exclude={"runtime"})
 
     @classmethod
     def filled(cls, written: Any) -> Any:
-        """A recipe that was written before some key existed, with the defaults of today; what is none, as it is."""
+        """`what` of a recipe that was written before some key existed, by today's defaults; what is none, as it is."""
         try:
-            return cls(**written).model_dump(mode="json")
+            return cls(**written).what()
         except (TypeError, ValidationError):
             return written
 

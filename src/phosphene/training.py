@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from phosphene import processes
+from phosphene import processes, runtime
 from phosphene.descent import descend
 from phosphene.errors import PhospheneError, nearest
 from phosphene.methods.base import Method
@@ -75,7 +75,7 @@ def fit(
 
     Returns
     -------
-    The method, in evaluation mode.
+    The method, in evaluation mode, on the device of the process (`phosphene.runtime`).
     """
     if select_on not in ("val", "last"):
         raise PhospheneError(f"select_on is '{select_on}': valid: val, last")
@@ -101,4 +101,4 @@ def fit(
             method, stage, samples, held, settings.of(stage), select_on, seed,
             None if folder is None else Path(folder) / stage, log, progress,
         )  # fmt: skip
-    return method.eval()
+    return runtime.place(method.eval())

@@ -45,7 +45,7 @@ def test_a_unet_reads_what_the_row_says(name):
     row, facts = BACKBONES[name], published(name)
     pipe = pipeline(name)
     latent, tokens = row.shapes.latent, row.shapes.tokens
-    made = Wording(pipe, "meta", guided=True).arguments(["a dog", [("a cat", 1), ("a dog", 3)]])
+    made = Wording(pipe, guided=True).arguments(["a dog", [("a cat", 1), ("a dog", 3)]])
     assert tuple(made["prompt_embeds"].shape) == tuple(made["negative_prompt_embeds"].shape) == (2, *tokens)
     added = {}
     if row.shapes.pooled is None:

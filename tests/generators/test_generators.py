@@ -213,7 +213,7 @@ def test_a_caption_is_encoded_once_in_a_call(quick, monkeypatch):
 
 def test_few_captions_are_kept(quick, monkeypatch):
     monkeypatch.setattr(wording, "KEPT", 2)
-    words = wording.Wording(quick.pipeline, "cpu", True, batch_size=2)
+    words = wording.Wording(quick.pipeline, True, batch_size=2)
     captions = [s.prompt for s in SCENES]
     together = words.arguments([[(caption, 1) for caption in captions]])
     assert list(words._known) == captions[2:]

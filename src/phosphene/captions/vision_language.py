@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from phosphene import runtime
 from phosphene.captions.base import Captioner
 from phosphene.captions.slots import Slot
 from phosphene.errors import PhospheneError, nearest
@@ -61,7 +62,7 @@ class VisionLanguage(Captioner):
     model : a row of `MODELS`.
     folder : a local folder with model and processor, in place of the Hub's.
     batch_size : pictures at a time.
-    device : torch device; elsewhere than on the CPU, weights are of half precision.
+    device : torch device; "auto" is that of the process (`phosphene.runtime`).
     beams : of the search for the likeliest caption; 1 takes the likeliest word at each step.
     rescale : "once", or "twice": the model sees pixels divided by 255 two times, a nearly black picture. So the
         released code of SYNAPSE (arXiv 2511.17547) makes its captions, by "blip2-flan-t5-xl" with 3 beams.
@@ -72,7 +73,7 @@ class VisionLanguage(Captioner):
         model: str = "smolvlm-500m",
         folder: str = "",
         batch_size: int = 8,
-        device: str = "cpu",
+        device: str = "auto",
         beams: int = 1,
         rescale: Literal["once", "twice"] = "once",
     ):
@@ -83,6 +84,7 @@ class VisionLanguage(Captioner):
                 raise PhospheneError(f"{name} is {value}: give 1 or more")
         self.model, self.folder, self.batch_size, self.device = model, folder, batch_size, device
         self.beams, self.rescale, self.row = beams, rescale, MODELS[model]
+        self._batches = runtime.Batches(batch_size, "batch_size of the captioner")
 
     @cached_property
     def _files(self) -> str:
@@ -111,9 +113,8 @@ class VisionLanguage(Captioner):
 
     @cached_property
     def _loaded(self) -> tuple[Any, Any]:
-        import torch
-
         source = self.folder or self.row.repo
+        dtype = runtime.dtype(self.device)
         where: dict[str, Any] = {"local_files_only": True} if self.folder else {"revision": self.row.revision}
         try:
             with quiet():
@@ -121,8 +122,6 @@ class VisionLanguage(Captioner):
 
                 AutoConfig.from_pretrained(source, **where)  # one file; where it cannot be had, no other is waited for
                 processor = AutoProcessor.from_pretrained(source, **where)
-                half = torch.device(self.device).type != "cpu"
-                dtype = torch.float16 if half else torch.float32
                 model: Any = AutoModelForImageTextToText.from_pretrained(source, dtype=dtype, **where)
         except (OSError, ValueError) as error:
             fix = "look at the folder" if self.folder else f"download it once with `hf download {self.row.repo}`"
@@ -130,13 +129,16 @@ class VisionLanguage(Captioner):
                 f"caption model '{self.model}' ({source}) cannot be loaded: {fix}, or set folder to a local copy"
             ) from error
         processor.tokenizer.padding_side = "left"  # what is said comes after what is asked
-        return model.to(self.device).eval().requires_grad_(False), processor
+        return runtime.frozen(model, self.device).eval().requires_grad_(False), processor
 
     def say(self, images: Sequence[Image.Image], slots: Sequence[Slot]) -> list[dict[str, str]]:
-        said = {slot.name: self._ask(list(images), slot) for slot in slots}
-        return [{name: captions[i] for name, captions in said.items()} for i in range(len(images))]
+        def ask(part: slice) -> list[dict[str, str]]:
+            said = {slot.name: self._ask(images[part], slot) for slot in slots}
+            return [{name: captions[i] for name, captions in said.items()} for i in range(part.stop - part.start)]
 
-    def _ask(self, pictures: list[Image.Image], slot: Slot) -> list[str]:
+        return [row for part in self._batches(ask, len(images)) for row in part]
+
+    def _ask(self, pictures: Sequence[Image.Image], slot: Slot) -> list[str]:
         import torch
 
         model, processor = self._loaded
@@ -151,7 +153,7 @@ class VisionLanguage(Captioner):
             )
         else:
             inputs = processor(images=images, return_tensors="pt")
-        inputs = inputs.to(self.device, dtype=model.dtype)
+        inputs = inputs.to(model.device, dtype=model.dtype)
         with torch.inference_mode(), quiet():
             out = model.generate(**inputs, do_sample=False, num_beams=self.beams, max_new_tokens=slot.max_tokens - 2)
         asked = inputs["input_ids"].shape[1] if "input_ids" in inputs and not model.config.is_encoder_decoder else 0

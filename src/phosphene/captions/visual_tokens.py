@@ -22,6 +22,7 @@ from PIL import Image
 from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutput
 
+from phosphene import runtime
 from phosphene.captions.quality import token_f1, words
 from phosphene.errors import PhospheneError
 from phosphene.pictures import upright
@@ -67,6 +68,7 @@ class TokenCaptioner:
             raise PhospheneError("the model's vision tower is in use by another captioner: load the model again")
         self.model, self.processor, self.tokenizer = model, processor, tokenizer
         self.batch_size, self.max_new_tokens, self.num_beams = batch_size, max_new_tokens, num_beams
+        self._batches = runtime.Batches(batch_size, "batch_size of the captioner")
         self.tower = model.git.image_encoder
         model.git.image_encoder = GivenTokens()
 
@@ -80,12 +82,13 @@ class TokenCaptioner:
     @torch.no_grad()
     def tokens(self, images: Sequence[Image.Image]) -> Tensor:
         """(n, n_tokens, dim) last states of the model's own tower for RGB pictures: what a prior learns."""
-        parts = []
-        for i in range(0, len(images), self.batch_size):
-            shown = [upright(image) for image in images[i : i + self.batch_size]]
-            pixels = self.processor(shown, return_tensors="pt")["pixel_values"]
-            parts.append(self.tower(pixel_values=pixels.to(self.model.device, self.model.dtype)).last_hidden_state)
-        return torch.cat([part.cpu() for part in parts]) if parts else torch.empty(0, *self.shape[-2:])
+
+        def seen(part: slice) -> Tensor:
+            pixels = self.processor([upright(image) for image in images[part]], return_tensors="pt")["pixel_values"]
+            states = self.tower(pixel_values=pixels.to(self.model.device, self.model.dtype)).last_hidden_state
+            return states.float().cpu()
+
+        return torch.cat([torch.empty(0, *self.shape[-2:]), *self._batches(seen, len(images))])
 
     def ids(self, tokens: Tensor) -> list[list[int]]:
         """n captions as token ids, without start, end and padding.
@@ -108,17 +111,19 @@ class TokenCaptioner:
         config = self.model.generation_config
         ends = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
         marks = {config.bos_token_id, config.pad_token_id, *ends}
-        said = []
-        for part in tokens.detach().split(self.batch_size) if len(tokens) else []:
-            if not bool(part.isfinite().all()):
+
+        def write(part: slice) -> list[list[int]]:
+            given = tokens[part].detach()
+            if not bool(given.isfinite().all()):
                 raise PhospheneError("visual tokens are not finite: look for NaN in what the prior was given")
             with torch.inference_mode():
                 out = self.model.generate(
-                    pixel_values=part.to(self.model.device, self.model.dtype).unsqueeze(-3), do_sample=False,
+                    pixel_values=given.to(self.model.device, self.model.dtype).unsqueeze(-3), do_sample=False,
                     num_beams=self.num_beams, max_new_tokens=self.max_new_tokens,
                 )  # fmt: skip
-            said += [[i for i in row if i not in marks] for row in out.tolist()]
-        return said
+            return [[i for i in row if i not in marks] for row in out.tolist()]
+
+        return [row for part in self._batches(write, len(tokens)) for row in part]
 
     def say(self, tokens: Tensor) -> list[str]:
         """n captions; ``tokens`` as for `ids`."""

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from phosphene import runtime
 from phosphene.errors import PhospheneError, nearest
 
 #: EEG (batch, n_chans, n_times) -> {head: (batch, dim)}; differentiable, no trial depends on another
@@ -103,7 +104,7 @@ def attribute(
     objective: Objective | Mapping[str, Objective] = cosine,
     points: Points = here,
     batch_size: int = 64,
-    device: torch.device | str = "cpu",
+    device: torch.device | str = "auto",
 ) -> dict[str, np.ndarray]:
     """Gradient of each head's objective with respect to its input, trial by trial.
 
@@ -115,6 +116,8 @@ def attribute(
     subject : (n_trials,) given to ``heads`` batch by batch as ``subject=``; None gives nothing.
     objective : one for all heads, or one for each.
     points : where gradients are taken: `here`, `smooth(...)` or `integrated(...)`.
+    batch_size : trials at a time.
+    device : where trials go; "auto" is where the model of ``heads`` lies.
 
     Returns
     -------
@@ -131,19 +134,20 @@ def attribute(
     for name, target in targets.items():
         if len(target) != len(eeg):
             raise PhospheneError(f"head '{name}' has {len(target)} targets for {len(eeg)} trials: give one for each")
-    out: dict[str, list[np.ndarray]] = {name: [] for name in targets}
-    for start in range(0, len(eeg), batch_size):
-        part = slice(start, start + batch_size)
-        batch = torch.tensor(np.asarray(eeg[part]), device=device)
+    where = runtime.home(owner) if str(device) == "auto" else runtime.device(device)
+
+    def gradients(part: slice) -> dict[str, np.ndarray]:
+        batch = torch.tensor(np.asarray(eeg[part]), device=where)
         extra = {} if subject is None else {"subject": subject[part]}
-        wanted = {name: target[part].to(device) for name, target in targets.items()}
+        wanted = {name: target[part].to(where) for name, target in targets.items()}
         total = {name: torch.zeros_like(batch) for name in targets}
-        for weight, x in points(batch, start):
+        for weight, x in points(batch, part.start):
             for name, gradient in _gradients(heads, x, wanted, objective, extra).items():
                 total[name] += weight * gradient
-        for name, value in total.items():
-            out[name].append(value.cpu().numpy())
-    return {name: np.concatenate(parts) if parts else np.empty(np.shape(eeg)) for name, parts in out.items()}
+        return {name: value.cpu().numpy() for name, value in total.items()}
+
+    found = list(runtime.Batches(batch_size, "batch_size")(gradients, len(eeg)))
+    return {name: np.concatenate([f[name] for f in found]) if found else np.empty(np.shape(eeg)) for name in targets}
 
 
 def _gradients(

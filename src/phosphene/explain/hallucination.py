@@ -150,7 +150,7 @@ def scene_judge(attribute: str = "object", folder: str | None = None) -> Callabl
     def say(pictures: Pictures) -> Judged:
         size = (judge.size, judge.size)
         arrays = [np.asarray(upright(p).resize(size), np.float32) / 255 for p in pictures]
-        share = judge(torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2))[attribute].softmax(dim=1)
+        share = judge.logits(torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2))[attribute].softmax(dim=1)
         best = share.max(dim=1)
         return Judged(names[best.indices.numpy()], best.values.numpy().astype(float))
 

@@ -151,7 +151,10 @@ class Conditioning:
 
 
 def noise_generator(seed: int, trial: int, sample: int) -> torch.Generator:
-    """The noise source of one picture: a function of seed, trial and sample alone, whatever the batching."""
+    """The noise source of one picture, of the CPU: a function of seed, trial and sample alone, whatever the batching.
+
+    Whatever the device too; and at half precision torch rounds the noise of float32.
+    """
     state = np.random.SeedSequence([seed, trial, sample]).generate_state(1, np.uint64)[0]
     return torch.Generator().manual_seed(int(state) >> 1)
 

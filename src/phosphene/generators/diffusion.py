@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from PIL import Image
 
+from phosphene import runtime
 from phosphene.backbones import ASSETS, BACKBONES, backbone, freeze, load_pipeline
 from phosphene.errors import PhospheneError
 from phosphene.finite import check_finite
@@ -42,7 +43,7 @@ class Diffusion(Generator):
     sampler : one of `phosphene.samplers.SAMPLERS`; None takes the backbone's.
     adapter_scale : weight of the image-prompt adapter (Ye et al. 2023, arXiv 2308.06721), 0 to 1.
     batch_size : pictures at a time.
-    device : torch device.
+    device : torch device; "auto" is that of the process (`phosphene.runtime`).
     """
 
     accepts = frozenset({"prompt", "tokens", "negative_tokens", "image_embeds", "init", "strength"})
@@ -56,7 +57,7 @@ class Diffusion(Generator):
         sampler: str | None = None,
         adapter_scale: float = 1.0,
         batch_size: int = 32,
-        device: str = "cpu",
+        device: str = "auto",
     ):
         self.backbone, self.adapter_scale, self.batch_size, self.device = backbone, adapter_scale, batch_size, device
         row = _row(backbone)
@@ -67,10 +68,8 @@ class Diffusion(Generator):
         for name, value in (("guidance", guidance), ("adapter_scale", adapter_scale)):
             if value is not None and not math.isfinite(value):
                 raise PhospheneError(f"{name} is {value}: give a finite number")
-        try:
-            torch.zeros(0, device=device)
-        except (RuntimeError, AssertionError):
-            raise PhospheneError(f"device '{device}' is not available here: set generator.device to cpu") from None
+        runtime.device(device)  # one that is not here is refused at once
+        self._batches = runtime.Batches(batch_size, "generator.batch_size")
         self.steps = row.steps if steps is None else steps
         self.guidance = row.guidance if guidance is None else guidance
         self.size = row.size if size is None else size
@@ -99,10 +98,10 @@ class Diffusion(Generator):
 
         Without a generator at hand, `phosphene.backbones.fits` asks the tokenizer alone.
         """
-        return not Wording(self.pipeline, self.device, False).long([prompt])
+        return not Wording(self.pipeline, False).long([prompt])
 
     def shortened(self, prompts: Sequence[Prompt]) -> str:
-        wording = Wording(self.pipeline, self.device, False)
+        wording = Wording(self.pipeline, False)
         self._told |= {*wording.long(prompts)}
         return wording.shortened(prompts)
 
@@ -145,7 +144,7 @@ class Diffusion(Generator):
         self._adapter(conditioning.image_embeds is not None)
         self._fit_embeds(conditioning)
         pipe = self.pipeline
-        wording = Wording(pipe, self.device, self.guidance > 1, self.batch_size)
+        wording = Wording(pipe, self.guidance > 1, self.batch_size)
         if conditioning.prompt is not None and not self._told.issuperset(wording.long(conditioning.prompt)):
             log.warning(self.shortened(conditioning.prompt))
         if conditioning.init is not None:
@@ -165,8 +164,9 @@ class Diffusion(Generator):
         numbers = range(len(conditioning)) if numbers is None else numbers
         jobs = [(trial, sample) for trial in range(len(conditioning)) for sample in range(n)]
         pictures: list[list[Image.Image]] = [[] for _ in range(len(conditioning))]
-        for start in range(0, len(jobs), self.batch_size):
-            batch = jobs[start : start + self.batch_size]
+
+        def draw(part: slice) -> list[Image.Image]:
+            batch = jobs[part]
             arguments = self._arguments(conditioning.rows([trial for trial, _ in batch]), wording)
             arguments["generator"] = [noise_generator(seed, numbers[trial], sample) for trial, sample in batch]
             with torch.inference_mode(), quiet():
@@ -176,8 +176,12 @@ class Diffusion(Generator):
                 "its conditioning is too large for the backbone, or its precision too low",
                 [numbers[trial] for trial, _ in batch],
             )  # fmt: skip
-            for (trial, _), picture in zip(batch, pipe.image_processor.numpy_to_pil(drawn), strict=True):
-                pictures[trial].append(picture)
+            made: list[Image.Image] = pipe.image_processor.numpy_to_pil(drawn)
+            return made
+
+        made = [picture for part in self._batches(draw, len(jobs)) for picture in part]
+        for (trial, _), picture in zip(jobs, made, strict=True):
+            pictures[trial].append(picture)
         return pictures
 
     def _fit_tokens(self, c: Conditioning) -> None:
@@ -214,20 +218,20 @@ class Diffusion(Generator):
         guided = self.guidance > 1
         arguments: dict[str, Any] = {"num_inference_steps": self.steps, "guidance_scale": self.guidance}
         if c.tokens is not None:
-            given = {TOKENS: c.tokens.to(self.device)}
+            given = {TOKENS: c.tokens.to(self.pipeline.device)}
             if BACKBONES[self.backbone].shapes.pooled is not None:
                 given[POOLED] = wording.arguments([""] * len(c))[POOLED]
             arguments |= given
             if guided:
                 arguments |= {f"negative_{name}": torch.zeros_like(states) for name, states in given.items()}
                 if c.negative_tokens is not None:
-                    arguments[f"negative_{TOKENS}"] = c.negative_tokens.to(self.device)
+                    arguments[f"negative_{TOKENS}"] = c.negative_tokens.to(self.pipeline.device)
         elif c.prompt is not None and not all(isinstance(prompt, str) for prompt in c.prompt):
             arguments |= wording.arguments(c.prompt)
         else:
             arguments["prompt"] = list(c.prompt) if c.prompt is not None else [""] * len(c)
         if c.image_embeds is not None:
-            embeds = c.image_embeds.to(self.device, self.pipeline.unet.dtype)[:, None]
+            embeds = c.image_embeds.to(self.pipeline.device, self.pipeline.unet.dtype)[:, None]
             arguments["ip_adapter_image_embeds"] = [torch.cat([torch.zeros_like(embeds), embeds]) if guided else embeds]
         if c.init is not None:
             arguments["image"] = [

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from phosphene import runtime
 from phosphene.captions.tokens import cut, told
 from phosphene.generators.base import Prompt, blended
 from phosphene.progress import quiet
@@ -20,13 +21,13 @@ class Wording:
     Parameters
     ----------
     pipe : a stock text-to-image pipeline.
-    device : torch device of its text encoders.
     guided : whether the states of the unconditional branch are wanted too.
     batch_size : captions at a time.
     """
 
-    def __init__(self, pipe: Any, device: str, guided: bool, batch_size: int = 32):
-        self.pipe, self.device, self.guided, self.batch_size = pipe, device, guided, batch_size
+    def __init__(self, pipe: Any, guided: bool, batch_size: int = 32):
+        self.pipe, self.guided = pipe, guided
+        self._batches = runtime.Batches(batch_size, "generator.batch_size")
         self._known: dict[str, dict[str, Tensor]] = {}
         self._nothing: dict[str, Tensor] = {}
 
@@ -69,18 +70,22 @@ class Wording:
         """Of each caption its (n_tokens, dim) states and, where the pipeline reads one, its (dim,) pooled embedding."""
         states = {caption: self._known[caption] for caption in captions if caption in self._known}
         new = [caption for caption in captions if caption not in states]
-        for start in range(0, len(new), self.batch_size):
-            part = new[start : start + self.batch_size]
+
+        def encode(part: slice) -> None:
             with torch.inference_mode(), quiet():
                 made = self.pipe.encode_prompt(
-                    prompt=part, device=self.device, num_images_per_prompt=1, do_classifier_free_guidance=self.guided
-                )
+                    prompt=new[part], device=self.pipe.device, num_images_per_prompt=1,
+                    do_classifier_free_guidance=self.guided,
+                )  # fmt: skip
             names = (TOKENS, f"negative_{TOKENS}", POOLED, f"negative_{POOLED}")  # the last two of SDXL alone
             encoded = dict(zip(names, made, strict=False))
             own = [name for name in (TOKENS, POOLED) if name in encoded]
-            states |= {caption: {name: encoded[name][i] for name in own} for i, caption in enumerate(part)}
+            states.update({c: {name: encoded[name][i] for name in own} for i, c in enumerate(new[part])})
             if self.guided and not self._nothing:
                 self._nothing = {f"negative_{name}": encoded[f"negative_{name}"][:1] for name in own}
+
+        for _ in self._batches(encode, len(new)):
+            pass
         self._known |= {caption: states[caption] for caption in new}
         for caption in list(self._known)[: max(0, len(self._known) - KEPT)]:
             del self._known[caption]

@@ -28,7 +28,7 @@ __all__ = ["COLUMNS", "DIFFERENCES", "SHIPPED", "Cell", "Grid", "run_grid"]
 #: keys of a recipe that trials on disk do not depend on; any other is part of the data
 _AFTER_TRIALS = {
     "name", "description", "window", "channels", "silenced_outside", "protocol", "method", "training", "generator",
-    "evaluation",
+    "evaluation", "runtime",
 }  # fmt: skip
 
 

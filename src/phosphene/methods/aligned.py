@@ -8,9 +8,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from phosphene import runtime
 from phosphene.errors import PhospheneError
 from phosphene.generators.base import Conditioning
-from phosphene.methods.base import Method, batches, named, subject_rows
+from phosphene.methods.base import Method, in_batches, named, subject_rows
 from phosphene.priors.diffusion import DiffusionPrior
 from phosphene.registry import build, find
 from phosphene.targets.base import Target, TargetTable
@@ -110,13 +111,11 @@ class Aligned(Method):
     def encode(self, trials: Trials) -> dict[str, Tensor]:
         """``{"image": (n_trials, dim)}``, in CLIP's image space, of arbitrary length."""
         self.eval()
-        names, parts, start = trials.table["subject"].tolist(), [torch.empty(0, self.space.dim)], 0
-        for eeg in batches(trials, 256, next(self.parameters()).device):
-            parts.append(self.embed(eeg, names[start : start + len(eeg)]).cpu())
-            start += len(eeg)
-        return {"image": torch.cat(parts)}
+        names = trials.table["subject"].tolist()
+        parts = in_batches(lambda eeg, part: self.embed(eeg, names[part]).cpu(), trials, runtime.home(self))
+        return {"image": torch.cat([torch.empty(0, self.space.dim), *parts])}
 
     @torch.inference_mode()
     def condition(self, trials: Trials) -> Conditioning:
-        embedding = self.encode(trials)["image"].to(next(self.parameters()).device)
+        embedding = self.encode(trials)["image"].to(runtime.home(self))
         return Conditioning(image_embeds=self.prior(embedding).cpu())

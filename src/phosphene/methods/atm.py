@@ -9,13 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from phosphene import runtime
 from phosphene.encoders.low_level import LATENT_LOSSES
 from phosphene.encoders.low_level import low_level as build_low_level
 from phosphene.errors import PhospheneError
 from phosphene.generators.base import Conditioning
 from phosphene.losses import info_nce
 from phosphene.methods.aligned import Aligned
-from phosphene.methods.base import batches, settled
+from phosphene.methods.base import in_batches, settled
 from phosphene.priors.visual_tokens import RidgeTokens
 from phosphene.registry import register
 from phosphene.targets.base import Target, TargetTable
@@ -178,7 +179,7 @@ class ATM(Aligned):
     def latents(self, trials: Trials) -> Tensor:
         """(n_trials, channels, height, width) of the autoencoder, as the low-level decoder reads them."""
         self.eval()
-        parts = [self.low_level(eeg).cpu() for eeg in batches(trials, 256, self.logit_scale.device)]
+        parts = in_batches(lambda eeg, _: self.low_level(eeg).cpu(), trials, runtime.home(self))
         return torch.cat([torch.empty(0, *self.latent.shape), *parts])
 
     def condition(self, trials: Trials) -> Conditioning:
@@ -204,7 +205,7 @@ class ATM(Aligned):
         """(n,) captions that the captioner writes from the visual tokens predicted from (n, dim) image embeddings."""
         said = []
         for part in embeds.split(self.visual.batch_size) if len(embeds) else []:
-            said += self.visual.captioner.say(self.caption(part.to(self.logit_scale.device)))
+            said += self.visual.captioner.say(self.caption(part.to(runtime.home(self))))
         return said
 
     # -- alignment -------------------------------------------------------------------------------

@@ -1,9 +1,9 @@
 """`Method`: one published system, wired from an encoder, target spaces and priors."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
 import pandas as pd
 import torch
@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from phosphene import runtime
 from phosphene.captions import NAMED
 from phosphene.checksums import intact, kept
 from phosphene.errors import PhospheneError, nearest
@@ -22,6 +23,8 @@ from phosphene.registry import find
 from phosphene.targets.base import Target, TargetTable
 from phosphene.targets.clip import CLIPImage, CLIPText
 from phosphene.trials import Trials
+
+T = TypeVar("T")
 
 
 class Method(nn.Module, ABC):
@@ -162,7 +165,7 @@ class Method(nn.Module, ABC):
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> Self:
-        """Read what `save` wrote; called on `Method`, it finds the class by its name."""
+        """Read what `save` wrote, onto the process's device; called on `Method`, it finds the class by its name."""
         folder = Path(folder)
         if not (folder / "method.json").is_file():
             raise PhospheneError(f"{folder} holds no method (no method.json): train one with `phosphene run`")
@@ -185,19 +188,30 @@ class Method(nn.Module, ABC):
             method.load_state_dict(load_file(regular(folder / "model.safetensors")))
         except Exception as error:
             raise PhospheneError(f"{folder / 'model.safetensors'} cannot be read ({error}): train again") from None
-        return method.eval()
+        return runtime.place(method.eval())
 
 
-def batches(trials: Trials, size: int, device: torch.device | str) -> Iterator[Tensor]:
-    """EEG of successive trials as tensors (<= size, n_chans, n_times), read from disk one at a time.
+def in_batches(
+    run: Callable[[Tensor, slice], T], trials: Trials, device: torch.device | str, size: int = 256
+) -> Iterator[T]:
+    """What is made of successive trials, whose EEG is read from disk one batch at a time.
+
+    Parameters
+    ----------
+    run : of EEG (<= size, n_chans, n_times) on the device, and of which trials it is.
+    size : trials at a time; half as many where memory does not suffice.
 
     Raises
     ------
-    PhospheneError : NaN or infinity in a trial.
+    PhospheneError : NaN or infinity in a trial, or memory does not suffice for one.
     """
-    for start in range(0, len(trials), size):
-        eeg = torch.tensor(trials.eeg[start : start + size], device=device)
-        yield check_finite(eeg, "the EEG of trial", "leave the trial out", range(start, start + len(eeg)))
+
+    def one(part: slice) -> T:
+        eeg = torch.tensor(trials.eeg[part], device=device)
+        whose = range(part.start, part.stop)
+        return run(check_finite(eeg, "the EEG of trial", "leave the trial out", whose), part)
+
+    return runtime.Batches(size, "trials decoded at a time:")(one, len(trials))
 
 
 def named(subjects: list[str] | Literal[True] | None) -> list[str]:
@@ -225,9 +239,7 @@ def settled(
     return {key: presets[preset][key] if value is None else value for key, value in given.items()}
 
 
-def subject_rows(
-    known: Sequence[str], names: Sequence[str] | None, n: int, device: torch.device | str = "cpu"
-) -> Tensor:
+def subject_rows(known: Sequence[str], names: Sequence[str] | None, n: int, device: torch.device | str) -> Tensor:
     """(n,) each subject's place among those ``known``; -1 for one who is not, and for all where there are no names."""
     place = {name: i for i, name in enumerate(known)}
     return torch.tensor([-1] * n if names is None else [place.get(name, -1) for name in names], device=device)

@@ -7,9 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from phosphene import runtime
 from phosphene.errors import PhospheneError
 from phosphene.generators.base import Conditioning
-from phosphene.methods.base import Method, batches
+from phosphene.methods.base import Method, in_batches
 from phosphene.priors.ridge import RidgePrior
 from phosphene.registry import register
 from phosphene.targets.base import Target, TargetTable
@@ -73,14 +74,13 @@ class Ridge(Method):
         return F.avg_pool1d(eeg, self.bin_samples).flatten(1)
 
     def solve(self, stage: str, trials: Trials, tables: dict[str, TargetTable]) -> None:
-        features = torch.cat([self._binned(eeg) for eeg in batches(trials, 256, "cpu")])
+        features = torch.cat(list(in_batches(lambda eeg, _: self._binned(eeg), trials, "cpu")))
         self.map.fit(features, tables["image"][trials.table["stimulus"]])
 
     @torch.inference_mode()
     def encode(self, trials: Trials) -> dict[str, Tensor]:
         """``{"image": (n_trials, dim)}``, full image embeddings."""
-        device = self.map.weight.device
-        parts = [self.heads(eeg)["image"].cpu() for eeg in batches(trials, 256, device)]
+        parts = in_batches(lambda eeg, _: self.heads(eeg)["image"].cpu(), trials, runtime.home(self))
         return {"image": torch.cat([torch.empty(0, self.space.dim), *parts])}
 
     def points(self, heads: Mapping[str, Tensor]) -> Tensor:

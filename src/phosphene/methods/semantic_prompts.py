@@ -10,12 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from phosphene import runtime
 from phosphene.captions import LEVEL_OF
 from phosphene.errors import PhospheneError, nearest
 from phosphene.finite import check_finite
 from phosphene.generators.base import Conditioning
 from phosphene.losses import info_nce
-from phosphene.methods.base import Method, batches, named, subject_rows
+from phosphene.methods.base import Method, in_batches, named, subject_rows
 from phosphene.registry import build, register
 from phosphene.targets.base import Target, TargetTable
 from phosphene.targets.clip import CLIPImage, CLIPText
@@ -153,14 +154,13 @@ class SemanticPrompts(Method):
     def encode(self, trials: Trials) -> dict[str, Tensor]:
         """``{slot: (n_trials, dim)}``."""
         self.eval()
-        device = self.logit_scale.device
-        names, start = trials.table["subject"].tolist(), 0
-        parts: dict[str, list[Tensor]] = {slot: [torch.empty(0, self._text.dim)] for slot in self.slots}
-        for eeg in batches(trials, 256, device):
-            for slot, output in self.heads(eeg, names[start : start + len(eeg)]).items():
-                parts[slot].append(output.cpu())
-            start += len(eeg)
-        return {slot: torch.cat(outputs) for slot, outputs in parts.items()}
+        names, none = trials.table["subject"].tolist(), torch.empty(0, self._text.dim)
+
+        def decode(eeg: Tensor, part: slice) -> dict[str, Tensor]:
+            return {slot: output.cpu() for slot, output in self.heads(eeg, names[part]).items()}
+
+        parts = list(in_batches(decode, trials, runtime.home(self)))
+        return {slot: torch.cat([none, *(part[slot] for part in parts)]) for slot in self.slots}
 
     @property
     def image_space(self) -> CLIPImage:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from phosphene import losses
+from phosphene import losses, runtime
 from phosphene.backbones import load_unet
 from phosphene.encoders.autoencoder import SMALL, Autoencoder
 from phosphene.errors import PhospheneError, nearest
@@ -17,7 +17,7 @@ from phosphene.generators.diffusion import Diffusion
 from phosphene.generators.objective import TIMES, denoising_loss, dropped, scaled
 from phosphene.generators.tuned import PUBLISHED, TunedUNet
 from phosphene.lazy import chunks
-from phosphene.methods.base import Method, batches, settled
+from phosphene.methods.base import Method, in_batches, settled
 from phosphene.registry import register
 from phosphene.targets.base import Target, TargetTable
 from phosphene.targets.clip import PHOTO, CLIPImage
@@ -248,9 +248,8 @@ class SYNAPSE(Method):
     def tokens(self, trials: Trials) -> Tensor:
         """(n_trials, n_tokens, dim): the latent of each trial."""
         self.eval()
-        device = next(self.parameters()).device
-        parts = [torch.empty(0, *self.text.shape)]
-        return torch.cat(parts + [self.latents(eeg).cpu() for eeg in batches(trials, 256, device)])
+        parts = in_batches(lambda eeg, _: self.latents(eeg).cpu(), trials, runtime.home(self))
+        return torch.cat([torch.empty(0, *self.text.shape), *parts])
 
     def heads(self, eeg: Tensor, subject: Any = None) -> dict[str, Tensor]:
         """``{"image": (batch, dim)}`` of (batch, n_chans, n_times), differentiable: the mean over tokens."""
@@ -265,8 +264,8 @@ class SYNAPSE(Method):
         """Tokens, or the sentence with a label; a generator for the former is made by `drawn_by`."""
         latent = self.tokens(trials)
         if self.drawing == "tuned":
-            device = next(self.draw.parameters()).device
-            parts = [self.draw.tokens(part.to(device)).cpu() for part in latent.split(256)]
+            where = runtime.home(self.draw)
+            parts = [self.draw.tokens(part.to(where)).cpu() for part in latent.split(256)]
             return Conditioning(tokens=torch.cat(parts) if parts else latent)
         if self.drawing == "frozen":
             return Conditioning(tokens=latent)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from phosphene import runtime
 from phosphene.errors import PhospheneError, nearest
 from phosphene.finite import check_finite
 from phosphene.priors.network import NETWORKS, default_widths, published_shape
@@ -225,8 +226,8 @@ class DiffusionPrior(nn.Module):
         training = self.training
         self.eval()
         try:
-            cuts = [slice(i, i + self.batch_size) for i in range(0, len(given), self.batch_size)]
-            parts = [self._sample(given[cut], row_generators(seed, numbers[cut])) for cut in cuts]
+            batches = runtime.Batches(self.batch_size, "batch_size of the prior")
+            parts = list(batches(lambda cut: self._sample(given[cut], row_generators(seed, numbers[cut])), len(given)))
         finally:
             self.train(training)
         standard = torch.cat(parts) if parts else given.new_empty(0, self.n_outputs)

@@ -24,7 +24,7 @@ def scheduler_of(
     steps: int,
     clip_sample: bool = False,
     predicts: str = "epsilon",
-    device: torch.device | str = "cpu",
+    device: torch.device | str | None = None,
 ) -> Any:
     """The stock scheduler of a sampler, its timesteps set.
 

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from phosphene import runtime
 from phosphene.errors import PhospheneError
 from phosphene.finite import check_finite
 
@@ -87,17 +88,18 @@ class VisualTokens(nn.Sequential):
             If the two do not fit each other or the adapter.
         """
         _matched(embeds, tokens, (self.n_inputs, self.n_tokens, self.dim))
-        here = next(self.parameters())
+        here = next(runtime.place(self).parameters())
         optimiser = torch.optim.AdamW(self.parameters(), lr=lr, weight_decay=weight_decay)
         order = torch.Generator().manual_seed(seed)
         self.losses_ = []
         for _ in range(epochs):
             total = 0.0
             for rows in torch.randperm(len(embeds), generator=order).split(batch_size):
-                loss = F.mse_loss(self(embeds[rows].to(here)), _read(tokens, rows).to(here))
-                optimiser.zero_grad()
-                loss.backward()
-                optimiser.step()
+                with runtime.memory("the training of visual tokens", f"set batch_size below {batch_size}"):
+                    loss = F.mse_loss(self(embeds[rows].to(here)), _read(tokens, rows).to(here))
+                    optimiser.zero_grad()
+                    loss.backward()
+                    optimiser.step()
                 total += len(rows) * float(loss.detach())
             self.losses_.append(total / len(embeds))
         return self

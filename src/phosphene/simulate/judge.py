@@ -17,6 +17,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from phosphene import runtime
 from phosphene.pictures import upright
 from phosphene.simulate.drawings import LIGHTS
 from phosphene.simulate.scenes import BACKGROUNDS, COLOURS, COMPANIONS, OBJECTS, PATTERNS, POSITIONS
@@ -77,9 +78,21 @@ class Judge(nn.Module):
             images = torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).float() / 255
         elif images.shape[-2:] != (self.size, self.size):
             images = nn.functional.interpolate(images, (self.size, self.size), mode="bilinear", antialias=True)
-        weight = next(self.parameters())
-        logits = self(images.to(weight.device, weight.dtype))
+        logits = self.logits(images)
         return {key: [self.attributes[key][i] for i in value.argmax(1).tolist()] for key, value in logits.items()}
+
+    @torch.inference_mode()
+    def logits(self, images: Tensor) -> dict[str, Tensor]:
+        """`forward`, in batches that fit where the judge is; the logits are float32 on the CPU."""
+        weight = next(self.parameters())
+
+        def answer(part: slice) -> dict[str, Tensor]:
+            return {
+                key: value.float().cpu() for key, value in self(images[part].to(weight.device, weight.dtype)).items()
+            }
+
+        parts = list(runtime.Batches(max(1, len(images)), "pictures judged at a time:")(answer, len(images)))
+        return {key: torch.cat([part[key] for part in parts]) for key in self.attributes}
 
 
 def load_judge(folder: str | Path | None = None) -> Judge:
@@ -91,7 +104,7 @@ def load_judge(folder: str | Path | None = None) -> Judge:
 
     Returns
     -------
-    The judge, in float32 and evaluation mode.
+    The judge, in float32 and evaluation mode, on the device of the process (`phosphene.runtime`).
 
     Raises
     ------
@@ -103,4 +116,4 @@ def load_judge(folder: str | Path | None = None) -> Judge:
         raise FileNotFoundError(f"no judge in {folder}: it needs config.json and model.safetensors")
     judge = Judge(**json.loads((folder / "config.json").read_text(encoding="utf-8")))
     judge.load_state_dict({key: value.float() for key, value in load_file(folder / "model.safetensors").items()})
-    return judge.eval()
+    return runtime.place(judge.eval())

@@ -62,12 +62,16 @@ class Target(ABC):
     def embed(self, stimuli: pd.DataFrame) -> Tensor:
         """(n_stimuli, *shape) float32 vectors, in the table's order."""
 
+    def precision(self) -> str:
+        """In what the target's model computes, see `phosphene.runtime`; a target without one gives exact vectors."""
+        return "fp32"
+
     def shortened(self, stimuli: pd.DataFrame) -> str:
         """A sentence on captions that are longer than a text encoder reads; empty where there are none."""
         return ""
 
     def table(self, stimuli: pd.DataFrame, cache: str | Path | None = None) -> TargetTable:
-        """`embed`, kept on disk under a key of configuration, revision and content.
+        """`embed`, kept on disk under a key of configuration, revision, content and, if not "fp32", precision.
 
         Parameters
         ----------
@@ -99,7 +103,10 @@ class Target(ABC):
 
     def kept(self, stimuli: pd.DataFrame, cache: str | Path | None, suffix: str) -> Path:
         """Where the table of these stimuli lies, once it is made."""
-        key = digest([type(self).__name__, self.config(), self.content(stimuli)], 24)
+        parts = [type(self).__name__, self.config(), self.content(stimuli)]
+        if self.precision() != "fp32":  # its vectors are not taken for exact ones
+            parts.append(self.precision())
+        key = digest(parts, 24)
         return cache_folder(cache, "targets") / f"{key}.{suffix}"
 
 

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from phosphene import runtime
 from phosphene.backbones import backbone, load_clip, load_tokenizer, n_read, n_tokens
 from phosphene.captions.tokens import told
 from phosphene.pictures import LARGEST, open_picture, upright
@@ -23,11 +24,15 @@ class CLIP(Target):
     ----------
     backbone : a CLIP row of the backbone table.
     batch_size : pictures or captions at a time.
-    device : torch device.
+    device : torch device; "auto" is that of the process (`phosphene.runtime`).
     """
 
-    def __init__(self, backbone: str = "mini", batch_size: int = 128, device: str = "cpu"):
+    def __init__(self, backbone: str = "mini", batch_size: int = 128, device: str = "auto"):
         self.backbone, self.batch_size, self.device = backbone, batch_size, device
+        self._batches = runtime.Batches(batch_size, f"batch_size of {type(self).__name__}")
+
+    def precision(self) -> str:
+        return runtime.precision(self.device)
 
     def config(self) -> dict[str, Any]:
         return {"backbone": backbone(self.backbone, "clip").identity()}
@@ -35,8 +40,7 @@ class CLIP(Target):
     @cached_property
     def _clip(self) -> tuple[Any, Any, Any]:
         model, processor, tokenizer = load_clip(self.backbone)
-        model.to(torch.device(self.device))  # type: ignore[arg-type]
-        return model, processor, tokenizer
+        return runtime.frozen(model, self.device), processor, tokenizer
 
     @property
     def dim(self) -> int:
@@ -51,29 +55,29 @@ class CLIP(Target):
     def images(self, images: Sequence[Image.Image]) -> Tensor:
         """(n, dim) un-normalised image embeddings."""
         model, processor, _ = self._clip
-        parts = []
-        for i in range(0, len(images), self.batch_size):
-            shown = [upright(image) for image in images[i : i + self.batch_size]]
-            pixels = processor(shown, return_tensors="pt")["pixel_values"]
-            pooled = model.vision_model(pixel_values=pixels.to(self.device) + self.shift).pooler_output
-            parts.append(model.visual_projection(pooled).cpu())
-        return torch.cat(parts) if parts else torch.empty(0, self.dim)
+
+        def embed(part: slice) -> Tensor:
+            pixels = processor([upright(image) for image in images[part]], return_tensors="pt")["pixel_values"]
+            pooled = model.vision_model(pixel_values=(pixels + self.shift).to(model.device, model.dtype)).pooler_output
+            return model.visual_projection(pooled).float().cpu()
+
+        return torch.cat([torch.empty(0, self.dim), *self._batches(embed, len(images))])
 
     @torch.inference_mode()
     def texts(self, texts: Sequence[str]) -> Tensor:
         """(n, dim) un-normalised text embeddings; a caption longer than the model reads is cut."""
         model, _, tokenizer = self._clip
-        parts = []
-        for i in range(0, len(texts), self.batch_size):
+
+        def embed(part: slice) -> Tensor:
             tokens = tokenizer(
-                list(texts[i : i + self.batch_size]), padding="max_length", truncation=True, return_tensors="pt",
+                list(texts[part]), padding="max_length", truncation=True, return_tensors="pt",
                 max_length=model.config.text_config.max_position_embeddings,
             )  # fmt: skip
-            pooled = model.text_model(
-                input_ids=tokens["input_ids"].to(self.device), attention_mask=tokens["attention_mask"].to(self.device)
-            ).pooler_output
-            parts.append(model.text_projection(pooled).cpu())
-        return torch.cat(parts) if parts else torch.empty(0, self.dim)
+            ids, mask = (tokens[name].to(model.device) for name in ("input_ids", "attention_mask"))
+            pooled = model.text_model(input_ids=ids, attention_mask=mask).pooler_output
+            return model.text_projection(pooled).float().cpu()
+
+        return torch.cat([torch.empty(0, self.dim), *self._batches(embed, len(texts))])
 
     def fits(self, text: str) -> bool:
         """Whether the model reads all of a caption."""
@@ -91,7 +95,7 @@ class CLIPImage(CLIP):
     shift : added to every normalised pixel; only a published fault (-0.5, see `phosphene.methods.synapse`) needs it.
     """
 
-    def __init__(self, backbone: str = "mini", batch_size: int = 128, device: str = "cpu", shift: float = 0.0):
+    def __init__(self, backbone: str = "mini", batch_size: int = 128, device: str = "auto", shift: float = 0.0):
         super().__init__(backbone, batch_size, device)
         self.shift = shift
 
@@ -133,7 +137,7 @@ class CLIPText(CLIP):
         slot: str = "ObjectSnap",
         backbone: str = "mini",
         batch_size: int = 128,
-        device: str = "cpu",
+        device: str = "auto",
         template: str = "{}",
     ):
         super().__init__(backbone, batch_size, device)

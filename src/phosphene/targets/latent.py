@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from phosphene import runtime
 from phosphene.backbones import backbone, load_autoencoder
 from phosphene.errors import PhospheneError
 from phosphene.finite import check_finite
@@ -30,7 +31,7 @@ class Latent(Target):
     backbone : a diffusion row of the backbone table; only its autoencoder is loaded, always in float32.
     size : picture side, pixels; None takes the backbone's.
     batch_size : pictures at a time.
-    device : torch device.
+    device : torch device; "auto" is that of the process (`phosphene.runtime`).
     shift : added to every scaled pixel; only a published fault (-0.5, see `phosphene.methods.synapse`) needs it.
     """
 
@@ -39,12 +40,13 @@ class Latent(Target):
         backbone: str = "mini",
         size: int | None = None,
         batch_size: int = 16,
-        device: str = "cpu",
+        device: str = "auto",
         shift: float = 0.0,
     ):
         row = _row(backbone)
         self.shift = shift
         self.backbone, self.batch_size, self.device = backbone, batch_size, device
+        self._batches = runtime.Batches(batch_size, "batch_size of Latent")
         self.size = row.size if size is None else size
 
     def config(self) -> dict[str, Any]:
@@ -54,8 +56,8 @@ class Latent(Target):
 
     @cached_property
     def vae(self) -> Any:
-        """The stock autoencoder, frozen."""
-        return load_autoencoder(self.backbone).to(self.device)
+        """The stock autoencoder, frozen; in float32, since some overflow at half precision."""
+        return runtime.place(load_autoencoder(self.backbone), self.device)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -78,13 +80,15 @@ class Latent(Target):
     @torch.inference_mode()
     def encode(self, pictures: Sequence[Image.Image]) -> Tensor:
         """(n, channels, height, width) latent means of pictures of any size."""
-        parts = [torch.empty(0, *self.shape)]
-        for i in range(0, len(pictures), self.batch_size):
-            pixels = torch.stack([self._pixels(p) for p in pictures[i : i + self.batch_size]])
-            coded = self.vae.encode(pixels.to(self.device))
+
+        def code(part: slice) -> Tensor:
+            pixels = torch.stack([self._pixels(p) for p in pictures[part]])
+            coded = self.vae.encode(pixels.to(self.vae.device))
             # AutoencoderTiny has no posterior: its latent is the mean
-            parts.append((coded.latents if hasattr(coded, "latents") else coded.latent_dist.mode()).cpu())
-        return torch.cat(parts)
+            found: Tensor = coded.latents if hasattr(coded, "latents") else coded.latent_dist.mode()
+            return found.cpu()
+
+        return torch.cat([torch.empty(0, *self.shape), *self._batches(code, len(pictures))])
 
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> list[Image.Image]:
@@ -100,12 +104,13 @@ class Latent(Target):
                 f"(n, {', '.join(map(str, self.shape))}): decode into its own shape"
             )
         check_finite(latents, "the latent of picture", "look for NaN in what it was decoded from")
-        pictures = []
-        for part in latents.split(self.batch_size):
-            pixels = (self.vae.decode(part.float().to(self.device)).sample / 2 + 0.5).clamp(0, 1)
+
+        def shown(part: slice) -> list[Image.Image]:
+            pixels = (self.vae.decode(latents[part].float().to(self.vae.device)).sample / 2 + 0.5).clamp(0, 1)
             arrays = (255 * pixels).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-            pictures += [Image.fromarray(array) for array in arrays]
-        return pictures
+            return [Image.fromarray(array) for array in arrays]
+
+        return [picture for part in self._batches(shown, len(latents)) for picture in part]
 
     def _pixels(self, picture: Image.Image) -> Tensor:
         """(3, size, size) from -1 to 1."""

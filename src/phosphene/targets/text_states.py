@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from phosphene import runtime
 from phosphene.backbones import backbone, load_clip, load_text_encoder, load_tokenizer, n_read
 from phosphene.captions.tokens import told
 from phosphene.errors import PhospheneError, nearest
@@ -30,7 +31,7 @@ class TextStates(Target):
         "unmasked" are those of CLIP's last layer with the causal mask left out, to which SYNAPSE (arXiv 2511.17547)
         aligns EEG in its released code.
     batch_size : captions at a time.
-    device : torch device.
+    device : torch device; "auto" is that of the process (`phosphene.runtime`).
     """
 
     def __init__(
@@ -40,12 +41,13 @@ class TextStates(Target):
         backbone: str = "mini",
         which: Literal["conditioning", "unmasked"] = "conditioning",
         batch_size: int = 64,
-        device: str = "cpu",
+        device: str = "auto",
     ):
         if which not in WHICH:
             raise PhospheneError(f"unknown states '{which}': {nearest(which, WHICH)}")
         self.slot, self.template, self.backbone, self.which = slot, template, backbone, which
         self.batch_size, self.device = batch_size, device
+        self._batches = runtime.Batches(batch_size, "batch_size of TextStates")
         self.row  # noqa: B018  an unknown row is refused at once
 
     @property
@@ -59,6 +61,9 @@ class TextStates(Target):
         if shape is None:
             raise PhospheneError(f"backbone '{self.backbone}' reads no captions: choose another")
         return int(shape[0]), int(shape[1])
+
+    def precision(self) -> str:
+        return runtime.precision(self.device)
 
     def config(self) -> dict[str, Any]:
         return {"backbone": self.row.identity(), "which": self.which}
@@ -82,23 +87,24 @@ class TextStates(Target):
         else:
             clip, _, tokenizer = load_clip(self.backbone)
             model = clip.text_model
-        return model.to(self.device), tokenizer
+        return runtime.frozen(model, self.device), tokenizer
 
     @torch.inference_mode()
     def states(self, captions: Sequence[str]) -> Tensor:
         """(n, n_tokens, dim) of captions; one that is longer than the model reads is cut."""
         model, tokenizer = self._text
-        parts = [torch.empty(0, *self.shape)]
-        for i in range(0, len(captions), self.batch_size):
+
+        def states(part: slice) -> Tensor:
             ids = tokenizer(
-                list(captions[i : i + self.batch_size]), padding="max_length", truncation=True,
-                max_length=self.shape[0], return_tensors="pt",
-            )["input_ids"].to(self.device)  # fmt: skip
+                list(captions[part]), padding="max_length", truncation=True, max_length=self.shape[0],
+                return_tensors="pt",
+            )["input_ids"].to(model.device)  # fmt: skip
             if self.which == "conditioning":
                 found = model(input_ids=ids).last_hidden_state
             else:
                 embedded = model.embeddings(input_ids=ids)
                 whole = model.encoder(inputs_embeds=embedded, attention_mask=None, is_causal=False).last_hidden_state
                 found = model.final_layer_norm(whole)
-            parts.append(found.cpu())
-        return torch.cat(parts)
+            return found.float().cpu()
+
+        return torch.cat([torch.empty(0, *self.shape), *self._batches(states, len(captions))])

@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from phosphene import runtime
 from phosphene.backbones import backbone, load_captioner
 from phosphene.captions.visual_tokens import TokenCaptioner
 from phosphene.checksums import kept, still_there
@@ -29,12 +30,15 @@ class CaptionerTokens(Target):
     ----------
     backbone : a caption row of the backbone table.
     batch_size : pictures at a time.
-    device : torch device.
+    device : torch device; "auto" is that of the process (`phosphene.runtime`).
     """
 
-    def __init__(self, backbone: str = "git-large-coco", batch_size: int = 8, device: str = "cpu"):
+    def __init__(self, backbone: str = "git-large-coco", batch_size: int = 8, device: str = "auto"):
         self.row = _row(backbone)
         self.backbone, self.batch_size, self.device = backbone, batch_size, device
+
+    def precision(self) -> str:
+        return runtime.precision(self.device)
 
     def config(self) -> dict[str, Any]:
         return {"backbone": self.row.identity()}
@@ -48,8 +52,7 @@ class CaptionerTokens(Target):
     def captioner(self) -> TokenCaptioner:
         """Writes captions from these tokens, or from predicted ones."""
         model, processor, tokenizer = load_captioner(self.backbone)
-        model.to(torch.device(self.device))  # type: ignore[arg-type]
-        return TokenCaptioner(model, processor, tokenizer, self.batch_size)
+        return TokenCaptioner(runtime.frozen(model, self.device), processor, tokenizer, self.batch_size)
 
     def content(self, stimuli: pd.DataFrame) -> list[str]:
         return picture_digests(stimuli)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from phosphene import runtime
 from phosphene.errors import MissingExtra, PhospheneError
 from phosphene.evaluation.metrics.networks import IMAGENET, clip_features, load, torchvision
 from phosphene.evaluation.metrics.pictures import Pictures, one_by_one, resize
@@ -47,8 +48,10 @@ def fidelity_features(pictures: Pictures, feature: str = "2048", *, model: Any =
     feature : as for `load_fidelity`.
     model : of `load_fidelity`.
     """
-    model = load_fidelity(feature) if model is None else model
-    return np.concatenate([model((p * 255).round().to(torch.uint8))[0].numpy() for p in one_by_one(pictures)])
+    model = runtime.place(load_fidelity(feature) if model is None else model)
+    where = runtime.home(model)
+    shown = ((p * 255).round().to(torch.uint8).to(where) for p in one_by_one(pictures))
+    return np.concatenate([model(picture)[0].cpu().numpy() for picture in shown])
 
 
 @torch.inference_mode()
@@ -65,15 +68,16 @@ def torchvision_features(
     logits : the classifier's output in place of the pooled features.
     model : the network, where its weights are not to be downloaded; torchvision's `inception_v3`.
     """
-    net: Any = (load("inception_2way") if model is None else model).eval()
+    net: Any = runtime.place((load("inception_2way") if model is None else model).eval())
     mean, std = (torch.tensor(v)[:, None, None] for v in (IMAGENET if normalised else ((0.0,) * 3, (1.0,) * 3)))
     pooled: list[Tensor] = []
     hook = net.avgpool.register_forward_hook(lambda _m, _i, output: pooled.append(output.flatten(1)))
     try:
-        answers = [net((resize(picture, 299) - mean) / std) for picture in one_by_one(pictures)]
+        shown = (((resize(picture, 299) - mean) / std).to(runtime.home(net)) for picture in one_by_one(pictures))
+        answers = [net(picture) for picture in shown]
     finally:
         hook.remove()
-    return torch.cat(answers if logits else pooled).numpy()
+    return torch.cat(answers if logits else pooled).cpu().numpy()
 
 
 def mini_features(pictures: Pictures) -> np.ndarray:

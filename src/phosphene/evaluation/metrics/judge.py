@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from phosphene import runtime
 from phosphene.errors import PhospheneError, nearest
 from phosphene.evaluation.metrics import nway
 from phosphene.evaluation.metrics.networks import IMAGENET, torchvision
@@ -90,7 +91,7 @@ def load_judge(name: str = "vit-h14") -> nn.Module:
 @torch.inference_mode()
 def judged(
     pictures: Pictures, *, judge: str = "vit-h14", model: nn.Module | None = None, batch_size: int = 8,
-    device: str = "cpu",
+    device: str = "auto",
 ) -> np.ndarray:  # fmt: skip
     """(n, n_classes) float32 logits of the classifier.
 
@@ -100,18 +101,21 @@ def judged(
     judge : one of `JUDGES`; it says how pictures are resized.
     model : the classifier, where it is not to be loaded by `load_judge`.
     batch_size : pictures at a time.
-    device : torch device.
+    device : torch device; "auto" is that of the process (`phosphene.runtime`).
     """
     row = _row(judge)
-    net: Any = (load_judge(judge) if model is None else model).eval().to(device)
+    net: Any = runtime.place((load_judge(judge) if model is None else model).eval(), device)
     mean, std = (torch.tensor(values)[:, None, None] for values in IMAGENET)
-    answers, batch = [], []
-    for i, picture in enumerate(one_by_one(pictures), 1):
-        batch.append((middle(picture, row.side) - mean) / std)
-        if len(batch) == batch_size or i == len(pictures):
-            answers.append(net(torch.cat(batch).to(device)).float().cpu())
-            batch.clear()
-    return torch.cat(answers).numpy()
+
+    def answer(part: slice) -> Tensor:
+        batch = [(middle(picture, row.side) - mean) / std for picture in one_by_one(pictures[part])]
+        found: Tensor = net(torch.cat(batch).to(runtime.home(net)))
+        return found.float().cpu()
+
+    parts = list(runtime.Batches(batch_size, "batch_size")(answer, len(pictures)))
+    if not parts:
+        raise PhospheneError("there are no pictures to compare: draw some first (generator in the recipe)")
+    return torch.cat(parts).numpy()
 
 
 def middle(picture: Tensor, side: int) -> Tensor:

@@ -1,5 +1,7 @@
 """Features that MindEye's metrics compare: pictures at 256 pixels, resized for each network, one layer read.
 
+They run where `phosphene.runtime` says, and always in float32, so that a score means the same on every machine.
+
 torchvision is imported where it is used. It must be built for the torch beside it; a CPU torch from another index than
 torchvision's does not load it, and the error says so.
 """
@@ -13,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from phosphene import runtime
 from phosphene.backbones import load_clip
 from phosphene.errors import MissingExtra, PhospheneError, nearest
 from phosphene.evaluation.metrics.pictures import Pictures, pixels, resize
@@ -106,7 +109,7 @@ def load(name: str) -> nn.Module:
 
 @torch.inference_mode()
 def features(
-    name: str, pictures: Pictures, *, model: nn.Module | None = None, batch_size: int = 32, device: str = "cpu"
+    name: str, pictures: Pictures, *, model: nn.Module | None = None, batch_size: int = 32, device: str = "auto"
 ) -> np.ndarray:
     """(n, dim) float32: what one layer of a metric's network says of pictures.
 
@@ -116,24 +119,35 @@ def features(
     pictures : as for `pictures.pixels`.
     model : the network, where it is not to be loaded by `load`.
     batch_size : pictures at a time.
-    device : torch device.
+    device : torch device; "auto" is that of the process (`phosphene.runtime`).
     """
     row = network(name)
-    model = (model or load(name)).eval().to(device)
+    model = runtime.place((model or load(name)).eval(), device)
     modules = dict(model.named_modules())
     if row.layer not in modules:
         raise PhospheneError(f"the model has no module '{row.layer}': give a {row.model} of torchvision")
     read: list[Tensor] = []
     hook = modules[row.layer].register_forward_hook(lambda _m, _i, output: read.append(output.flatten(1).cpu().clone()))
+
+    def run(batch: Tensor) -> np.ndarray:
+        read.clear()
+        model(batch.to(runtime.home(model)))
+        return read.pop().numpy()
+
     try:
-        return _batches(pictures, row.side, *IMAGENET, model, lambda: read.pop().numpy(), batch_size, device)
+        return _batches(pictures, row.side, *IMAGENET, run, batch_size)
     finally:
         hook.remove()
 
 
 @torch.inference_mode()
 def clip_features(
-    pictures: Pictures, *, backbone: str = "clip-vit-l14", model: "CLIPModel | None" = None, batch_size: int = 32
+    pictures: Pictures,
+    *,
+    backbone: str = "clip-vit-l14",
+    model: "CLIPModel | None" = None,
+    batch_size: int = 32,
+    device: str = "auto",
 ) -> np.ndarray:
     """(n, dim) float32 CLIP embeddings, of pictures resized to the model's side as the published metric does.
 
@@ -143,16 +157,17 @@ def clip_features(
     backbone : a CLIP row of the backbone table; the published one is "clip-vit-l14".
     model : the CLIP, where it is not to be loaded.
     batch_size : pictures at a time.
+    device : torch device; "auto" is that of the process (`phosphene.runtime`).
     """
-    clip: Any = model if model is not None else load_clip(backbone)[0]
+    clip: Any = runtime.place(model if model is not None else load_clip(backbone)[0], device)
     mean, std = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-    embedded: list[np.ndarray] = []
 
-    def embed(batch: Tensor) -> None:
-        embedded.append(clip.visual_projection(clip.vision_model(pixel_values=batch).pooler_output).numpy())
+    def embed(batch: Tensor) -> np.ndarray:
+        pooled = clip.vision_model(pixel_values=batch.to(clip.device)).pooler_output
+        found: np.ndarray = clip.visual_projection(pooled).cpu().numpy()
+        return found
 
-    side = clip.config.vision_config.image_size
-    return _batches(pictures, side, mean, std, embed, lambda: embedded.pop(), batch_size, "cpu")
+    return _batches(pictures, clip.config.vision_config.image_size, mean, std, embed, batch_size)
 
 
 def _batches(
@@ -160,17 +175,16 @@ def _batches(
     side: int,
     mean: tuple[float, ...],
     std: tuple[float, ...],
-    run: Callable[[Tensor], Any],
-    result: Callable[[], np.ndarray],
+    run: Callable[[Tensor], np.ndarray],
     batch_size: int,
-    device: str,
 ) -> np.ndarray:
-    parts = []
     middle, width = torch.tensor(mean)[:, None, None], torch.tensor(std)[:, None, None]
-    for i in range(0, len(pictures), batch_size):
-        batch = resize(pixels(pictures[i : i + batch_size], FIRST), side)
-        run(((batch - middle) / width).to(device))
-        parts.append(result())
+
+    def read(part: slice) -> np.ndarray:
+        batch = resize(pixels(pictures[part], FIRST), side)
+        return run((batch - middle) / width)
+
+    parts = list(runtime.Batches(batch_size, "batch_size")(read, len(pictures)))
     if not parts:
         raise PhospheneError("there are no pictures to compare: draw some first (generator in the recipe)")
     return np.concatenate(parts)

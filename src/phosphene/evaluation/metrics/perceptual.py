@@ -6,6 +6,7 @@ from urllib.error import URLError
 import numpy as np
 import torch
 
+from phosphene import runtime
 from phosphene.errors import MissingExtra, PhospheneError
 from phosphene.evaluation.metrics.networks import torchvision
 from phosphene.evaluation.metrics.pictures import Pictures, pixels
@@ -59,16 +60,18 @@ def lpips_distance(
     -------
     (n_drawn, n_real), or (n_drawn,) given ``truth``.
     """
-    model = load_lpips() if model is None else model
+    model = runtime.place(load_lpips() if model is None else model)
     ours, theirs = 2 * pixels(drawn, side) - 1, 2 * pixels(real, side) - 1
     n, m = len(ours), len(theirs)
     if truth is not None and len(truth) != n:
         raise PhospheneError(f"truth names {len(truth)} pictures for {n} drawings: give one for each")
     rows = np.arange(n) if truth is not None else np.repeat(np.arange(n), m)
     columns = np.asarray(truth) if truth is not None else np.tile(np.arange(m), n)
-    parts = [
-        model(ours[rows[i : i + batch_size]], theirs[columns[i : i + batch_size]]).reshape(-1).numpy()
-        for i in range(0, len(rows), batch_size)
-    ]
-    values = np.concatenate(parts).astype(float)
+
+    def distance(part: slice) -> np.ndarray:
+        pair = (x.to(runtime.home(model)) for x in (ours[rows[part]], theirs[columns[part]]))
+        found: np.ndarray = model(*pair).reshape(-1).cpu().numpy()
+        return found
+
+    values = np.concatenate(list(runtime.Batches(batch_size, "batch_size")(distance, len(rows)))).astype(float)
     return values if truth is not None else values.reshape(n, m)

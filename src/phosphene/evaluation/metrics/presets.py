@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from phosphene import runtime
 from phosphene.errors import PhospheneError, nearest
 from phosphene.evaluation import retrieval
 from phosphene.evaluation.metrics import distributions, pixels
@@ -124,8 +125,10 @@ def synapse_fid(drawn: np.ndarray, real: np.ndarray, samples: int = 5) -> float:
 
 def lpips_in_unit_range(drawn: Pictures, real: Pictures, model: Any, side: int = 512) -> np.ndarray:
     """(n,) LPIPS of drawn[i] and real[i] given in 0 to 1, where the network expects -1 to 1."""
+    model = runtime.place(model)
     with torch.inference_mode():
-        return model(as_pixels(drawn, side), as_pixels(real, side)).reshape(-1).numpy().astype(float)
+        pair = (as_pixels(pictures, side).to(runtime.home(model)) for pictures in (drawn, real))
+        return model(*pair).reshape(-1).cpu().numpy().astype(float)
 
 
 def synapse_retrieval(eeg: np.ndarray, pictures: np.ndarray, k: int = 1) -> float:
