@@ -4,7 +4,7 @@ import inspect
 import reprlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError
 
@@ -14,7 +14,7 @@ from phosphene.files import parse_yaml
 from phosphene.paths import is_regular, regular
 from phosphene.preprocessing import Preprocessing
 from phosphene.registry import checked, find
-from phosphene.settings import Settings
+from phosphene.settings import Count, Seconds, Settings
 from phosphene.training import Training
 
 SHIPPED = dict(sorted((path.stem, path) for path in (Path(__file__).parent / "recipes").glob("**/*.yaml")))
@@ -36,9 +36,9 @@ class Evaluation(Settings):
     transductive : also ask scores of the whole test set at once, under their own names (`evaluation.transductive`).
     """
 
-    n_boot: int = Field(2000, gt=0)
-    n_perm: int = Field(2000, gt=0)
-    draws: int = Field(1, gt=0)
+    n_boot: Count = 2000
+    n_perm: Count = 2000
+    draws: Annotated[int, Field(gt=0, le=1000)] = 1
     twin: bool = True
     transductive: bool = False
 
@@ -68,9 +68,9 @@ class Recipe(Settings):
     dataset: dict[str, Any]
     captions: str | None = None
     preprocessing: dict[str, Any] = Field(default_factory=dict)
-    window: tuple[float | None, float | None] | None = None
+    window: tuple[Seconds | None, Seconds | None] | None = None
     channels: list[str] | None = Field(None, min_length=1)
-    silenced_outside: tuple[float, float] | None = None
+    silenced_outside: tuple[Seconds, Seconds] | None = None
     whitening: Literal["epochs", "time"] | None = None
     protocol: Protocol = Field(default_factory=Protocol)
     method: dict[str, Any]

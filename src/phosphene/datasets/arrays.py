@@ -21,6 +21,7 @@ from phosphene.lazy import EEG, lazy
 from phosphene.paths import exists, outside, regular, saved_pictures
 from phosphene.registry import register
 from phosphene.scale import WITHOUT_VOLTS
+from phosphene.settings import Hertz, Seconds
 from phosphene.tables import (
     check_column,
     check_filled,
@@ -76,8 +77,8 @@ class Arrays(Dataset):
         split: str | dict[str, float | str | list[str]] | None = None,
         keep: dict[str, str | list[str]] | None = None,
         ch_names: str | list[str] | None = None,
-        sfreq: float | None = None,
-        tmin: float | None = None,
+        sfreq: Hertz | None = None,
+        tmin: Seconds | None = None,
         unit: str | None = None,
         allow_outside: str | list[str] | None = None,
         design: Literal["rapid", "block", "oddball"] = "rapid",

@@ -20,7 +20,7 @@ from pydantic import (
 from phosphene.duplicates import KINDS, SamePictures, same_pictures
 from phosphene.errors import PhospheneError, nearest
 from phosphene.files import digest
-from phosphene.settings import Settings
+from phosphene.settings import Settings, ZeroOrMore
 from phosphene.trials import Trials
 
 LEAKY = "leaky_random_trials"
@@ -88,8 +88,8 @@ class Protocol(Settings):
 
     split: Split = "given"
     subjects: Literal["within", "joint"] = "within"
-    average_train: int = Field(1, ge=0)
-    average_test: int = Field(0, ge=0)
+    average_train: ZeroOrMore = 1
+    average_test: ZeroOrMore = 0
     val_fraction: float = Field(0.1, ge=0, lt=1)
     val_by: Literal["concept", "stimulus", "run"] = "concept"
     select_on: Literal["val", "last"] = "val"

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from phosphene.backbones import width_of
 from phosphene.errors import PhospheneError
 from phosphene.generators.base import Conditioning
 from phosphene.methods.base import Method, batches, named, subject_rows
@@ -59,6 +60,10 @@ class Aligned(Method):
         self.encoder = build("encoder", encoder, **shape, **(encoder_args or {}))
         self.prior = build("prior", prior, n_inputs=self.space.dim, n_outputs=self.space.dim, **(prior_args or {}))
         self.solved = () if isinstance(self.prior, DiffusionPrior) else ("prior",)
+
+    @classmethod
+    def drawn_from(cls, *, backbone: str, **others: Any) -> dict[str, Any]:
+        return {"image_embeds": width_of(backbone)}
 
     def targets(self) -> dict[str, Target]:
         return {"image": self.space}

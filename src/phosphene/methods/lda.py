@@ -14,6 +14,7 @@ from torch import Tensor
 from phosphene.errors import PhospheneError
 from phosphene.methods.base import Method
 from phosphene.registry import register
+from phosphene.settings import Count, Hertz
 from phosphene.targets.base import Target, TargetTable
 from phosphene.trials import Trials
 
@@ -67,12 +68,12 @@ class LDA(Method):
 
     def __init__(
         self,
-        n_chans: int,
-        n_times: int,
-        sfreq: float | None = None,
+        n_chans: Count,
+        n_times: Count,
+        sfreq: Hertz | None = None,
         concepts: list[str] | None = None,
         *,
-        bin_samples: int = 8,
+        bin_samples: Count = 8,
     ):
         super().__init__()
         if not concepts or len(set(concepts)) < 2:
@@ -87,6 +88,10 @@ class LDA(Method):
         n_scores = 1 if len(concepts) == 2 else len(concepts)
         self.register_buffer("weight", torch.zeros(n_scores, n_chans * (n_times // bin_samples), dtype=torch.float64))
         self.register_buffer("bias", torch.zeros(n_scores, dtype=torch.float64))
+
+    @classmethod
+    def drawn_from(cls, **arguments: Any) -> dict[str, Any]:
+        return {}
 
     def targets(self) -> dict[str, Target]:
         return {"concept": Concepts(self.concepts)}

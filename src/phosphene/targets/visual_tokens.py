@@ -10,12 +10,13 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from phosphene.backbones import backbone, load_captioner
+from phosphene.backbones import CaptionRow, backbone, load_captioner
 from phosphene.captions.visual_tokens import TokenCaptioner
 from phosphene.errors import PhospheneError
 from phosphene.files import whole
 from phosphene.pictures import open_picture
 from phosphene.registry import register
+from phosphene.settings import Count
 from phosphene.targets.base import Target, TargetTable, picture_digests
 
 
@@ -32,7 +33,7 @@ class CaptionerTokens(Target):
     device : torch device.
     """
 
-    def __init__(self, backbone: str = "git-large-coco", batch_size: int = 8, device: str = "cpu"):
+    def __init__(self, backbone: CaptionRow = "git-large-coco", batch_size: Count = 8, device: str = "cpu"):
         self.row = _row(backbone)
         self.backbone, self.batch_size, self.device = backbone, batch_size, device
 
