@@ -3,6 +3,7 @@
 import importlib.util
 import inspect
 from collections.abc import Iterator
+from itertools import product
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from phosphene.errors import MissingExtra, PhospheneError
 from phosphene.preparation import dataset_of
 from phosphene.preprocessing import n_samples
 from phosphene.recipe import Recipe
-from phosphene.registry import find, inner
+from phosphene.registry import build, checked, find, inner
 
 #: shapes of trials that an encoder is tried with where the recipe does not say how many channels or samples there are
 N_CHANS, N_TIMES = (64, 63, 17, 4), (250, 1000, 10_000)
@@ -43,23 +44,24 @@ def check(recipe: Recipe, data: bool = True) -> None:
         _data(recipe)
 
 
-def _parts(recipe: Recipe) -> Iterator[tuple[str, Any, dict[str, Any]]]:
-    """Every part that a recipe names, with its arguments: key, class, what is given; those within others too."""
+def _parts(recipe: Recipe) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """Every class that a recipe names, with its arguments; those within others too."""
     for kind in ("dataset", "method", "generator"):
-        part = getattr(recipe, kind)
-        if part is None:
-            continue
-        cls, given = find(kind, part["name"]), {k: v for k, v in part.items() if k != "name"}
-        yield kind, cls, given
-        for key, found, own, _ in inner(cls, given):
-            yield f"{kind}.{key}", found, own
+        if (part := getattr(recipe, kind)) is not None:
+            cls, given = find(kind, part["name"]), _given(part)
+            yield cls, given
+            yield from ((found, own) for _, found, own, _ in inner(cls, given))
 
 
 def _extras(recipe: Recipe) -> None:
-    for _, cls, _ in _parts(recipe):
-        for module, extra in getattr(cls, "extras", {}).items():
+    for cls, given in _parts(recipe):
+        for module, extra in _needs(cls, given).items():
             if importlib.util.find_spec(module) is None:
                 raise MissingExtra(module.replace("_", "-"), extra)
+
+
+def _needs(cls: Any, given: dict[str, Any]) -> dict[str, str]:
+    return cls.needs(**given) if hasattr(cls, "needs") else {}
 
 
 def _times(recipe: Recipe) -> None:
@@ -84,28 +86,31 @@ def _times(recipe: Recipe) -> None:
 
 
 def _encoder(recipe: Recipe) -> None:
-    """The encoder is built, without values, for the trials that the recipe makes; a fault is one if it is one whatever
-    is not known of them."""
-    for key, cls, given, mark in inner(find("method", recipe.method["name"]), recipe.method):
-        if mark.key != "encoder" or getattr(cls, "extras", {}):
+    """The encoder is built, without values, for the trials that the recipe makes. What it refuses for every number of
+    channels and samples, where these are not known, is a fault. One that needs an optional package is not built."""
+    for key, cls, given, mark in inner(find("method", recipe.method["name"]), _given(recipe.method)):
+        if mark.key != "encoder" or _needs(cls, given):
             continue
         n_chans, n_times, sfreq = _shape(recipe)
-        faults: list[str] = []
-        for chans in N_CHANS if n_chans is None else (n_chans,):
-            for times in N_TIMES if n_times is None else (n_times,):
-                try:
-                    with torch.device("meta"):
-                        cls(n_chans=chans, n_times=times, n_outputs=8, sfreq=sfreq, **given)
-                    faults = []
-                except PhospheneError as error:
-                    faults.append(str(error))
-                    continue
+        shapes = product(N_CHANS if n_chans is None else (n_chans,), N_TIMES if n_times is None else (n_times,))
+        faults = []
+        for chans, times in shapes:
+            faults.append(_fault(cls, {"n_chans": chans, "n_times": times, "sfreq": sfreq, **given}))
+            if not faults[-1]:
                 break
-            else:
-                continue
-            break
-        if faults:
+        else:
             raise PhospheneError(f"method.{key}: {faults[0]}")
+
+
+def _fault(encoder: Any, arguments: dict[str, Any]) -> str:
+    """Why an encoder cannot be built; empty if it can."""
+    try:
+        values = checked(encoder, {**arguments, "n_outputs": 64}, "the encoder")
+        with torch.device("meta"):
+            encoder(**values)
+    except PhospheneError as error:
+        return str(error)
+    return ""
 
 
 def _shape(recipe: Recipe) -> tuple[int | None, int | None, float | None]:
@@ -127,26 +132,26 @@ def _generator(recipe: Recipe) -> None:
     if recipe.generator is None:
         return
     method: Any = find("method", recipe.method["name"])
-    given = method.drawn_from(**{**_defaults(method), **_arguments(recipe.method)})
-    if given is None:
-        return
-    if not given:
+    given = method.drawn_from(**_filled(method, recipe.method))
+    if given == {}:
         raise PhospheneError(f"method '{method.name}' does not generate pictures: leave 'generator' out of the recipe")
     generator: Any = find("generator", recipe.generator["name"])
-    generator.reads(given, **{**_defaults(generator), **_arguments(recipe.generator)})
-    generator(**_arguments(recipe.generator))
+    if given is not None:
+        generator.reads(given, **_filled(generator, recipe.generator))
+    build("generator", **recipe.generator)
 
 
-def _arguments(part: dict[str, Any]) -> dict[str, Any]:
+def _given(part: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in part.items() if key != "name"}
 
 
-def _defaults(cls: Any) -> dict[str, Any]:
-    return {k: p.default for k, p in inspect.signature(cls).parameters.items() if p.default is not p.empty}
+def _filled(cls: Any, part: dict[str, Any]) -> dict[str, Any]:
+    """What is given, as the class takes it, and the defaults of the rest."""
+    known = {k: p.default for k, p in inspect.signature(cls).parameters.items() if p.default is not p.empty}
+    return {**known, **checked(cls, _given(part), part["name"])}
 
 
 def _data(recipe: Recipe) -> None:
     dataset_of(recipe).chosen()
     if recipe.captions is not None:
-        said = Said.read(recipe.captions)
-        del said
+        Said.read(recipe.captions)

@@ -163,6 +163,7 @@ def prepare(
     recipe: RecipeFile, out: Annotated[Path, typer.Option(help="Folder of the trials.")], changes: Set = None
 ) -> None:
     """Preprocess a recipe's recordings into trials."""
+    from phosphene.checks import check as check_recipe
     from phosphene.paths import has_room
     from phosphene.preparation import prepared
     from phosphene.recipe import Recipe, parse_overrides
@@ -170,7 +171,9 @@ def prepare(
     if out.exists():
         raise PhospheneError(f"{out} exists already: choose another --out or remove it")
     has_room(out)
-    trials, _ = prepared(Recipe.read(recipe, parse_overrides(changes or [])), _display())
+    checked = Recipe.read(recipe, parse_overrides(changes or []))
+    check_recipe(checked)
+    trials, _ = prepared(checked, _display())
     trials.save(out)
     _say(f"trials: {out} ({len(trials)} of {trials.n_chans} channels x {trials.n_times} samples)")
 
@@ -294,6 +297,16 @@ def run(
     folder = run_recipe(recipe, parse_overrides(changes or []), out, _display())
     if processes.is_main():  # of those that torchrun started
         _conclude(folder)
+
+
+@_verb("phosphene check recipes/muse-houses-faces.yaml --set dataset.root=data/muse-visual")
+def check(recipe: RecipeFile, changes: Set = None) -> None:
+    """Look for faults in a recipe before it is run: nothing is read of the EEG, and nothing is written."""
+    from phosphene.checks import check as check_recipe
+    from phosphene.recipe import Recipe, parse_overrides
+
+    check_recipe(Recipe.read(recipe, parse_overrides(changes or [])))
+    _say(f"{recipe}: nothing wrong found")
 
 
 @_verb("phosphene grid semantic-prompts-ablations --set dataset.root=studies/two --out runs/ablations")

@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from phosphene import processes, provenance
 from phosphene.captions import said
+from phosphene.checks import check
 from phosphene.decoded import check_heads, keep_decoded, nearest_pictures, pictured, stand_for_categories
 from phosphene.duplicates import same_pictures
 from phosphene.epoch_log import EpochLog
@@ -29,7 +30,7 @@ from phosphene.files import parse_yaml, read_json, whole, write_json
 from phosphene.generators.base import Conditioning, Generator
 from phosphene.lazy import lazy, read
 from phosphene.methods.base import Method
-from phosphene.paths import folder_name, has_room
+from phosphene.paths import folder_name, has_room, only_own
 from phosphene.preparation import as_trained, cut, dataset_of, prepared, shuffled
 from phosphene.progress import Bar, Display, Silent
 from phosphene.recipe import Recipe
@@ -39,6 +40,8 @@ from phosphene.trials import Trials, read_table
 from phosphene.whitening import Whitener, whiten, whitened_by
 
 _CHUNK = 32  # trials drawn, then kept, at a time
+#: what a run, or what comes before it in `phosphene demo` and in a grid, may have left in a folder without config.yaml
+HELD = {"study", "trials", "dataset.json", "audit"}
 log = logging.getLogger(__name__)
 
 
@@ -61,6 +64,7 @@ class Experiment:
         self.recipe, self.out, self.display = recipe, Path(out), display or Silent()
         self.protocol, self.log = recipe.protocol, EpochLog(self.out / "log.jsonl")
         has_room(self.out)
+        only_own(self.out, "config.yaml", HELD)
         path = self.out / "config.yaml"
         try:
             before = parse_yaml(path.read_text(encoding="utf-8")) if path.is_file() else None
@@ -85,8 +89,7 @@ class Experiment:
 
         Of several processes all train, and the main one does the rest.
         """
-        if self.recipe.generator is not None:
-            self.generator()  # what cannot be is refused now, not after the training
+        check(self.recipe, data=not (self.out / "trials").is_dir())
         with processes.main_first():
             self._same_data()
             self.prepare()
@@ -119,7 +122,6 @@ class Experiment:
             trials, dataset = prepared(self.recipe, self.display)
             facts = {fact: getattr(dataset, fact) for fact in ("licence", "citation", "design", "simulated")}
             facts |= {"name": self.recipe.dataset["name"], "fingerprint": dataset.fingerprint()}
-            self._check_parts(trials)
             if self.recipe.captions is not None:
                 facts["captions"] = said.fingerprint(self.recipe.captions)
             self.adopt(trials, facts)
@@ -130,11 +132,23 @@ class Experiment:
         seen = self._windowed(trials)
         if self.recipe.silenced_outside is not None:
             cut(seen, self.recipe.silenced_outside, "silenced_outside")
-        for fold in self.protocol.folds(seen):
+        method: type[Method] = find("method", self.recipe.method["name"])
+        for number, fold in enumerate(self.protocol.folds(seen)):
             self.folder(fold)
+            train = seen.table[fold.train]
+            concepts = sorted({*train["concept"]})
+            if method.n_concepts not in (None, len(concepts)):
+                raise PhospheneError(
+                    f"{method.name} tells {method.n_concepts} concepts apart, and the training trials of fold "
+                    f"'{fold.name}', subject {fold.subject}, show {len(concepts)} ({', '.join(concepts[:5])}): keep "
+                    f"the trials of {method.n_concepts} (dataset.keep), or retrieve pictures with the method nice"
+                )
+            if number == 0:  # the others are built alike
+                self._method(seen, train, **method.light)
 
     def adopt(self, trials: Trials, facts: dict[str, Any]) -> None:
         """Begin the run folder with these trials and what is known of their source."""
+        self._check_parts(trials)
         with whole(self.out / "config.yaml") as part:
             part.write_text(yaml.safe_dump(self._config(), sort_keys=False, allow_unicode=True), encoding="utf-8")
         write_json(self.out / "dataset.json", facts)
@@ -236,7 +250,7 @@ class Experiment:
         if (folder / "model").is_dir():
             method = Method.from_pretrained(folder / "model")
         else:
-            method = self._method(train)
+            method = self._method(train, train.table)
             if processes.is_main():
                 self.note(method.shortened(self.trials.stimuli))
             fit(
@@ -272,14 +286,15 @@ class Experiment:
         val = self.protocol.samples(trials.select(fold.val), "train") if fold.val.any() else None
         return (train, val, self.protocol.samples(trials.select(fold.test), "test")), whiteners
 
-    def _method(self, train: Trials) -> Method:
-        arguments = {k: v for k, v in self.recipe.method.items() if k != "name"}
+    def _method(self, shape: Trials, train: pd.DataFrame, **others: Any) -> Method:
+        """The recipe's method for trials of this shape, of which those of the table ``train`` are trained on."""
+        arguments = {k: v for k, v in {**self.recipe.method, **others}.items() if k != "name"}
         if arguments.get("subjects") is True:  # those of the training trials
-            arguments["subjects"] = sorted(train.table["subject"].unique())
+            arguments["subjects"] = sorted(train["subject"].unique())
         torch.manual_seed(self.protocol.seed)
         method: Method = build(
-            "method", self.recipe.method["name"], n_chans=train.n_chans, n_times=train.n_times,
-            sfreq=train.signal.sfreq, concepts=sorted(train.table["concept"].unique()), **arguments,
+            "method", self.recipe.method["name"], n_chans=shape.n_chans, n_times=shape.n_times,
+            sfreq=shape.signal.sfreq, concepts=sorted(train["concept"].unique()), **arguments,
         )  # fmt: skip
         return method
 

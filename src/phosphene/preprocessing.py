@@ -437,6 +437,11 @@ def _grid(tmin: float, tmax: float, rate: float, sfreq: float) -> _Grid:
     return _Grid(start, stop, end - first)
 
 
+def n_samples(tmin: float, tmax: float, sfreq: float) -> int:
+    """How many samples epochs of this rate (Hz) have with ``tmin <= time < tmax`` (s)."""
+    return _grid(tmin, tmax, sfreq, sfreq).length
+
+
 def _reason(log: Sequence[str], ch_names: Sequence[str]) -> str:
     """Why MNE dropped an epoch, from its entry of the drop log."""
     first = str(log[0])

@@ -14,7 +14,7 @@ from phosphene.files import parse_yaml
 from phosphene.paths import is_regular, regular
 from phosphene.preprocessing import Preprocessing
 from phosphene.registry import checked, find
-from phosphene.settings import Count, Seconds, Settings
+from phosphene.settings import Count, Seconds, Settings, strange_numbers
 from phosphene.training import Training
 
 SHIPPED = dict(sorted((path.stem, path) for path in (Path(__file__).parent / "recipes").glob("**/*.yaml")))
@@ -151,6 +151,8 @@ class Recipe(Settings):
             first, last = getattr(self, key) or (None, None)
             if first is not None and last is not None and last <= first:
                 raise PhospheneError(f"{key} ends at {last:g} s and begins at {first:g} s: let it end later")
+        if place := next(strange_numbers(self.model_dump()), None):
+            raise PhospheneError(f"{place}: give a finite number")
         if twice := [c for c in self.channels or () if (self.channels or []).count(c) > 1]:
             raise PhospheneError(f"channels name '{twice[0]}' twice: name each once")
         self.steps()

@@ -128,6 +128,11 @@ class ATMEncoder(Encoder):
         self.enc_eeg = nn.Sequential(conv, nn.Flatten())
         self.proj_eeg = projector(n_features, n_outputs, projector_dropout)
 
+    @classmethod
+    def needs(cls, **arguments: Any) -> dict[str, str]:
+        """Optional packages, each with the extra that brings it."""
+        return Braindecode.needs() if arguments.get("convolution") == "eegnet" else {}
+
     # what reads the transformed EEG, (batch, n_chans, n_times), and how many numbers it gives for each trial
 
     def _tsconv(self, kernel: int, pool: int, stride: int, dropout: float) -> tuple[nn.Module, int]:

@@ -91,6 +91,11 @@ class Braindecode(Encoder):
             )
         self.train()
 
+    @classmethod
+    def needs(cls, **arguments: Any) -> dict[str, str]:
+        """Optional packages, each with the extra that brings it."""
+        return {"braindecode": "braindecode"}
+
     def forward(self, eeg: Tensor) -> Tensor:
         self.check(eeg)
         embedding: Tensor = self.model(eeg if self.scale == 1 else self.scale * eeg)

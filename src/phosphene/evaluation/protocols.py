@@ -141,14 +141,18 @@ class Protocol(Settings):
         """Short name of exactly this protocol; it begins with "leaky-" where test trials are drawn at random."""
         return ("leaky-" if self.split == LEAKY else "") + digest(self.model_dump(), 8)
 
-    def folds(self, trials: Trials) -> Iterator[Fold]:
-        """Every fold, in a fixed order. No trial is in two parts of a fold."""
-        table = trials.table
-        groups = _ids(table, "subject") if self.subjects == "within" else pd.Series("all", index=table.index)
+    def check(self) -> None:
+        """Refuse a split that does not go with `subjects`."""
         if self.split == "leave_one_subject_out" and self.subjects == "within":
             raise PhospheneError("leave_one_subject_out trains across subjects: set protocol.subjects to 'joint'")
         if self.split == "within_session" and self.subjects == "joint":
             raise PhospheneError("within_session trains on one subject's session: set protocol.subjects to 'within'")
+
+    def folds(self, trials: Trials) -> Iterator[Fold]:
+        """Every fold, in a fixed order. No trial is in two parts of a fold."""
+        self.check()
+        table = trials.table
+        groups = _ids(table, "subject") if self.subjects == "within" else pd.Series("all", index=table.index)
         given = self.split == "given" or self.and_given
         for subject in sorted(groups.unique()):
             here = (groups == subject).to_numpy()

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+from phosphene.checks import check
 from phosphene.errors import PhospheneError
 from phosphene.experiment import Experiment
 from phosphene.files import read_json, whole
@@ -52,6 +53,12 @@ def run_grid(
     """
     grid = Grid.read(source, overrides)
     out = default_out(grid.name, "the grid's name") if out is None else Path(out)
+    _only_runs(out)
+    for cell in grid.cells():
+        try:
+            check(cell.recipe, data=not (out / cell.folder / "trials").is_dir())
+        except PhospheneError as error:
+            raise PhospheneError(f"variant '{cell.variant}': {error}") from None
     runs = [(c, Experiment(c.recipe, out / c.folder, _Named(c.folder, display or Silent()))) for c in grid.cells()]
     finished: list[Experiment] = []
     for _, experiment in runs:
@@ -68,6 +75,18 @@ def run_grid(
     with whole(out / "grid.md") as part:
         part.write_text(page(grid, table, metrics, differences, apart), encoding="utf-8")
     return out
+
+
+def _only_runs(out: Path) -> None:
+    """Refuses a folder that holds anything but run folders, and tables and figures of such."""
+    if not out.is_dir():
+        return
+    for path in sorted(out.iterdir()):
+        own = (path / "config.yaml").is_file() or path.suffix in (".csv", ".md", ".png") or path.name.startswith(".")
+        if not own and not (path.is_dir() and not any(path.iterdir())):
+            raise PhospheneError(
+                f"{out} holds other things ('{path.name}') than runs of a grid: choose a new or empty folder with --out"
+            )
 
 
 def _finish(experiment: Experiment, finished: Sequence[Experiment]) -> None:

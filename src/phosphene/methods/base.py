@@ -39,6 +39,10 @@ class Method(nn.Module, ABC):
 
     stages: tuple[str, ...] = ()
     solved: tuple[str, ...] = ()
+    #: how many concepts it is trained on; None for any number
+    n_concepts: ClassVar[int | None] = None
+    #: arguments in place of those of the recipe with which it is built, to be checked, without loading a model
+    light: ClassVar[Mapping[str, Any]] = {}
     name: ClassVar[str]
     citation: ClassVar[str]
 

@@ -59,6 +59,7 @@ class LDA(Method):
     name = "lda"
     stages: tuple[str, ...] = ("fit",)
     solved: tuple[str, ...] = ("fit",)
+    n_concepts = 2
     citation = (
         "Blankertz, Lemm, Treder, Haufe & Mueller (2011). Single-trial analysis and classification of ERP components: "
         "a tutorial. NeuroImage 56, 814-825."

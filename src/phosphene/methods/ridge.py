@@ -1,6 +1,7 @@
 """Ridge regression into CLIP's image space: the linear baseline of every picture decoder."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 import torch

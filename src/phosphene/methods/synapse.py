@@ -1,8 +1,8 @@
 """SYNAPSE: an autoencoder of EEG whose tokens, aligned with CLIP, condition a tuned Stable Diffusion."""
 
 import math
-from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -97,6 +97,7 @@ class SYNAPSE(Method):
     size_of_eeg: Tensor
     name = "synapse"
     stages: tuple[str, ...] = ("align", "draw")
+    light: ClassVar[Mapping[str, Any]] = {"drawing": "frozen"}
     citation = "SYNAPSE (2025). arXiv:2511.17547"
 
     def __init__(
