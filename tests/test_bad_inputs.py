@@ -1033,7 +1033,7 @@ FETCH = [
     bad("unknown", "fetch things-eeg3 --to out --yes", "did you mean"),
     bad("by hand", "fetch eegcvpr40 --to out --yes", "that a person must click through"),
     bad("a name that leads out", "fetch ../x --to out --yes", "unknown data set"),
-    bad("an empty name", "fetch '' --to out --yes", "unknown data set"),
+    bad("an empty name", "fetch '' --to out --yes", "a blank argument after fetch"),
 ]
 
 COMMANDS = [

@@ -158,6 +158,8 @@ class Experiment:
         """Refuses to go on with trials whose source is another by now; a source that is gone is no matter."""
         path = self.out / "dataset.json"
         facts = read_json(path) if path.is_file() else {}
+        if not isinstance(facts, dict):
+            raise PhospheneError(f"{path} is not as the run wrote it: choose another --out, or remove {self.out}")
         captions = self.recipe.captions
         told = facts.get("captions")
         if captions is not None and told and said.is_there(captions) and said.fingerprint(captions) != told:

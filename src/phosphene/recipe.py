@@ -18,6 +18,8 @@ from phosphene.settings import Count, Seconds, Settings, strange_numbers
 from phosphene.training import Training
 
 SHIPPED = dict(sorted((path.stem, path) for path in (Path(__file__).parent / "recipes").glob("**/*.yaml")))
+#: arguments of a method that a run knows from its trials
+FROM_TRIALS = ("n_chans", "n_times", "sfreq", "concepts")
 
 
 def shipped(source: str | Path) -> Path:
@@ -134,9 +136,11 @@ class Recipe(Settings):
             if not isinstance(part["name"], str):
                 raise PhospheneError(f"{kind}.name is {part['name']!r}: give the name of one {kind}")
             arguments = {k: v for k, v in part.items() if k != "name"}
+            if kind == "method" and (taken := [key for key in FROM_TRIALS if key in arguments]):
+                raise PhospheneError(f"method.{taken[0]} comes from the trials: leave it out")
             checked(find(kind, part["name"]), arguments, f"{kind} '{part['name']}'")
             for name, parameter in inspect.signature(find(kind, part["name"])).parameters.items():
-                supplied = kind == "method" and name in ("n_chans", "n_times")  # by the trials
+                supplied = kind == "method" and name in FROM_TRIALS
                 if parameter.default is parameter.empty and name not in part and not supplied:
                     raise PhospheneError(f"{kind}.{name} is not set: add --set {kind}.{name}=...")
         if self.protocol.gallery == "train":

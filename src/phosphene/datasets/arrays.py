@@ -183,6 +183,8 @@ class Arrays(Dataset):
         if isinstance(names, str):
             path = regular(self.root / names, "does not exist: set dataset.ch_names to a list of names or a text file")
             facts["ch_names"] = names = [line.strip() for line in read_text(path).splitlines() if line.strip()]
+        if odd := [name for name in names if isinstance(name, str) and not name.isprintable()]:
+            raise PhospheneError(f"ch_names: {odd[0]!r} is no name of a channel: give plain text, one name a line")
         known = stored.get("ch_names")
         positions = stored.get("positions") if isinstance(known, list) and list(names) == known else None
         return Signal(**facts, positions=positions)

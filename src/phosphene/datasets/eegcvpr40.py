@@ -103,6 +103,8 @@ class EEGCVPR40(Dataset):
         """A simulated study's design and caveats in place of the published one's."""
         path = self.root / "dataset.json"
         facts = read_json(path) if path.is_file() else {}
+        if not isinstance(facts, dict):
+            raise PhospheneError(f"{path} is not as `phosphene simulate` writes it: simulate the study again")
         if not facts.get("simulated"):
             return
         caveats: tuple[str, ...] = (

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from phosphene.checks import check
-from phosphene.errors import PhospheneError
+from phosphene.errors import PhospheneError, nearest
+from phosphene.evaluation.metrics import METRICS
 from phosphene.experiment import Experiment
 from phosphene.files import read_json, whole
 from phosphene.grid.page import page
@@ -23,7 +24,7 @@ from phosphene.report import words, write_report
 from phosphene.scoring import score
 from phosphene.trials import Trials
 
-__all__ = ["COLUMNS", "DIFFERENCES", "SHIPPED", "Cell", "Grid", "run_grid"]
+__all__ = ["COLUMNS", "DIFFERENCES", "SHIPPED", "Cell", "Grid", "check_metrics", "only_runs", "run_grid"]
 
 #: keys of a recipe that trials on disk do not depend on; any other is part of the data
 _AFTER_TRIALS = {
@@ -53,7 +54,8 @@ def run_grid(
     """
     grid = Grid.read(source, overrides)
     out = default_out(grid.name, "the grid's name") if out is None else Path(out)
-    _only_runs(out)
+    only_runs(out)
+    check_metrics(grid.metrics or ())
     for cell in grid.cells():
         try:
             check(cell.recipe, data=not (out / cell.folder / "trials").is_dir())
@@ -77,7 +79,14 @@ def run_grid(
     return out
 
 
-def _only_runs(out: Path) -> None:
+def check_metrics(metrics: Sequence[str]) -> None:
+    """Refuses a name that no score has."""
+    for metric in metrics:
+        if not words.known(metric):
+            raise PhospheneError(f"unknown metric '{metric}': {nearest(metric, [*words.HEADLINE, *METRICS])}")
+
+
+def only_runs(out: Path) -> None:
     """Refuses a folder that holds anything but run folders, and tables and figures of such."""
     if not out.is_dir():
         return
