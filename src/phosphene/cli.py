@@ -309,7 +309,10 @@ def check(recipe: RecipeFile, changes: Set = None) -> None:
     from phosphene.checks import check as check_recipe
     from phosphene.recipe import Recipe, parse_overrides
 
-    check_recipe(Recipe.read(recipe, parse_overrides(changes or [])))
+    read = Recipe.read(recipe, parse_overrides(changes or []))
+    check_recipe(read)
+    for note in read.notes():
+        _say(note)
     _say(f"{recipe}: nothing wrong found")
 
 

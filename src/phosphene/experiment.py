@@ -94,6 +94,7 @@ class Experiment:
             self._same_data()
             self.prepare()
         if processes.is_main():
+            self.note(self.recipe.notes())
             for note in self._foreseen():
                 log.warning(note)
         self.train()

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, PrivateAttr, ValidationError
 
 from phosphene.errors import PhospheneError, nearest
 from phosphene.evaluation.protocols import Protocol
@@ -79,6 +79,7 @@ class Recipe(Settings):
     training: Training = Field(default_factory=Training)
     generator: dict[str, Any] | None = None
     evaluation: Evaluation = Field(default_factory=Evaluation)
+    _follows: dict[str, Any] = PrivateAttr(default_factory=dict)
 
     @classmethod
     def filled(cls, written: Any) -> Any:
@@ -112,12 +113,21 @@ class Recipe(Settings):
                 raise PhospheneError(f"{path} is not a recipe: it must hold keys such as dataset and method")
         for key, value in (overrides or {}).items():
             values = _set(values, key.split("."), value, key)
+        follows = _following(values)
+        for key, value in follows.items():
+            values = _set(values, key.split("."), value, key)
         try:
             recipe = cls(**values)
         except ValidationError as error:
             raise PhospheneError(f"{origin}: {_first(error)}") from None
         recipe.check()
+        recipe._follows = follows
         return recipe
+
+    def notes(self) -> list[str]:
+        """What was set since it follows from the method, in a sentence."""
+        told = " and ".join(f"{key} is {value}" for key, value in self._follows.items())
+        return [f"{self.method['name']} reads single trials: {told}, as the recipe does not say"] if told else []
 
     def steps(self) -> Preprocessing:
         """The preprocessing, built; of a dataset of stored epochs, filters are refused and the rest left as stored."""
@@ -149,8 +159,7 @@ class Recipe(Settings):
             )
         method: Any = find("method", self.method["name"])
         self.training.check([stage for stage in method.stages if stage not in method.solved], method.name)
-        if method.name == "lda":
-            self._single_trials()
+        self._implied(method)
         for key in ("window", "silenced_outside"):
             first, last = getattr(self, key) or (None, None)
             if first is not None and last is not None and last <= first:
@@ -161,17 +170,33 @@ class Recipe(Settings):
             raise PhospheneError(f"channels name '{twice[0]}' twice: name each once")
         self.steps()
 
-    def _single_trials(self) -> None:
-        """What LDA is scored on: single trials, not whitened, none held out for a choice that it does not make."""
-        wrong = {
-            "whitening to null": self.whitening is not None,
-            "protocol.average_train to 1": self.protocol.average_train != 1,
-            "protocol.average_test to 1": self.protocol.average_test != 1,
-            "protocol.select_on to last": self.protocol.select_on != "last" and self.protocol.val_fraction > 0,
-        }
-        if any(wrong.values()):
-            fixes = " and ".join(fix for fix, bad in wrong.items() if bad)
-            raise PhospheneError(f"lda is scored on single trials and selects no epoch: set {fixes}")
+    def _implied(self, method: Any) -> None:
+        """Refuse what contradicts the method, such as averages where single trials are scored."""
+        wrong = []
+        for key, value in method.implied.items():
+            group, _, name = key.rpartition(".")
+            own = getattr(getattr(self, group) if group else self, name)
+            unused = key == "protocol.select_on" and self.protocol.val_fraction == 0
+            if own != value and not unused:
+                wrong.append(f"{key} to {'null' if value is None else value}")
+        if wrong:
+            raise PhospheneError(
+                f"{method.name} is scored on single trials and selects no epoch: set {' and '.join(wrong)}"
+            )
+
+
+def _following(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted keys that follow from the method, where a recipe says nothing of them and means another value."""
+    protocol, part = values.get("protocol") or {}, values.get("method")
+    if not isinstance(protocol, Mapping) or not isinstance(part, Mapping) or not isinstance(part.get("name"), str):
+        return {}  # refused in its place
+    method: Any = find("method", part["name"])
+    usual = {"whitening": Recipe.model_fields["whitening"].default}
+    usual |= {f"protocol.{name}": field.default for name, field in Protocol.model_fields.items()}
+    said = {key for key in values if key != "protocol"} | {f"protocol.{key}" for key in protocol}
+    if protocol.get("val_fraction") == 0:  # nothing is selected in any case
+        said.add("protocol.select_on")
+    return {key: value for key, value in method.implied.items() if key not in said and usual[key] != value}
 
 
 def parse_overrides(pairs: list[str], option: str = "--set") -> dict[str, Any]:

@@ -41,6 +41,8 @@ class Method(nn.Module, ABC):
     solved: tuple[str, ...] = ()
     #: how many concepts it is trained on; None for any number
     n_concepts: ClassVar[int | None] = None
+    #: dotted keys of a recipe that follow from the method: set where the recipe says nothing, and not otherwise
+    implied: ClassVar[Mapping[str, Any]] = {}
     #: arguments in place of those of the recipe with which it is built, to be checked, without loading a model
     light: ClassVar[Mapping[str, Any]] = {}
     name: ClassVar[str]

@@ -1,8 +1,8 @@
 """Shrinkage linear discriminant analysis: the honest baseline for two or a few concepts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
@@ -60,6 +60,10 @@ class LDA(Method):
     stages: tuple[str, ...] = ("fit",)
     solved: tuple[str, ...] = ("fit",)
     n_concepts = 2
+    #: it is scored on single trials, and selects no epoch
+    implied: ClassVar[Mapping[str, Any]] = {
+        "whitening": None, "protocol.average_train": 1, "protocol.average_test": 1, "protocol.select_on": "last",
+    }  # fmt: skip
     citation = (
         "Blankertz, Lemm, Treder, Haufe & Mueller (2011). Single-trial analysis and classification of ERP components: "
         "a tutorial. NeuroImage 56, 814-825."
