@@ -20,6 +20,8 @@ MINIMAL = {
     "preprocessing": {"tmin": -0.1, "tmax": 0.7, "sfreq": 125.0},
 }  # fmt: skip
 
+SD15 = {"name": "diffusion", "backbone": "sd15"}
+
 
 @pytest.fixture
 def no_model(monkeypatch):
@@ -45,12 +47,12 @@ def test_shipped_recipes_are_sound(name, no_model):
         ({"window": [0, 0.5], "silenced_outside": [0, 0.6]}, r"silenced_outside edge 0.6 s .* window \(0 to 0.5 s\)"),
         ({"protocol.split": "leave_one_subject_out"}, "set protocol.subjects to 'joint'"),
         ({"protocol.split": "within_session", "protocol.subjects": "joint"}, "set protocol.subjects to 'within'"),
-        ({"generator": {"name": "diffusion", "backbone": "sd15"}}, "128 wide and the adapter of backbone 'sd15'"),
+        ({"generator": SD15}, "128 wide and the adapter of backbone 'sd15'"),
         ({"generator": {"name": "diffusion", "backbone": "sd21"}}, "'sd21' has no image-prompt adapter"),
         ({"method.name": "lda", "generator": {"name": "diffusion"}}, "'lda' does not generate pictures"),
-        ({"method": {"name": "synapse"}, "generator": {"name": "diffusion", "backbone": "sd21"}}, "tunes the U-Net of"),
+        ({"method": {"name": "synapse"}, "generator": SD15}, "tunes the U-Net of"),
         (
-            {"method": {"name": "synapse", "drawing": "frozen"}, "generator": {"name": "diffusion", "backbone": "sd15"}},
+            {"method": {"name": "synapse", "drawing": "frozen"}, "generator": SD15},
             "tokens are 128 wide and backbone 'sd15' reads 768",
         ),
         (

@@ -41,7 +41,7 @@ from phosphene.whitening import Whitener, whiten, whitened_by
 
 _CHUNK = 32  # trials drawn, then kept, at a time
 #: what a run, or what comes before it in `phosphene demo` and in a grid, may have left in a folder without config.yaml
-HELD = {"study", "trials", "dataset.json", "audit"}
+HELD = {"study", "trials", "dataset.json", "audit", "folds"}
 log = logging.getLogger(__name__)
 
 

@@ -2,6 +2,8 @@
 
 import inspect
 import math
+import runpy
+from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
 
 import pytest
@@ -81,3 +83,9 @@ def test_a_class_is_found_by_the_module_that_registers_it(kind, name, monkeypatc
     with pytest.raises(PhospheneError, match="unknown"):  # it is imported already and registers nothing again
         registry.find(kind, name)
     assert cls.__module__ == next(module for module in seen if module != PACKAGES[kind])
+
+
+def test_the_page_of_arguments_is_up_to_date():
+    root = Path(__file__).parents[2]
+    page = runpy.run_path(str(root / "tools" / "arguments.py"))["page"]()
+    assert (root / "docs" / "arguments.md").read_text(encoding="utf-8") == page, "run python tools/arguments.py"
