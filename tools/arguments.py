@@ -62,13 +62,11 @@ def limits(mark: Any) -> str:
     found = [(key, getattr(one, key)) for one in getattr(mark, "metadata", [mark]) for key in COMPARED
              if hasattr(one, key)]  # fmt: skip
     least = [one.min_length for one in getattr(mark, "metadata", []) if hasattr(one, "min_length")]
-    return ", ".join(
-        [
-            f"{COMPARED[key]} {round(value):,}" if value == round(value) else f"{COMPARED[key]} {value:g}"
-            for key, value in found
-        ]
-        + [f"{n} or more" for n in least]
-    )
+    return ", ".join([f"{COMPARED[key]} {plain(value)}" for key, value in found] + [f"{n} or more" for n in least])
+
+
+def plain(value: float) -> str:
+    return f"{round(value):,}" if value == round(value) else f"{value:g}"
 
 
 def rows(parameters: dict[str, tuple[Any, Any]]) -> list[str]:

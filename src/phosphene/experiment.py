@@ -64,7 +64,6 @@ class Experiment:
         self.recipe, self.out, self.display = recipe, Path(out), display or Silent()
         self.protocol, self.log = recipe.protocol, EpochLog(self.out / "log.jsonl")
         has_room(self.out)
-        only_own(self.out, "config.yaml", HELD)
         path = self.out / "config.yaml"
         try:
             before = parse_yaml(path.read_text(encoding="utf-8")) if path.is_file() else None
@@ -89,6 +88,7 @@ class Experiment:
 
         Of several processes all train, and the main one does the rest.
         """
+        only_own(self.out, "config.yaml", HELD)
         check(self.recipe, data=not (self.out / "trials").is_dir())
         with processes.main_first():
             self._same_data()
