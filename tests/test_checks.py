@@ -76,6 +76,14 @@ def test_what_the_recipe_does_not_say_is_no_fault():
         check(Recipe.read(MINIMAL, four), data=False)
 
 
+def test_a_dataset_with_epochs_of_its_own_is_not_taken_for_the_usual_ones():
+    """Epochs of THINGS-EEG2 end at 1 s where the recipe says nothing, others at 0.8 s."""
+    change = {"dataset.name": "things_eeg2", "preprocessing": {}, "window": [0.0, 1.0]}
+    check(Recipe.read(MINIMAL, change), data=False)
+    with pytest.raises(PhospheneError, match="window edge 1 s lies outside the trials"):
+        check(Recipe.read(MINIMAL, {**change, "dataset.name": "synthetic"}), data=False)
+
+
 @pytest.mark.parametrize(
     ("change", "package", "extra"),
     [

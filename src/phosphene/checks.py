@@ -9,9 +9,10 @@ from typing import Any
 import torch
 
 from phosphene.captions import Said
+from phosphene.datasets.base import Dataset
 from phosphene.errors import MissingExtra, PhospheneError
 from phosphene.preparation import dataset_of
-from phosphene.preprocessing import n_samples
+from phosphene.preprocessing import Preprocessing, n_samples
 from phosphene.recipe import Recipe
 from phosphene.registry import build, checked, find, inner
 
@@ -37,11 +38,12 @@ def check(recipe: Recipe, data: bool = True) -> None:
     """
     _extras(recipe)
     recipe.protocol.check()
-    _times(recipe)
-    _encoder(recipe)
     _generator(recipe)
-    if data:
-        _data(recipe)
+    steps = _steps(recipe, data)
+    _times(recipe, steps)
+    _encoder(recipe, steps)
+    if data and recipe.captions is not None:
+        Said.read(recipe.captions)
 
 
 def _parts(recipe: Recipe) -> Iterator[tuple[Any, dict[str, Any]]]:
@@ -64,12 +66,28 @@ def _needs(cls: Any, given: dict[str, Any]) -> dict[str, str]:
     return cls.needs(**given) if hasattr(cls, "needs") else {}
 
 
-def _times(recipe: Recipe) -> None:
+def _steps(recipe: Recipe, data: bool) -> Preprocessing:
+    """The preprocessing, as the dataset has it. Where that is not looked for, and may have values of its own, what the
+    recipe does not say is left open."""
+    cls: Any = find("dataset", recipe.dataset["name"])
+    if data:
+        dataset = dataset_of(recipe)
+        dataset.chosen()
+        return dataset.steps(recipe.preprocessing)
+    return (
+        recipe.steps()
+        if cls.steps is Dataset.steps
+        else Preprocessing.as_stored(
+            **{key: value for key, value in recipe.preprocessing.items() if key in ("tmin", "tmax", "sfreq", "picks")}
+        )
+    )
+
+
+def _times(recipe: Recipe, steps: Preprocessing) -> None:
     """The window against the epochs, and what is silenced against the window; where the recipe says how long they are.
 
     An edge may lie one sample outside, as when trials are cut.
     """
-    steps = recipe.steps()
     step = 0.05 if steps.sfreq is None else 1 / steps.sfreq
     first, last, what = steps.tmin, steps.tmax, "trials"
     for key in ("window", "silenced_outside"):
@@ -85,13 +103,13 @@ def _times(recipe: Recipe) -> None:
             last, what = (last if edges[1] is None else edges[1]), "window"
 
 
-def _encoder(recipe: Recipe) -> None:
-    """The encoder is built for the trials that the recipe makes. What it refuses for every number of
-    channels and samples, where these are not known, is a fault. One that needs an optional package is not built."""
+def _encoder(recipe: Recipe, steps: Preprocessing) -> None:
+    """The encoder is built for the trials that the recipe makes. Where channels or samples are not known, what it
+    refuses for every number of them is a fault. One that needs an optional package is not built."""
     for key, cls, given, mark in inner(find("method", recipe.method["name"]), _given(recipe.method)):
         if mark.key != "encoder" or _needs(cls, given):
             continue
-        n_chans, n_times, sfreq = _shape(recipe)
+        n_chans, n_times, sfreq = _shape(recipe, steps)
         shapes = product(N_CHANS if n_chans is None else (n_chans,), N_TIMES if n_times is None else (n_times,))
         faults = []
         for chans, times in shapes:
@@ -113,18 +131,15 @@ def _fault(encoder: Any, arguments: dict[str, Any]) -> str:
     return ""
 
 
-def _shape(recipe: Recipe) -> tuple[int | None, int | None, float | None]:
+def _shape(recipe: Recipe, steps: Preprocessing) -> tuple[int | None, int | None, float | None]:
     """Channels, samples and rate (Hz) of the trials that the method sees; None for what the data decide."""
-    steps = recipe.steps()
     chosen = recipe.channels or steps.picks
     first, last = recipe.window or (None, None)
     first, last = (steps.tmin if first is None else first), (steps.tmax if last is None else last)
-    known = steps.sfreq is not None and first is not None and last is not None
-    return (
-        None if chosen is None else len(chosen),
-        n_samples(first, last, steps.sfreq) if known else None,
-        steps.sfreq,
-    )
+    n_times, stored = None, getattr(find("dataset", recipe.dataset["name"]), "epoched", False)
+    if not stored and steps.sfreq is not None and first is not None and last is not None:
+        n_times = n_samples(first, last, steps.sfreq)
+    return None if chosen is None else len(chosen), n_times, steps.sfreq
 
 
 def _generator(recipe: Recipe) -> None:
@@ -132,12 +147,12 @@ def _generator(recipe: Recipe) -> None:
     if recipe.generator is None:
         return
     method: Any = find("method", recipe.method["name"])
-    given = method.drawn_from(**_filled(method, recipe.method))
+    given = method.drawn_from(_filled(method, recipe.method))
     if given == {}:
         raise PhospheneError(f"method '{method.name}' does not generate pictures: leave 'generator' out of the recipe")
     generator: Any = find("generator", recipe.generator["name"])
     if given is not None:
-        generator.reads(given, **_filled(generator, recipe.generator))
+        generator.reads(given, _filled(generator, recipe.generator))
     build("generator", **recipe.generator)
 
 
@@ -149,9 +164,3 @@ def _filled(cls: Any, part: dict[str, Any]) -> dict[str, Any]:
     """What is given, as the class takes it, and the defaults of the rest."""
     known = {k: p.default for k, p in inspect.signature(cls).parameters.items() if p.default is not p.empty}
     return {**known, **checked(cls, _given(part), part["name"])}
-
-
-def _data(recipe: Recipe) -> None:
-    dataset_of(recipe).chosen()
-    if recipe.captions is not None:
-        Said.read(recipe.captions)

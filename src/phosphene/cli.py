@@ -4,7 +4,7 @@ import functools
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,12 +18,13 @@ from phosphene.errors import PhospheneError
 class _OneLine(typer.core.TyperGroup):
     """A command that cannot be understood is answered as every other mistake is."""
 
-    def main(self, args: Sequence[str] | None = None, **kwargs: Any) -> Any:
-        for before, given in pairwise(["", *(sys.argv[1:] if args is None else args)]):
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        words = args[0] if args else kwargs.get("args")
+        for before, given in pairwise(["", *(sys.argv[1:] if words is None else words)]):
             if not given.removeprefix("--out=").removeprefix("--to=").strip():  # "" would be the folder one stands in
                 self._refuse(f"a blank argument{f' after {before}' if before else ''}: give a word or a path", 2)
         try:
-            sys.exit(super().main(args, **{**kwargs, "standalone_mode": False}))
+            sys.exit(super().main(*args, **{**kwargs, "standalone_mode": False}))
         except typer.Abort:
             self._refuse("stopped", 1)
         except Exception as error:

@@ -163,7 +163,7 @@ class Generator(ABC):
     accepts: ClassVar[frozenset[str]]
 
     @classmethod
-    def reads(cls, given: Mapping[str, Any], **arguments: Any) -> None:
+    def reads(cls, given: Mapping[str, Any], arguments: Mapping[str, Any]) -> None:
         """Refuse, without loading a model, what a generator of these arguments cannot draw from.
 
         Parameters

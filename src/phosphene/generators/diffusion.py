@@ -82,8 +82,9 @@ class Diffusion(Generator):
             known(sampler, _row(backbone).predicts)
 
     @classmethod
-    def reads(cls, given: Mapping[str, Any], *, backbone: str, steps: int | None = None, **others: Any) -> None:
-        super().reads(given)
+    def reads(cls, given: Mapping[str, Any], arguments: Mapping[str, Any]) -> None:
+        super().reads(given, arguments)
+        backbone, steps = arguments["backbone"], arguments["steps"]
         row = _row(backbone)
         if given.get("unet") not in (None, backbone):
             raise PhospheneError(f"the method tunes the U-Net of '{given['unet']}': set generator.backbone to it")

@@ -2,7 +2,7 @@
 
 import inspect
 from abc import abstractmethod
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -62,8 +62,8 @@ class Aligned(Method):
         self.solved = () if isinstance(self.prior, DiffusionPrior) else ("prior",)
 
     @classmethod
-    def drawn_from(cls, *, backbone: str, **others: Any) -> dict[str, Any]:
-        return {"image_embeds": width_of(backbone)}
+    def drawn_from(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        return {"image_embeds": width_of(arguments["backbone"])}
 
     def targets(self) -> dict[str, Target]:
         return {"image": self.space}

@@ -1,7 +1,7 @@
 """ATM: channels as tokens, EEG aligned with CLIP's image space, a diffusion prior, a low-level path, pictures."""
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -163,13 +163,11 @@ class ATM(Aligned):
         _chosen(preset, {key: given[key] for key in CHOSEN})
 
     @classmethod
-    def drawn_from(
-        cls, *, low_level: str | None, captioner: str | None, strength: float, **others: Any
-    ) -> dict[str, Any]:
-        found = super().drawn_from(**others)
-        if low_level is not None:
-            found |= {"init": None, "strength": strength}
-        return found if captioner is None else found | {"prompt": None}
+    def drawn_from(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        found = super().drawn_from(arguments)
+        if arguments["low_level"] is not None:
+            found |= {"init": None, "strength": arguments["strength"]}
+        return found if arguments["captioner"] is None else found | {"prompt": None}
 
     def targets(self) -> dict[str, Target]:
         sentence = CLIPText("concept", self.space.backbone, template=THIS_PICTURE)

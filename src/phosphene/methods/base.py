@@ -120,7 +120,7 @@ class Method(nn.Module, ABC):
         raise PhospheneError(f"method '{self.name}' does not generate pictures: leave 'generator' out of the recipe")
 
     @classmethod
-    def drawn_from(cls, **arguments: Any) -> dict[str, Any] | None:
+    def drawn_from(cls, arguments: Mapping[str, Any]) -> dict[str, Any] | None:
         """What `condition` gives a method of these arguments, known without building it: the fields of `Conditioning`,
         with the width of embeddings and tokens, and the strength; `unet` is the row of a U-Net that the method tunes.
         {} where nothing is drawn, None where it is not known.

@@ -95,7 +95,7 @@ class LDA(Method):
         self.register_buffer("bias", torch.zeros(n_scores, dtype=torch.float64))
 
     @classmethod
-    def drawn_from(cls, **arguments: Any) -> dict[str, Any]:
+    def drawn_from(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
         return {}
 
     def targets(self) -> dict[str, Target]:

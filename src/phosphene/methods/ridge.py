@@ -66,8 +66,8 @@ class Ridge(Method):
         self.map = RidgePrior(n_chans * (n_times // bin_samples), self.space.dim, tuple(alphas))
 
     @classmethod
-    def drawn_from(cls, *, backbone: str, **others: Any) -> dict[str, Any]:
-        return {"image_embeds": width_of(backbone)}
+    def drawn_from(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        return {"image_embeds": width_of(arguments["backbone"])}
 
     def targets(self) -> dict[str, Target]:
         return {"image": self.space}

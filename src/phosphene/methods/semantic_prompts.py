@@ -107,7 +107,7 @@ class SemanticPrompts(Method):
         self.logit_scale = nn.Parameter(torch.full((len(self.slots),), math.log(1 / 0.07)))
 
     @classmethod
-    def drawn_from(cls, **arguments: Any) -> dict[str, Any]:
+    def drawn_from(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
         return {"prompt": None}
 
     # -- training --------------------------------------------------------------------------------

@@ -189,7 +189,8 @@ class SYNAPSE(Method):
             )
 
     @classmethod
-    def drawn_from(cls, *, drawing: str, diffusion: str, **others: Any) -> dict[str, Any]:
+    def drawn_from(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        drawing, diffusion = arguments["drawing"], arguments["diffusion"]
         if drawing == "label":
             return {"prompt": None}
         tokens = backbone(diffusion, "diffusion").shapes.tokens
