@@ -245,11 +245,11 @@ PREPROCESSING = sets(
     ("tmin of nan", "preprocessing.tmin=.nan", "tmin"),
     ("tmax of inf", "preprocessing.tmax=.inf", "tmax"),
     ("tmax of true", "preprocessing.tmax=true", "tmax"),
-    ("a rate of minus", "preprocessing.sfreq=-100", "sfreq is -100"),
+    ("a rate of minus", "preprocessing.sfreq=-100", "sfreq: Input should be greater than 0"),
     ("a rate of nan", "preprocessing.sfreq=.nan", "sfreq: give a finite number"),
     ("a rate of inf", "preprocessing.sfreq=.inf", "sfreq"),
     ("a rate of true", "preprocessing.sfreq=true", "sfreq"),
-    ("rejection of zero", "preprocessing.reject=0", "reject is 0"),
+    ("rejection of zero", "preprocessing.reject=0", "reject: Input should be greater than 0"),
     ("rejection of all", "preprocessing.reject=1e-9", "raise preprocessing.reject"),
     ("a baseline of one edge", "preprocessing.baseline=[0]", "baseline"),
     ("a baseline of words", "preprocessing.baseline=[early, late]", "baseline"),
@@ -1034,7 +1034,7 @@ FETCH = [
     bad("unknown", "fetch things-eeg3 --to out --yes", "did you mean"),
     bad("by hand", "fetch eegcvpr40 --to out --yes", "that a person must click through"),
     bad("a name that leads out", "fetch ../x --to out --yes", "unknown data set"),
-    bad("an empty name", "fetch '' --to out --yes", "unknown data set"),
+    bad("an empty name", "fetch '' --to out --yes", "a blank argument after fetch"),
 ]
 
 COMMANDS = [
@@ -1059,6 +1059,145 @@ KINDS = {
     "protocols": PROTOCOLS, "pictures": PICTURES, "captions": CAPTIONS, "endpoints": ENDPOINTS, "grids": GRIDS,
     "runs": RUNS, "trials": TRIALS, "simulate": SIMULATE, "analyse": ANALYSE, "fetch": FETCH, "commands": COMMANDS,
 }  # fmt: skip
+
+
+NICE = "run nice.yaml --out out"
+PARTS = [
+    *sets(
+        ("encoder unknown", "method.encoder=nise", "did you mean 'nice'?"),
+        ("a prior for an encoder", "method.encoder=ridge", "unknown encoder 'ridge'"),
+        ("an argument of another encoder", "method.encoder_args={input_dropout: 7}", "did you mean 'dropout'?"),
+        ("an argument of no encoder", "method.encoder_args={nonsense: 1}", "unknown key 'nonsense'"),
+        ("dropout above one", "method.encoder_args={dropout: 7}", "encoder_args: dropout: Input should be less than 1"),
+        ("dropout of nan", "method.encoder_args={dropout: .nan}", "encoder_args: dropout: give a finite number"),
+        ("dropout of true", "method.encoder_args={dropout: true}", "encoder_args: dropout: give a number"),
+        ("a kernel of zero", "method.encoder_args={kernel: 0}", "encoder_args: kernel: Input should be greater than 0"),
+        ("a kernel of a year", "method.encoder_args={kernel: 1000000}", "too few for kernel"),
+        ("channels that the trials have", "method.encoder_args={n_chans: 3}", "n_chans comes from the trials"),
+        ("samples that the trials have", "method.n_times=3", "method.n_times comes from the trials"),
+        ("concepts that the trials have", "method.concepts=[a]", "method.concepts comes from the trials"),
+        ("arguments of a list", "method.encoder_args=[1]", "encoder_args"),
+        ("a prior unknown", "method.prior=diffuse", "did you mean 'diffusion'?"),
+        ("no penalty", "method.prior_args={alphas: []}", "prior_args: alphas"),
+        ("a penalty of nan", "method.prior_args={alphas: [.nan]}", "prior_args: alphas: give a finite number"),
+        ("a penalty of minus", "method.prior_args={alphas: [-1]}", "prior_args: alphas"),
+        ("a diffusion backbone for CLIP", "method.backbone=sd15", "unknown clip backbone 'sd15'"),
+        ("a weight of minus", "method.cosine_weight=-1", "cosine_weight: Input should be greater than or equal to 0"),
+        ("a sampler unknown", "method={name: atm, prior_args: {sampler: fast}}", "unknown sampler 'fast'"),
+        ("a prior of no step", "method={name: atm, prior_args: {steps: 0}}", "prior_args: steps"),
+        (
+            "clipping by another sampler",
+            "method={name: atm, prior_args: {clip_sample: true}}",
+            "set standardise: false",
+        ),
+        ("losses of no weight", "method={name: atm, contrastive: 0}", "nothing would be learned"),
+        ("strength above one", "method={name: atm, strength: 7}", "strength: Input should be less than or equal to 1"),
+        ("a captioner of another kind", "method={name: atm, captioner: mini}", "unknown caption backbone"),
+        ("a rank of zero", "method={name: atm, low_level: small, low_level_args: {rank: 0}}", "low_level_args: rank"),
+        ("heads of none", "method={name: synapse, autoencoder_args: {n_heads: 0}}", "autoencoder_args: n_heads"),
+        ("a loss unknown", "method={name: synapse, weights: {rek: 1}}", "unknown loss 'rek'"),
+        ("rows of two widths", "method={name: synapse, diffusion: sdxl-base}", "two rows of one width"),
+        ("a slot unknown", "method={name: semantic_prompts, slots: [ThemeTags]}", "did you mean 'ThemeTag'?"),
+        ("no slot", "method={name: semantic_prompts, slots: []}", "slots"),
+        ("widths and heads", "method={name: semantic_prompts, encoder_args: {width: 130}}", "a multiple of n_heads"),
+        ("drawing in no step", "generator={name: diffusion, steps: 0}", "steps: Input should be greater than or equal"),
+        ("drawing in minus steps", "generator={name: diffusion, steps: -4}", "steps"),
+        ("guidance of inf", "generator={name: diffusion, guidance: .inf}", "guidance: give a finite number"),
+        ("a picture without end", "generator={name: diffusion, size: 1000000000000}", "size"),
+        ("a sampler of another model", "generator={name: diffusion, sampler: ddpm}", "reads no flow_prediction"),
+        ("a generator of other embeddings", "generator={name: diffusion, backbone: sd15}", "clip-vit-h14"),
+        ("a generator without adapter", "generator={name: diffusion, backbone: sd21}", "no image-prompt adapter"),
+        ("a device unknown", "generator={name: diffusion, device: moon}", "'moon'"),
+        ("draws without end", "evaluation.draws=1000000000000", "evaluation.draws"),
+        ("bootstrap without end", "evaluation.n_boot=1000000000000", "evaluation.n_boot"),
+        ("bootstrap in words of 1e12", "evaluation.n_boot=1e12", "evaluation.n_boot"),
+        ("epochs without end", "training.epochs=1000000000000", "training.epochs"),
+        ("averages without end", "protocol.average_test=1000000000000", "protocol.average_test"),
+        ("a window of years", "window=[0, 1000000000000]", "window"),
+        ("a begin of nan", "dataset.tmin=.nan", "tmin: give a finite number"),
+        ("a begin of years", "dataset.tmin=1e12", "tmin"),
+        ("a rate of inf", "dataset.sfreq=.inf", "sfreq: give a finite number"),
+        ("a rate of true", "dataset.sfreq=true", "sfreq: give a number"),
+        ("a rate of 1e12", "dataset.sfreq=1e12", "sfreq: Input should be less than or equal"),
+        ("nan deep in a list", "preprocessing.baseline=[.nan, 0]", "give a finite number"),
+        command=NICE,
+    ),
+    bad("drawings of what draws nothing", f"{RUN} --set 'generator={{name: diffusion}}'", "'lda' does not generate"),
+    bad("bins longer than trials", f"{RUN} --set method.bin_samples=21", "choose 1 to 20"),
+    bad("check of a misspelt key", "check lda.yaml --set method.bin_sample=3", "did you mean 'bin_samples'?"),
+    bad("check of a window beyond", "check bids.yaml --set 'window=[0, 9]'", "lies outside the trials"),
+    bad("check of a subject unknown", "check lda.yaml --set dataset.subject=09", "is not under"),
+    bad("prepare what cannot be run", "prepare nice.yaml --out out --set method.encoder=nise", "did you mean 'nice'?"),
+    bad(
+        "prepare a kernel of a year", "prepare nice.yaml --out out --set 'method.encoder_args={kernel: 9999}'", "kernel"
+    ),
+]
+
+DEMO = "run demo --set dataset.root=syn"
+FOLDERS = [
+    bad("a blank out", "run lda.yaml --out ''", "a blank argument after --out"),
+    bad("an out of spaces", "run lda.yaml --out '  '", "a blank argument after --out"),
+    bad("an out of nothing", "run lda.yaml --out=", "a blank argument"),
+    bad("a blank study", "simulate --out ''", "a blank argument after --out"),
+    bad("a blank run", "report ''", "a blank argument after report"),
+    bad("a run onto a study", "run lda.yaml --out study", "holds other things ('eeg.npy') and no config.yaml"),
+    bad("a run onto this folder", "run lda.yaml --out .", "choose a new or empty folder"),
+    bad("a grid onto a study", "grid grid.yaml --out study", "holds other things"),
+    bad("a grid onto a run", "grid grid.yaml --out run", "holds other things"),
+    bad("an analysis onto a study", "analyse regions nice.yaml --out study", "holds other things"),
+    bad("a metric misspelt", "grid grid.yaml --out out", "'auc'?", line("grid.yaml", 4, "metrics: [aucc]")),
+    bad(
+        "a second variant that is wrong",
+        "grid grid.yaml --out out",
+        "variant 'two'",
+        edit("grid.yaml", "protocol.seed: 1", "method.bin_samples: 0"),
+    ),
+    bad("exchanges without end", "audit run --n-perm 1000000000000", "--n-perm"),
+    bad("facts of a list", "run lda.yaml --out run", "not as the run wrote it", put("run/dataset.json", "[]")),
+    bad("channels of bytes", f"{RUN} --set dataset.ch_names=c.txt", "c.txt", put("study/c.txt", bytes(range(256)))),
+    bad(
+        "channels of control characters",
+        f"{RUN} --set dataset.ch_names=c.txt",
+        "is no name of a channel",
+        put("study/c.txt", "".join(f"\x07{i}\n" for i in range(8))),
+    ),
+    *[
+        bad(f"a study of {what}", f"{DEMO} --out out", "dataset.json", put("syn/dataset.json", text))
+        for what, text in [
+            ("nothing", ""), ("a list", "[]"), ("bytes", b"\xff\xfe"), ("half a line", '{"simulated"'),
+            ("no recording", '{"simulated": true}'), ("a number", '{"simulated": true, "recordings": 3}'),
+            ("numbers", '{"simulated": true, "recordings": [{"subject": 1, "path": "x"}]}'),
+        ]
+    ],
+    bad(
+        "facts of eegcvpr40 in a list", "run eegcvpr40-quick --set dataset.root=syn --out out", "dataset.json",
+        put("syn/dataset.json", "[]"),
+    ),
+    bad("study facts cut off", BIDS, "dataset.json", put("bids/dataset.json", '{"sim')),
+]  # fmt: skip
+
+PROJECTION = edit("nice.yaml", "{name: nice}", "{name: nice, encoder: projection}")
+WINDOWS = [
+    bad(name, f"analyse {what} nice.yaml --with '{value}' {out}", words, PROJECTION)
+    for name, what, value, out, words in [
+        ("wider than the trials", "sliding-windows", "width=9", "--out out", "no window of 9 s fits"),
+        ("wider, and nobody named a folder", "sliding-windows", "width=9", "", "no window of 9 s fits"),
+        ("a word", "sliding-windows", "width=abc", "--out out", "width: Input should be a valid number"),
+        ("true", "sliding-windows", "width=true", "--out out", "width: give a number"),
+        ("inf", "sliding-windows", "width=.inf", "--out out", "width: give a finite number"),
+        ("too many", "sliding-windows", "step=1e-9", "--out out", "raise step"),
+        ("after the end", "sliding-windows", "start=9", "--out out", "no window"),
+        ("an end beyond", "growing-windows", "ends=[9]", "--out out", "does not lie in the trials"),
+        ("no end", "growing-windows", "ends=[]", "--out out", "there is no window"),
+        ("a score unknown", "sliding-windows", "metrics=[image_topp1]", "--out out", "'image_top1'?"),
+        ("scores as a word", "sliding-windows", "metrics=auc", "--out out", "metrics: Input should be a valid list"),
+        ("a seed alone", "sliding-windows", "seeds=3", "--out out", "seeds: Input should be a valid list"),
+        ("a region of nobody", "regions", "regions={a: [Xx]}", "--out out", "channel 'Xx' is not in"),
+        ("a region of nothing", "regions", "regions={a: []}", "--out out", "a region is empty"),
+    ]
+]
+
+KINDS |= {"parts": PARTS, "folders": FOLDERS, "windows": WINDOWS}
 
 
 @pytest.fixture(scope="session")

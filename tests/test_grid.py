@@ -59,7 +59,7 @@ def plan(study):
         },
         "reference": "full",
         "seeds": [0, 3],
-        "metrics": ["image_top5", "image_median_rank", "image_topp5"],
+        "metrics": ["image_top5", "image_median_rank", "image_top7"],
     }  # fmt: skip
 
 
@@ -218,7 +218,7 @@ def test_the_page_says_what_the_tables_hold(finished):
     assert "| small, seed 0 |" in page
     assert "| small, seed 3 |" in page
     assert "cross-seed0 is not paired: another protocol: split leave_one_subject_out, not given" in page
-    assert "No run has a score 'image_topp5': did you mean 'image_top5'" in page
+    assert "No run has a score 'image_top7': did you mean 'image_top" in page
     assert "corrected for the 4 differences" in page
     assert "A difference means p <= 0.05, corrected for 4 tests (Holm); p decides, not the interval." in page
     assert "Scores rest on mini" in page

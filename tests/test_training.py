@@ -386,11 +386,18 @@ def test_settings_of_a_stage_are_checked():
             fit(TwoStages(5, 40), trials, settings=Training(stages=stages))
 
 
+class Overflowing(Linear):
+    """Its loss is beyond the largest float."""
+
+    def training_step(self, batch, stage):
+        return {"loss": (1e30 * self.net(batch["eeg"] * 1e6)).square().sum()}
+
+
 def test_errors_name_the_fix():
     with pytest.raises(PhospheneError, match="valid: val, last"):
         trained(select_on="test")
     with pytest.raises(PhospheneError, match=r"lower training\.lr"):
-        trained(settings=Training(epochs=3, batch_size=8, lr=1e30, clip=1e30))
+        fit(Overflowing(5, 40), make_trials(), settings=Training(epochs=1, batch_size=8), select_on="last")
     with pytest.raises(PhospheneError, match="no training trial"):
         fit(Linear(5, 40), make_trials().select(concept="none"))
 

@@ -6,14 +6,15 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from phosphene import runtime
 from phosphene.errors import PhospheneError, nearest
 from phosphene.files import digest
 from phosphene.progress import quiet
+from phosphene.settings import Rule
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
@@ -150,6 +151,16 @@ def backbone(name: str, kind: str) -> Backbone:
     if name not in known:
         raise PhospheneError(f"unknown {kind} backbone '{name}': {nearest(name, known)}")
     return known[name]
+
+
+def width_of(name: str) -> int | None:
+    """Length of the image embeddings of a CLIP row."""
+    return backbone(name, "clip").shapes.image
+
+
+ClipRow = Annotated[str, Rule("a CLIP row of the backbone table", partial(backbone, kind="clip"))]
+DiffusionRow = Annotated[str, Rule("a diffusion row of the backbone table", partial(backbone, kind="diffusion"))]
+CaptionRow = Annotated[str, Rule("a caption row of the backbone table", partial(backbone, kind="caption"))]
 
 
 @cache

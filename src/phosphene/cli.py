@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +21,10 @@ class _OneLine(typer.core.TyperGroup):
     """A command that cannot be understood is answered as every other mistake is."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
+        words = args[0] if args else kwargs.get("args")
+        for before, given in pairwise(["", *(sys.argv[1:] if words is None else words)]):
+            if not given.removeprefix("--out=").removeprefix("--to=").strip():  # "" would be the folder one stands in
+                self._refuse(f"a blank argument{f' after {before}' if before else ''}: give a word or a path", 2)
         try:
             sys.exit(super().main(*args, **{**kwargs, "standalone_mode": False}))
         except typer.Abort:
@@ -179,6 +184,7 @@ def prepare(
     recipe: RecipeFile, out: Annotated[Path, typer.Option(help="Folder of the trials.")], changes: Set = None
 ) -> None:
     """Preprocess a recipe's recordings into trials."""
+    from phosphene.checks import check as check_recipe
     from phosphene.locks import alone
     from phosphene.paths import has_room
     from phosphene.preparation import prepared
@@ -188,6 +194,7 @@ def prepare(
         raise PhospheneError(f"{out} exists already: choose another --out or remove it")
     has_room(out)
     checked = Recipe.read(recipe, parse_overrides(changes or []))
+    check_recipe(checked)
     with alone(out):
         trials, _ = prepared(checked, _display())
         trials.save(out)
@@ -316,6 +323,19 @@ def run(
     folder = run_recipe(recipe, parse_overrides(changes or []), out, _display())
     if processes.is_main():  # of those that torchrun started
         _conclude(folder)
+
+
+@_verb("phosphene check recipes/muse-houses-faces.yaml --set dataset.root=data/muse-visual")
+def check(recipe: RecipeFile, changes: Set = None) -> None:
+    """Look for faults in a recipe before it is run: nothing is read of the EEG, and nothing is written."""
+    from phosphene.checks import check as check_recipe
+    from phosphene.recipe import Recipe, parse_overrides
+
+    read = Recipe.read(recipe, parse_overrides(changes or []))
+    check_recipe(read)
+    for note in read.notes():
+        _say(note)
+    _say(f"{recipe}: nothing wrong found")
 
 
 @_verb("phosphene grid semantic-prompts-ablations --set dataset.root=studies/two --out runs/ablations")

@@ -11,7 +11,6 @@ import pandas as pd
 
 from phosphene.errors import PhospheneError
 from phosphene.files import digest
-from phosphene.lookalikes import near_duplicates, thumbnail
 from phosphene.pictures import open_picture
 
 #: how two stimuli may show the same picture; each includes those before it
@@ -84,6 +83,8 @@ def _state(path: str) -> tuple[int, int]:
 
 def _compared(files: Mapping[str, str], tick: Callable[[int], object]) -> SamePictures:
     by_bytes, by_pixels = defaultdict(list), defaultdict(list)
+    from phosphene.lookalikes import near_duplicates, thumbnail  # SciPy's filters take a while to import
+
     sums: dict[str, str] = {}
     content: dict[str, str] = {}  # of each checksum of bytes, that of the pixels
     looks, sides, unread = [], [], []

@@ -20,7 +20,8 @@ from safetensors.torch import load_file, save_file
 
 from phosphene import processes, provenance, runtime
 from phosphene.captions import said
-from phosphene.checksums import intact, keep_json, kept
+from phosphene.checks import check
+from phosphene.checksums import SUMS, intact, keep_json, kept
 from phosphene.decoded import check_heads, keep_decoded, nearest_pictures, pictured, stand_for_categories
 from phosphene.duplicates import same_pictures
 from phosphene.epoch_log import EpochLog
@@ -32,7 +33,7 @@ from phosphene.generators.base import Conditioning, Generator
 from phosphene.lazy import lazy, read
 from phosphene.locks import alone
 from phosphene.methods.base import Method
-from phosphene.paths import folder_name, has_room
+from phosphene.paths import folder_name, has_room, only_own
 from phosphene.pictures import open_picture
 from phosphene.preparation import as_trained, cut, dataset_of, prepared, shuffled
 from phosphene.progress import Bar, Display, Silent
@@ -43,6 +44,8 @@ from phosphene.trials import Trials, read_table
 from phosphene.whitening import Whitener, whiten, whitened_by
 
 _CHUNK = 32  # trials drawn, then kept, at a time
+#: what a run, or what comes before it in `phosphene demo` and in a grid, may have left in a folder without config.yaml
+HELD = {"study", "trials", "dataset.json", "audit", "folds", SUMS}
 log = logging.getLogger(__name__)
 
 
@@ -103,13 +106,14 @@ class Experiment:
 
     def _run(self) -> Path:
         runtime.device()  # what cannot be is refused now, not after the training
-        if self.recipe.generator is not None:
-            self.generator()
+        only_own(self.out, "config.yaml", HELD)
+        check(self.recipe, data=not (self.out / "trials").is_dir())
         with processes.main_first():
             self._same_data()
             self.prepare()
             self._keep_where()
         if processes.is_main():
+            self.note(self.recipe.notes())
             for note in self._foreseen():
                 log.warning(note)
         self.train()
@@ -138,7 +142,6 @@ class Experiment:
             trials, dataset = prepared(self.recipe, self.display)
             facts = {fact: getattr(dataset, fact) for fact in ("licence", "citation", "design", "simulated")}
             facts |= {"name": self.recipe.dataset["name"], "fingerprint": dataset.fingerprint()}
-            self._check_parts(trials)
             if self.recipe.captions is not None:
                 facts["captions"] = said.fingerprint(self.recipe.captions)
             self.adopt(trials, facts)
@@ -149,8 +152,19 @@ class Experiment:
         seen = self._windowed(trials)
         if self.recipe.silenced_outside is not None:
             cut(seen, self.recipe.silenced_outside, "silenced_outside")
-        for fold in self.protocol.folds(seen):
+        method: type[Method] = find("method", self.recipe.method["name"])
+        for number, fold in enumerate(self.protocol.folds(seen)):
             self.folder(fold)
+            train = seen.table[fold.train]
+            concepts = sorted({*train["concept"]})
+            if method.n_concepts not in (None, len(concepts)):
+                raise PhospheneError(
+                    f"{method.name} tells {method.n_concepts} concepts apart, and the training trials of fold "
+                    f"'{fold.name}', subject {fold.subject}, show {len(concepts)} ({', '.join(concepts[:5])}): keep "
+                    f"the trials of {method.n_concepts} (dataset.keep), or retrieve pictures with the method nice"
+                )
+            if number == 0:  # the others are built alike
+                self._method(seen, train, **method.light)
 
     def _keep_where(self) -> None:
         """A run that goes on elsewhere says so in `config.yaml`, from which it is opened."""
@@ -164,6 +178,7 @@ class Experiment:
 
     def adopt(self, trials: Trials, facts: dict[str, Any]) -> None:
         """Begin the run folder with these trials and what is known of their source."""
+        self._check_parts(trials)
         self._keep(self._config())
         keep_json(self.out / "dataset.json", facts)
         trials.save(self.out / "trials")
@@ -172,6 +187,8 @@ class Experiment:
         """Refuses to go on with trials whose source is another by now; a source that is gone is no matter."""
         path = intact(self.out / "dataset.json", f"remove it and {self.out / 'trials'}, and run again")
         facts = read_json(path) if path.is_file() else {}
+        if not isinstance(facts, dict):
+            raise PhospheneError(f"{path} is not as the run wrote it: choose another --out, or remove {self.out}")
         captions = self.recipe.captions
         told = facts.get("captions")
         if captions is not None and told and said.is_there(captions) and said.fingerprint(captions) != told:
@@ -266,7 +283,7 @@ class Experiment:
         if (folder / "model").is_dir():
             method = Method.from_pretrained(folder / "model")
         else:
-            method = self._method(train)
+            method = self._method(train, train.table)
             if processes.is_main():
                 self.note(method.shortened(self.trials.stimuli))
             fit(
@@ -302,14 +319,15 @@ class Experiment:
         val = self.protocol.samples(trials.select(fold.val), "train") if fold.val.any() else None
         return (train, val, self.protocol.samples(trials.select(fold.test), "test")), whiteners
 
-    def _method(self, train: Trials) -> Method:
-        arguments = {k: v for k, v in self.recipe.method.items() if k != "name"}
+    def _method(self, shape: Trials, train: pd.DataFrame, **others: Any) -> Method:
+        """The recipe's method for trials of this shape, of which those of the table ``train`` are trained on."""
+        arguments = {k: v for k, v in {**self.recipe.method, **others}.items() if k != "name"}
         if arguments.get("subjects") is True:  # those of the training trials
-            arguments["subjects"] = sorted(train.table["subject"].unique())
+            arguments["subjects"] = sorted(train["subject"].unique())
         torch.manual_seed(self.protocol.seed)
         method: Method = build(
-            "method", self.recipe.method["name"], n_chans=train.n_chans, n_times=train.n_times,
-            sfreq=train.signal.sfreq, concepts=sorted(train.table["concept"].unique()), **arguments,
+            "method", self.recipe.method["name"], n_chans=shape.n_chans, n_times=shape.n_times,
+            sfreq=shape.signal.sfreq, concepts=sorted(train["concept"].unique()), **arguments,
         )  # fmt: skip
         return method
 

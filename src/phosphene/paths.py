@@ -3,7 +3,7 @@
 import os
 import re
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -172,6 +172,29 @@ def has_room(out: str | Path, option: str = "--out", is_file: bool = False) -> N
     there = next(path for path in above if exists(path))
     if not there.is_dir():
         raise PhospheneError(f"{short(there)} is not a folder: choose another {option}")
+
+
+def only_own(out: str | Path, mark: str, held: Collection[str] = ()) -> None:
+    """Refuses a folder of other things: one that is not empty and does not hold the file ``mark``.
+
+    Parameters
+    ----------
+    held : names that may lie there; those that begin with a dot always may.
+
+    Raises
+    ------
+    PhospheneError
+        Names one of the other things.
+    """
+    out = Path(out)
+    if not out.is_dir() or exists(out / mark):
+        return
+    others = sorted(path.name for path in out.iterdir() if path.name not in held and not path.name.startswith("."))
+    if others:
+        raise PhospheneError(
+            f"{short(out.absolute())} holds other things ('{others[0]}') and no {mark}: choose a new or empty folder "
+            "with --out"
+        )
 
 
 def record_pictures(images: Iterable[object], folder: str | Path) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from phosphene.errors import PhospheneError, nearest
 from phosphene.lazy import EEG, LazyArray, chunks, lazy, read, stays
 from phosphene.montages import standard_montage
 from phosphene.scale import check_recording, check_trials
+from phosphene.settings import Hertz, Positive, Seconds
 from phosphene.trials import Signal, Trials
 
 if TYPE_CHECKING:
@@ -56,16 +57,16 @@ class Preprocessing:
         rename: dict[str, str] | None = None,
         channel_types: dict[str, str] | None = None,
         montage: str = "keep",
-        l_freq: float | None = 0.1,
-        h_freq: float | None = 40.0,
-        notch: float | None = None,
+        l_freq: Hertz | None = 0.1,
+        h_freq: Hertz | None = 40.0,
+        notch: Hertz | None = None,
         phase: Literal["zero", "minimum"] = "zero",
         reference: str | Sequence[str] | None = None,
-        tmin: float | None = -0.2,
-        tmax: float | None = 0.8,
-        baseline: tuple[float | None, float | None] | None = (None, 0.0),
-        sfreq: float | None = 100.0,
-        reject: float | None = None,
+        tmin: Seconds | None = -0.2,
+        tmax: Seconds | None = 0.8,
+        baseline: tuple[Seconds | None, Seconds | None] | None = (None, 0.0),
+        sfreq: Hertz | None = 100.0,
+        reject: Positive | None = None,
     ):
         given = {"l_freq": l_freq, "h_freq": h_freq, "notch": notch, "sfreq": sfreq, "reject": reject}
         for key, value in given.items():
@@ -434,6 +435,11 @@ def _grid(tmin: float, tmax: float, rate: float, sfreq: float) -> _Grid:
     while round((stop - start + 1) * sfreq / rate) < end - first:
         stop += 1
     return _Grid(start, stop, end - first)
+
+
+def n_samples(tmin: float, tmax: float, sfreq: float) -> int:
+    """How many samples epochs of this rate (Hz) have with ``tmin <= time < tmax`` (s)."""
+    return _grid(tmin, tmax, sfreq, sfreq).length
 
 
 def _reason(log: Sequence[str], ch_names: Sequence[str]) -> str:

@@ -4,9 +4,9 @@ import inspect
 import reprlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, PrivateAttr, ValidationError
 
 from phosphene.errors import PhospheneError, nearest
 from phosphene.evaluation.protocols import Protocol
@@ -15,10 +15,12 @@ from phosphene.paths import is_regular, regular
 from phosphene.preprocessing import Preprocessing
 from phosphene.registry import checked, find
 from phosphene.runtime import Precision
-from phosphene.settings import Settings
+from phosphene.settings import Count, Seconds, Settings, strange_numbers
 from phosphene.training import Training
 
 SHIPPED = dict(sorted((path.stem, path) for path in (Path(__file__).parent / "recipes").glob("**/*.yaml")))
+#: arguments of a method that a run knows from its trials
+FROM_TRIALS = ("n_chans", "n_times", "sfreq", "concepts")
 
 
 def shipped(source: str | Path) -> Path:
@@ -37,9 +39,9 @@ class Evaluation(Settings):
     transductive : also ask scores of the whole test set at once, under their own names (`evaluation.transductive`).
     """
 
-    n_boot: int = Field(2000, gt=0)
-    n_perm: int = Field(2000, gt=0)
-    draws: int = Field(1, gt=0)
+    n_boot: Count = 2000
+    n_perm: Count = 2000
+    draws: Annotated[int, Field(gt=0, le=1000)] = 1
     twin: bool = True
     transductive: bool = False
 
@@ -84,9 +86,9 @@ class Recipe(Settings):
     dataset: dict[str, Any]
     captions: str | None = None
     preprocessing: dict[str, Any] = Field(default_factory=dict)
-    window: tuple[float | None, float | None] | None = None
+    window: tuple[Seconds | None, Seconds | None] | None = None
     channels: list[str] | None = Field(None, min_length=1)
-    silenced_outside: tuple[float, float] | None = None
+    silenced_outside: tuple[Seconds, Seconds] | None = None
     whitening: Literal["epochs", "time"] | None = None
     protocol: Protocol = Field(default_factory=Protocol)
     method: dict[str, Any]
@@ -94,6 +96,7 @@ class Recipe(Settings):
     generator: dict[str, Any] | None = None
     evaluation: Evaluation = Field(default_factory=Evaluation)
     runtime: Runtime = Field(default_factory=Runtime)
+    _follows: dict[str, Any] = PrivateAttr(default_factory=dict)
 
     def what(self) -> dict[str, Any]:
         """All of it but where it runs."""
@@ -131,12 +134,21 @@ class Recipe(Settings):
                 raise PhospheneError(f"{path} is not a recipe: it must hold keys such as dataset and method")
         for key, value in (overrides or {}).items():
             values = _set(values, key.split("."), value, key)
+        follows = _following(values)
+        for key, value in follows.items():
+            values = _set(values, key.split("."), value, key)
         try:
             recipe = cls(**values)
         except ValidationError as error:
             raise PhospheneError(f"{origin}: {_first(error)}") from None
         recipe.check()
+        recipe._follows = follows
         return recipe
+
+    def notes(self) -> list[str]:
+        """What was set since it follows from the method, in a sentence."""
+        told = " and ".join(f"{key} is {value}" for key, value in self._follows.items())
+        return [f"{self.method['name']} reads single trials: {told}, as the recipe does not say"] if told else []
 
     def steps(self) -> Preprocessing:
         """The preprocessing, built; of a dataset of stored epochs, filters are refused and the rest left as stored."""
@@ -155,9 +167,11 @@ class Recipe(Settings):
             if not isinstance(part["name"], str):
                 raise PhospheneError(f"{kind}.name is {part['name']!r}: give the name of one {kind}")
             arguments = {k: v for k, v in part.items() if k != "name"}
+            if kind == "method" and (taken := [key for key in FROM_TRIALS if key in arguments]):
+                raise PhospheneError(f"method.{taken[0]} comes from the trials: leave it out")
             checked(find(kind, part["name"]), arguments, f"{kind} '{part['name']}'")
             for name, parameter in inspect.signature(find(kind, part["name"])).parameters.items():
-                supplied = kind == "method" and name in ("n_chans", "n_times")  # by the trials
+                supplied = kind == "method" and name in FROM_TRIALS
                 if parameter.default is parameter.empty and name not in part and not supplied:
                     raise PhospheneError(f"{kind}.{name} is not set: add --set {kind}.{name}=...")
         if self.protocol.gallery == "train":
@@ -166,27 +180,44 @@ class Recipe(Settings):
             )
         method: Any = find("method", self.method["name"])
         self.training.check([stage for stage in method.stages if stage not in method.solved], method.name)
-        if method.name == "lda":
-            self._single_trials()
+        self._implied(method)
         for key in ("window", "silenced_outside"):
             first, last = getattr(self, key) or (None, None)
             if first is not None and last is not None and last <= first:
                 raise PhospheneError(f"{key} ends at {last:g} s and begins at {first:g} s: let it end later")
+        if place := next(strange_numbers(self.model_dump()), None):
+            raise PhospheneError(f"{place}: give a finite number")
         if twice := [c for c in self.channels or () if (self.channels or []).count(c) > 1]:
             raise PhospheneError(f"channels name '{twice[0]}' twice: name each once")
         self.steps()
 
-    def _single_trials(self) -> None:
-        """What LDA is scored on: single trials, not whitened, none held out for a choice that it does not make."""
-        wrong = {
-            "whitening to null": self.whitening is not None,
-            "protocol.average_train to 1": self.protocol.average_train != 1,
-            "protocol.average_test to 1": self.protocol.average_test != 1,
-            "protocol.select_on to last": self.protocol.select_on != "last" and self.protocol.val_fraction > 0,
-        }
-        if any(wrong.values()):
-            fixes = " and ".join(fix for fix, bad in wrong.items() if bad)
-            raise PhospheneError(f"lda is scored on single trials and selects no epoch: set {fixes}")
+    def _implied(self, method: Any) -> None:
+        """Refuse what contradicts the method, such as averages where single trials are scored."""
+        wrong = []
+        for key, value in method.implied.items():
+            group, _, name = key.rpartition(".")
+            own = getattr(getattr(self, group) if group else self, name)
+            unused = key == "protocol.select_on" and self.protocol.val_fraction == 0
+            if own != value and not unused:
+                wrong.append(f"{key} to {'null' if value is None else value}")
+        if wrong:
+            raise PhospheneError(
+                f"{method.name} is scored on single trials and selects no epoch: set {' and '.join(wrong)}"
+            )
+
+
+def _following(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted keys that follow from the method, where a recipe says nothing of them and means another value."""
+    protocol, part = values.get("protocol") or {}, values.get("method")
+    if not isinstance(protocol, Mapping) or not isinstance(part, Mapping) or not isinstance(part.get("name"), str):
+        return {}  # refused in its place
+    method: Any = find("method", part["name"])
+    usual = {"whitening": Recipe.model_fields["whitening"].default}
+    usual |= {f"protocol.{name}": field.default for name, field in Protocol.model_fields.items()}
+    said = {key for key in values if key != "protocol"} | {f"protocol.{key}" for key in protocol}
+    if protocol.get("val_fraction") == 0:  # nothing is selected in any case
+        said.add("protocol.select_on")
+    return {key: value for key, value in method.implied.items() if key not in said and usual[key] != value}
 
 
 def parse_overrides(pairs: list[str], option: str = "--set") -> dict[str, Any]:

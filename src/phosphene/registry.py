@@ -4,15 +4,19 @@ Modules of a kind are imported only when the kind is asked for, so that ``import
 """
 
 import importlib
+import importlib.util
 import inspect
 import pkgutil
-from collections.abc import Callable
-from typing import Any, TypeVar, get_type_hints
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from phosphene.errors import PhospheneError, nearest
-from phosphene.settings import number
+from phosphene.settings import Rule, number, shown
 
 PACKAGES = {
     "dataset": "phosphene.datasets",
@@ -46,31 +50,90 @@ def register(kind: str, name: str) -> Callable[[C], C]:
 
 def classes(kind: str) -> dict[str, type]:
     """Name -> class, for every registered class of one kind."""
-    if kind not in PACKAGES:
-        raise PhospheneError(f"unknown kind '{kind}': {nearest(kind, PACKAGES)}")
-    package = importlib.import_module(PACKAGES[kind])
-    for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
-        importlib.import_module(module.name)
+    for module in _modules(kind):
+        importlib.import_module(module)
     return dict(sorted(_classes[kind].items()))
 
 
 def find(kind: str, name: str) -> type:
-    known = classes(kind)
-    if name not in known:
-        raise PhospheneError(f"unknown {kind} '{name}': {nearest(name, known)}")
-    return known[name]
+    """A registered class; of its kind, only the module that registers this name is imported."""
+    if name not in _classes.get(kind, ()):
+        entry = f'@register("{kind}", "{name}")'
+        for module in _modules(kind):
+            if re.search(f"^{re.escape(entry)}", _source(module), re.MULTILINE):
+                importlib.import_module(module)
+    if name not in _classes[kind] and name not in classes(kind):
+        raise PhospheneError(f"unknown {kind} '{name}': {nearest(name, _classes[kind])}")
+    return _classes[kind][name]
+
+
+def _modules(kind: str) -> list[str]:
+    if kind not in PACKAGES:
+        raise PhospheneError(f"unknown kind '{kind}': {nearest(kind, PACKAGES)}")
+    package = importlib.import_module(PACKAGES[kind])
+    return [module.name for module in pkgutil.iter_modules(package.__path__, package.__name__ + ".")]
+
+
+def _source(module: str) -> str:
+    """Of a module that need not be imported; empty where only its bytecode is installed."""
+    spec = importlib.util.find_spec(module)
+    read = getattr(spec.loader if spec else None, "get_source", lambda name: None)
+    return read(module) or ""
+
+
+@dataclass(frozen=True)
+class ArgumentsOf:
+    """Marks an argument that holds the arguments of another class: ``Annotated[dict[str, Any], ArgumentsOf(...)]``.
+
+    Parameters
+    ----------
+    key : the argument that names that class.
+    choose : its value -> the class; None for no class.
+    supplied : arguments that the method gives itself.
+    """
+
+    key: str
+    choose: Callable[[Any], Callable[..., Any] | None]
+    supplied: tuple[str, ...] = ()
+
+
+EncoderName = Annotated[str, Rule("a registered encoder", partial(find, "encoder"))]
+PriorName = Annotated[str, Rule("a registered prior", partial(find, "prior"))]
+EncoderArguments = Annotated[
+    dict[str, Any] | None,
+    ArgumentsOf("encoder", partial(find, "encoder"), ("n_chans", "n_times", "n_outputs", "sfreq", "chs_info")),
+]
+PriorArguments = Annotated[
+    dict[str, Any] | None, ArgumentsOf("prior", partial(find, "prior"), ("n_inputs", "n_outputs"))
+]
+
+
+def hints_of(cls: Callable[..., Any]) -> dict[str, Any]:
+    """Argument -> type, with the ranges that it is annotated with."""
+    return get_type_hints(cls.__init__ if isinstance(cls, type) else cls, include_extras=True)  # type: ignore[misc]
+
+
+def inner(cls: Callable[..., Any], arguments: dict[str, Any]) -> Iterator[tuple[str, Any, dict[str, Any], ArgumentsOf]]:
+    """Of arguments that hold those of another class: key, class, what is given, and the mark."""
+    parameters = inspect.signature(cls).parameters
+    for key, hint in hints_of(cls).items():
+        for mark in (m for m in get_args(hint) if isinstance(m, ArgumentsOf)):
+            found = mark.choose(arguments.get(mark.key, parameters[mark.key].default))
+            if found is not None:
+                yield key, found, arguments.get(key) or {}, mark
 
 
 def checked(cls: Callable[..., Any], arguments: dict[str, Any], where: str) -> dict[str, Any]:
-    """The arguments as ``cls`` takes them, numbers written as text made numbers.
+    """The arguments as ``cls`` takes them, numbers written as text made numbers; those for classes within it too.
+
+    A class may have a classmethod ``sound(**arguments)`` that refuses arguments which do not go together.
 
     Raises
     ------
     PhospheneError
-        If ``cls`` has no such argument (naming the nearest one), or a value is of the wrong kind.
+        If ``cls`` has no such argument (naming the nearest one), or a value is of the wrong kind or out of range.
     """
-    parameters = inspect.signature(cls).parameters
-    hints = get_type_hints(cls.__init__ if isinstance(cls, type) else cls)  # type: ignore[misc]
+    parameters, hints = inspect.signature(cls).parameters, hints_of(cls)
     values = {}
     for key, value in arguments.items():
         if key not in parameters:
@@ -79,8 +142,23 @@ def checked(cls: Callable[..., Any], arguments: dict[str, Any], where: str) -> d
         try:
             values[key] = kind.validate_python(number(value, hints.get(key, Any)))
         except ValueError as error:
-            said = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
-            raise PhospheneError(f"{where}: {key}: {said} (given: {value!r})") from None
+            said = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+            raise PhospheneError(
+                f"{where}: {key}: {said.removeprefix('Value error, ')} (given: {shown(value)})"
+            ) from None
+    for key, found, given, mark in inner(cls, values):
+        if taken := [name for name in mark.supplied if name in given]:
+            raise PhospheneError(f"{where}: {key}: {taken[0]} comes from the trials: leave it out")
+        own = checked(found, given, f"{where}: {key}")
+        if key in values and values[key] is not None:
+            values[key] = own
+    together = getattr(cls, "sound", None)
+    if together is not None:
+        defaults = {k: p.default for k, p in parameters.items() if p.default is not p.empty}
+        try:
+            together(**{**defaults, **values})
+        except PhospheneError as error:
+            raise PhospheneError(f"{where}: {error}") from None
     return values
 
 

@@ -1,8 +1,9 @@
 """Names of samplers, the same for priors and generators, and the stock schedulers that they stand for."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from phosphene.errors import PhospheneError, nearest
+from phosphene.settings import Rule
 
 #: name -> scheduler of diffusers, and its options beside the schedule
 SAMPLERS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -33,6 +34,9 @@ def known(sampler: str, predicts: str = "epsilon") -> tuple[str, dict[str, Any]]
     if predicts == "flow_prediction" and sampler not in FLOW:
         raise PhospheneError(f"sampler '{sampler}' reads no flow_prediction: choose one of {', '.join(FLOW)}")
     return SAMPLERS[sampler]
+
+
+Sampler = Annotated[str, Rule("a sampler", known)]
 
 
 def exchanged(scheduler: Any, sampler: str) -> Any:

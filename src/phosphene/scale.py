@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from scipy.ndimage import median_filter
 
 from phosphene.errors import PhospheneError
 from phosphene.lazy import EEG
@@ -224,6 +223,8 @@ def _check_stretch(values: np.ndarray, at: Sequence[str], unit: str, what: str, 
     known = np.flatnonzero(np.isfinite(values))
     if len(known) < 4:
         return
+    from scipy.ndimage import median_filter
+
     smooth = median_filter(values[known], _SMOOTH if len(known) > 2 * _SMOOTH else 3, mode="mirror")
     usual = _usual(smooth, unit, middle)
     off = [i for i, v in enumerate(smooth) if _is_off(v - usual, v + middle, unit)]

@@ -11,7 +11,6 @@ from phosphene.captions import LEVEL_OF, NAMED, SLOTS
 from phosphene.ceiling import ceilings
 from phosphene.checksums import kept
 from phosphene.decoded import stand_for_categories
-from phosphene.errors import PhospheneError
 from phosphene.evaluation import classification, scores, transductive
 from phosphene.evaluation.categories import TwoCategories
 from phosphene.evaluation.metrics.inception import mini_features
@@ -218,11 +217,6 @@ def drawn_questions(
 
 def _concepts(experiment: Experiment, method: Any) -> list[dict[str, Any]]:
     """Scores of two concepts; p and twin refit the whole cross-validation on shuffled labels."""
-    if len(method.concepts) != 2:
-        raise PhospheneError(
-            f"lda is scored on two concepts and there are {len(method.concepts)}: keep the trials of two "
-            "(dataset.keep), or retrieve pictures with the method nice"
-        )
     evaluation, seed = experiment.recipe.evaluation, experiment.protocol.seed
     features, labels = method.features(experiment.trials), method.labels(experiment.trials)
     rows = []

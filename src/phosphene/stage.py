@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from phosphene.settings import Settings
+from phosphene.settings import Count, Positive, Settings, Weight
 from phosphene.targets.base import TargetTable
 from phosphene.trials import Trials
 
@@ -32,20 +32,20 @@ class Stage(Settings):
     checkpoint_every : steps from one checkpoint to the next; None writes one after each epoch.
     """
 
-    epochs: int = Field(40, gt=0)
-    batch_size: int = Field(128, gt=1)
-    accumulate: int = Field(1, gt=0)
-    lr: float = Field(1e-3, gt=0)
+    epochs: Count = 40
+    batch_size: int = Field(128, gt=1, le=10_000_000)
+    accumulate: Count = 1
+    lr: float = Field(1e-3, gt=0, le=1000)
     betas: tuple[float, float] = (0.9, 0.999)
-    weight_decay: float = Field(1e-2, ge=0)
+    weight_decay: Weight = 1e-2
     decays: Literal["matrices", "all"] = "matrices"
     schedule: Literal["cosine", "constant"] = "cosine"
     warmup: float = Field(0.05, ge=0, lt=1)
-    patience: int | None = Field(None, gt=0)
-    clip: float = Field(1.0, gt=0)
+    patience: Count | None = None
+    clip: Positive = 1.0
     precision: Literal["no", "bf16", "fp16"] = "no"
     ema: float | None = Field(None, gt=0, lt=1)
-    checkpoint_every: int | None = Field(None, gt=0)
+    checkpoint_every: Count | None = None
 
     @field_validator("betas")
     @classmethod

@@ -173,7 +173,7 @@ def test_offline_the_error_names_the_fix(pictures, tmp_path, monkeypatch):
         build("captioner", "vision_language", model="blipbase")
     with pytest.raises(PhospheneError, match="rescale: Input should be 'once' or 'twice'"):
         build("captioner", "vision_language", rescale="never")
-    with pytest.raises(PhospheneError, match="beams is 0: give 1 or more"):
+    with pytest.raises(PhospheneError, match="beams: Input should be greater than 0"):
         build("captioner", "vision_language", beams=0)
 
 

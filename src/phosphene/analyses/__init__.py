@@ -46,5 +46,12 @@ def call(name: str, source: str | Path, arguments: Mapping[str, Any]) -> Path:
         needed = parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD
         if needed and key not in arguments:
             raise PhospheneError(f"{name} needs {key}: give it")
+    for key in ("seeds", "metrics"):
+        if key in arguments:
+            checked(_listed, {key: arguments[key]}, name)
     told = {key: value for key, value in arguments.items() if key in parameters and key != "display"}
     return ANALYSES[name](source, **{**arguments, **checked(ANALYSES[name], told, name)})
+
+
+def _listed(seeds: list[int], metrics: list[str]) -> None:
+    """What the lists of `Settings` hold."""

@@ -1,6 +1,8 @@
 """Analyses that train a recipe's variants: windows, regions, encoders. Each is a grid (docs/ablations.md)."""
 
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack
 
@@ -9,19 +11,21 @@ import pandas as pd
 
 from phosphene.analyses import figures
 from phosphene.analyses.channels import REGIONS, regions_of
+from phosphene.checks import check
 from phosphene.errors import PhospheneError, nearest
 from phosphene.evaluation.corrections import corrected
 from phosphene.experiment import Experiment
 from phosphene.files import whole
-from phosphene.grid import Grid, run_grid
+from phosphene.grid import Grid, check_metrics, only_runs, run_grid
 from phosphene.paths import default_out
 from phosphene.progress import Display
 from phosphene.recipe import Recipe
 from phosphene.registry import classes
-from phosphene.trials import Trials
+from phosphene.trials import Signal, Trials
 
 METRICS = ("image_top1", "image_top5", "image_top1_of_2")
 WHOLE = "whole"  # the recipe as it is, which the others are compared with
+MOST_WINDOWS = 1000
 Shape = Literal["silenced", "cut"]
 
 
@@ -55,6 +59,7 @@ class _Analysis:
         overrides = {"generator": None, **settings.get("overrides", {})}
         self.recipe = Recipe.read(recipe, overrides)
         self.metrics = list(settings.get("metrics", METRICS))
+        check_metrics(self.metrics)
         seeds = settings.get("seeds")
         self.plan = {
             "name": f"{self.recipe.name}-{name}", "recipe": recipe, "set": overrides, "metrics": self.metrics,
@@ -64,11 +69,29 @@ class _Analysis:
         out = settings.get("out")
         self.out = default_out(own, "the analysis's name") if out is None else Path(out)
 
-    def trials(self) -> Trials:
-        """The trials as the method sees them, prepared in the first run folder."""
+    @contextmanager
+    def trials(self) -> Iterator[Trials]:
+        """The trials as the method sees them, prepared in the first run folder; of a block that refuses what was asked
+        of them, nothing that was prepared for it is left."""
         cell = Grid.read({**self.plan, "variants": {WHOLE: None}}).cells()[0]
-        experiment = Experiment(cell.recipe, self.out / cell.folder, self.display)
-        return experiment.trials
+        only_runs(self.out)
+        folder = self.out / cell.folder
+        made = [path for path in (folder, *folder.parents) if not path.exists()]
+        check(cell.recipe, data=not (folder / "trials").is_dir())
+        experiment = Experiment(cell.recipe, folder, self.display)
+        try:
+            yield experiment.trials
+        except PhospheneError:
+            if folder in made:
+                shutil.rmtree(folder, ignore_errors=True)
+                for path in made[1:]:
+                    path.rmdir()
+            raise
+
+    def check(self, variants: Mapping[str, Mapping[str, Any]], reference: str) -> None:
+        """Refuse a variant that cannot be run."""
+        for cell in Grid.read({**self.plan, "variants": dict(variants), "reference": reference}).cells():
+            check(cell.recipe, data=False)
 
     def run(self, variants: Mapping[str, Mapping[str, Any]], labels: pd.DataFrame, reference: str) -> pd.DataFrame:
         """Train what is not trained yet, and write the table.
@@ -123,13 +146,14 @@ def growing_windows(
     The folder: `growing-windows.csv` and `.png`, the grid's tables, and the run folders.
     """
     analysis = _Analysis("growing-windows", recipe, settings)
-    trials = analysis.trials()
-    first, last = _span(trials)
-    begin = max(0.0, first) if start is None else start
-    if ends is None:
-        ends = [round(end, 3) for end in (*np.arange(0.05, 0.5, 0.05), *np.arange(0.5, 10.0, 0.1)) if end < last - 1e-6]
-        ends = [end for end in ends if end > begin]
-    return _windows(analysis, [(begin, end) for end in ends], trials, shape)
+    with analysis.trials() as trials:
+        first, last = _span(trials)
+        begin = max(0.0, first) if start is None else start
+        if ends is None:
+            known = (*np.arange(0.05, 0.5, 0.05), *np.arange(0.5, 10.0, 0.1))
+            ends = [round(end, 3) for end in known if begin < end < last - 1e-6]
+        variants, edges = _windows(analysis, [(begin, end) for end in ends], trials, shape)
+    return _over_time(analysis, variants, edges)
 
 
 def sliding_windows(
@@ -158,21 +182,27 @@ def sliding_windows(
     if not (width > 0 and step > 0):
         raise PhospheneError(f"width is {width:g} s and step {step:g} s: give positive numbers of seconds")
     analysis = _Analysis("sliding-windows", recipe, settings)
-    trials = analysis.trials()
-    first, last = _span(trials)
-    begin, end = (first if start is None else start), (last if stop is None else stop)
-    count = int(np.floor((end - begin - width) / step + 1e-6)) + 1
-    if count < 1:
-        raise PhospheneError(f"no window of {width:g} s fits into {begin:g} to {end:g} s: lower width")
-    starts = [begin + i * step for i in range(count)]
-    return _windows(analysis, [(a, a + width) for a in starts], trials, shape)
+    with analysis.trials() as trials:
+        first, last = _span(trials)
+        begin, end = (first if start is None else start), (last if stop is None else stop)
+        count = int(np.floor((end - begin - width) / step + 1e-6)) + 1
+        if count < 1:
+            raise PhospheneError(f"no window of {width:g} s fits into {begin:g} to {end:g} s: lower width")
+        if count > MOST_WINDOWS:
+            raise PhospheneError(f"{count} windows, each trained for itself: raise step, or move start and stop")
+        starts = [begin + i * step for i in range(count)]
+        variants, edges = _windows(analysis, [(a, a + width) for a in starts], trials, shape)
+    return _over_time(analysis, variants, edges)
 
 
 def _span(trials: Trials) -> tuple[float, float]:
     return float(trials.times[0]), float(trials.times[-1] + 1 / trials.signal.sfreq)
 
 
-def _windows(analysis: _Analysis, windows: Sequence[tuple[float, float]], trials: Trials, shape: Shape) -> Path:
+def _windows(
+    analysis: _Analysis, windows: Sequence[tuple[float, float]], trials: Trials, shape: Shape
+) -> tuple[dict[str, dict[str, Any]], dict[str, tuple[float, float]]]:
+    """What each variant changes in the recipe, and its edges (s), once all of them can be run."""
     keys = {"silenced": "silenced_outside", "cut": "window"}
     if shape not in keys:
         raise PhospheneError(f"unknown shape of windows '{shape}': {nearest(shape, keys)}")
@@ -186,6 +216,15 @@ def _windows(analysis: _Analysis, windows: Sequence[tuple[float, float]], trials
             )
         name = f"from{1e3 * a:+.0f}to{1e3 * b:+.0f}ms"
         variants[name], edges[name] = {keys[shape]: [a, b]}, (a, b)
+    if len(variants) < 2:
+        raise PhospheneError("there is no window: give one that lies in the trials")
+    analysis.check(variants, WHOLE)
+    return variants, edges
+
+
+def _over_time(
+    analysis: _Analysis, variants: Mapping[str, Mapping[str, Any]], edges: Mapping[str, tuple[float, float]]
+) -> Path:
     labels = pd.DataFrame.from_dict(edges, orient="index", columns=["tmin", "tmax"])
     table = analysis.run(variants, labels, WHOLE)
     growing = analysis.name == "growing-windows"
@@ -211,7 +250,21 @@ def regions(
     tables, and the run folders.
     """
     analysis = _Analysis("regions", recipe, settings)
-    signal = analysis.trials().signal
+    with analysis.trials() as trials:
+        signal = trials.signal
+        regions, channels = _named_regions(signal, regions)
+        variants = {WHOLE: {}, **{name: {"channels": list(own)} for name, own in regions.items()}}
+        analysis.check(variants, WHOLE)
+    analysis.write(channels, "channels")
+    labels = pd.DataFrame({"n_chans": {WHOLE: signal.n_chans, **{name: len(own) for name, own in regions.items()}}})
+    table = analysis.run(variants, labels, WHOLE)
+    return analysis.draw(figures.side_by_side(table, analysis.metrics, label="n_chans", unit="channels"))
+
+
+def _named_regions(
+    signal: Signal, regions: Mapping[str, Sequence[str]] | None
+) -> tuple[Mapping[str, Sequence[str]], pd.DataFrame]:
+    """The channels of each region, and a table of where each channel lies."""
     if regions is None:
         channels = regions_of(signal)
         regions = {name: list(channels["channel"][channels["region"] == name]) for name in REGIONS}
@@ -228,10 +281,7 @@ def regions(
         channels = pd.concat([channels, left_out], ignore_index=True)
     if WHOLE in regions or not all(regions.values()):
         raise PhospheneError(f"a region is empty or named '{WHOLE}': give each a name of its own and its channels")
-    analysis.write(channels, "channels")
-    labels = pd.DataFrame({"n_chans": {WHOLE: signal.n_chans, **{name: len(own) for name, own in regions.items()}}})
-    table = analysis.run({WHOLE: {}, **{name: {"channels": list(own)} for name, own in regions.items()}}, labels, WHOLE)
-    return analysis.draw(figures.side_by_side(table, analysis.metrics, label="n_chans", unit="channels"))
+    return regions, channels
 
 
 def encoders(

@@ -24,6 +24,8 @@ from phosphene.trials import Trials
 
 PARTS = ("decoding", "retrained", "pictures")
 
+MOST_PERM = 1_000_000
+
 
 def audit(
     folder: str | Path, display: Display | None = None, *, n_perm: int = 500, parts: Sequence[str] = PARTS,
@@ -47,6 +49,8 @@ def audit(
         raise PhospheneError(f"with {n_perm} exchanges no gate can fail: give at least {LEAST_PERM} (--n-perm)")
     if n_pictures < 1:
         raise PhospheneError(f"n_pictures is {n_pictures}: give at least 1 (--n-pictures)")
+    if n_perm > MOST_PERM:
+        raise PhospheneError(f"n_perm is {n_perm}: give at most {MOST_PERM:,} (--n-perm)")
     experiment = Experiment.open(folder, display or Silent())
     seed = experiment.protocol.seed
     made: dict[str, Any] = {

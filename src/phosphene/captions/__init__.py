@@ -14,7 +14,7 @@ from phosphene.captions.base import Captioner, clean
 from phosphene.captions.contradictions import Contradiction, contradictions
 from phosphene.captions.quality import check, lines
 from phosphene.captions.said import Said
-from phosphene.captions.slots import CLIP_TOKENS, LEVEL_OF, LEVELS, NAMED, SLOTS, Slot, choose, read_slots
+from phosphene.captions.slots import CLIP_TOKENS, LEVEL_OF, LEVELS, NAMED, SLOTS, Slot, SlotName, choose, read_slots
 from phosphene.captions.store import Captions, write
 from phosphene.captions.tables import pictures_in, read_stimuli
 
@@ -29,6 +29,7 @@ __all__ = [
     "Contradiction",
     "Said",
     "Slot",
+    "SlotName",
     "check",
     "choose",
     "clean",

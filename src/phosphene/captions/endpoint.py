@@ -33,6 +33,7 @@ from phosphene.errors import PhospheneError
 from phosphene.files import digest
 from phosphene.pictures import upright
 from phosphene.registry import register
+from phosphene.settings import Count, Duration, Positive, Weight, ZeroOrMore
 
 LARGEST_ANSWER = 1 << 20  # bytes
 LONGEST_WAIT = 600.0  # s that a server may ask for
@@ -105,15 +106,15 @@ class OpenAI(Captioner):
         model: str,
         base_url: str = "https://api.openai.com/v1",
         key_from: str = "OPENAI_API_KEY",
-        per_minute: float = 60.0,
-        price_in: float | None = None,
-        price_out: float | None = None,
-        picture_tokens: int = 255,
-        side: int = 512,
+        per_minute: Positive = 60.0,
+        price_in: Weight | None = None,
+        price_out: Weight | None = None,
+        picture_tokens: ZeroOrMore = 255,
+        side: Count = 512,
         structured: bool = True,
-        tries: int = 6,
-        timeout: float = 120.0,
-        deadline: float = 300.0,
+        tries: Count = 6,
+        timeout: Duration = 120.0,
+        deadline: Duration = 300.0,
         extra: dict[str, Any] | None = None,
     ):
         parts = urlsplit(base_url)

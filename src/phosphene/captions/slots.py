@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from phosphene.errors import PhospheneError, nearest
 from phosphene.files import digest, parse_yaml
 from phosphene.paths import regular
+from phosphene.settings import Rule
 
 LEVELS = ("object", "spatial", "thematic")
 ABOUT = ("object", "scene")
@@ -117,3 +118,11 @@ SLOTS = read_slots(Path(__file__).with_name("slots.yaml"))
 NAMED = tuple(slot for slot in SLOTS if not slot.ours)  # one of each level
 #: the level of each slot, by its name
 LEVEL_OF = {slot.name: slot.level for slot in SLOTS}
+
+
+def _named(slot: str) -> None:
+    if slot not in LEVEL_OF:
+        raise PhospheneError(f"unknown caption slot '{slot}': {nearest(slot, LEVEL_OF)}")
+
+
+SlotName = Annotated[str, Rule("a caption slot", _named)]

@@ -19,6 +19,7 @@ from phosphene.paths import only_regular
 from phosphene.pictures import upright
 from phosphene.progress import quiet
 from phosphene.registry import register
+from phosphene.settings import Count
 
 
 @dataclass(frozen=True)
@@ -72,9 +73,9 @@ class VisionLanguage(Captioner):
         self,
         model: str = "smolvlm-500m",
         folder: str = "",
-        batch_size: int = 8,
+        batch_size: Count = 8,
         device: str = "auto",
-        beams: int = 1,
+        beams: Count = 1,
         rescale: Literal["once", "twice"] = "once",
     ):
         if model not in MODELS:

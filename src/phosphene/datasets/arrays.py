@@ -21,6 +21,7 @@ from phosphene.lazy import EEG, lazy
 from phosphene.paths import exists, outside, regular, saved_pictures
 from phosphene.registry import register
 from phosphene.scale import WITHOUT_VOLTS
+from phosphene.settings import Hertz, Seconds
 from phosphene.tables import (
     check_column,
     check_filled,
@@ -76,8 +77,8 @@ class Arrays(Dataset):
         split: str | dict[str, float | str | list[str]] | None = None,
         keep: dict[str, str | list[str]] | None = None,
         ch_names: str | list[str] | None = None,
-        sfreq: float | None = None,
-        tmin: float | None = None,
+        sfreq: Hertz | None = None,
+        tmin: Seconds | None = None,
         unit: str | None = None,
         allow_outside: str | list[str] | None = None,
         design: Literal["rapid", "block", "oddball"] = "rapid",
@@ -182,6 +183,8 @@ class Arrays(Dataset):
         if isinstance(names, str):
             path = regular(self.root / names, "does not exist: set dataset.ch_names to a list of names or a text file")
             facts["ch_names"] = names = [line.strip() for line in read_text(path).splitlines() if line.strip()]
+        if odd := [name for name in names if isinstance(name, str) and not name.isprintable()]:
+            raise PhospheneError(f"ch_names: {odd[0]!r} is no name of a channel: give plain text, one name a line")
         known = stored.get("ch_names")
         positions = stored.get("positions") if isinstance(known, list) and list(names) == known else None
         return Signal(**facts, positions=positions)

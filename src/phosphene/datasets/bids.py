@@ -100,6 +100,11 @@ class Bids(Dataset):
         self.within = picture_folders(self.root, allow_outside)
         self._facts(design)
 
+    @classmethod
+    def needs(cls, **arguments: Any) -> dict[str, str]:
+        """Optional packages, each with the extra that brings it."""
+        return {"mne_bids": "bids"}
+
     def _facts(self, design: str) -> None:
         """What the study says of itself stands in front of the class's facts."""
         own: dict[str, Any] = {"design": design, **description(self.root)}

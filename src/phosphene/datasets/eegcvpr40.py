@@ -29,6 +29,7 @@ from phosphene.lazy import LazyArray
 from phosphene.montages import standard_montage
 from phosphene.paths import below
 from phosphene.registry import register
+from phosphene.settings import Count, ZeroOrMore
 from phosphene.trials import Signal
 
 _SUFFIXES = (".JPEG", ".jpeg", ".jpg", ".png")
@@ -86,7 +87,7 @@ class EEGCVPR40(Dataset):
         splits: Literal["all", "single"] | None = None,
         images: str | None = None,
         standardise: bool = True,
-        samples: tuple[int, int] = (20, 460),
+        samples: tuple[ZeroOrMore, Count] = (20, 460),
     ):
         super().__init__(root, subject)
         self._say_if_simulated()
@@ -102,6 +103,8 @@ class EEGCVPR40(Dataset):
         """A simulated study's design and caveats in place of the published one's."""
         path = self.root / "dataset.json"
         facts = read_json(path) if path.is_file() else {}
+        if not isinstance(facts, dict):
+            raise PhospheneError(f"{path} is not as `phosphene simulate` writes it: simulate the study again")
         if not facts.get("simulated"):
             return
         caveats: tuple[str, ...] = (

@@ -32,6 +32,7 @@ from phosphene.errors import PhospheneError, nearest
 from phosphene.files import digest
 from phosphene.montages import standard_montage
 from phosphene.registry import register
+from phosphene.settings import Positive, Seconds, Weight, ZeroOrMore
 from phosphene.trials import Trials
 
 log = logging.getLogger(__name__)
@@ -97,10 +98,10 @@ class Muse(Dataset):
         experiment: str = "N170",
         subject: str | Sequence[str] = "1",
         sessions: str | Sequence[str] | None = None,
-        marker_lag: float = 0.0,
-        min_events: int = 20,
-        max_sd: float = 100e-6,
-        min_sd: float = 0.1e-6,
+        marker_lag: Seconds = 0.0,
+        min_events: ZeroOrMore = 20,
+        max_sd: Positive = 100e-6,
+        min_sd: Weight = 0.1e-6,
     ):
         super().__init__(root, _names(subject))
         if experiment not in PICTURES:

@@ -14,6 +14,8 @@ from phosphene.paths import outside
 from phosphene.registry import register
 from phosphene.trials import read_table
 
+_TOLD = ("subject", "session", "run", "path")  # of each recording
+
 
 @register("dataset", "synthetic")
 class Synthetic(Dataset):
@@ -43,7 +45,12 @@ class Synthetic(Dataset):
                 f"{self.root} is not a simulated study (no dataset.json): make one with `phosphene simulate`"
             )
         self.facts: dict[str, Any] = read_json(path)
-        if not self.facts.get("simulated") or "recordings" not in self.facts:
+        listed = self.facts.get("recordings") if isinstance(self.facts, dict) else None
+        if (
+            not isinstance(listed, list)
+            or not all(isinstance(one, dict) and all(isinstance(one.get(k), str) for k in _TOLD) for one in listed)
+            or not self.facts.get("simulated")
+        ):
             raise PhospheneError(f"{path} does not describe a simulated study: make one with `phosphene simulate`")
         vars(self).update(design=self.facts.get("design", self.design))  # what the study says of itself
 

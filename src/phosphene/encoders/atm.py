@@ -13,6 +13,7 @@ from phosphene.encoders.braindecode import Braindecode
 from phosphene.encoders.tsconv import TSConv
 from phosphene.errors import PhospheneError
 from phosphene.registry import register
+from phosphene.settings import Count, DropoutRate, Hertz, ZeroOrMore
 
 _LONGEST = 5000  # rows of the published positional tables
 PUBLISHED: dict[str, dict[str, Any]] = {
@@ -65,30 +66,30 @@ class ATMEncoder(Encoder):
 
     def __init__(
         self,
-        n_chans: int,
-        n_times: int,
-        n_outputs: int,
-        sfreq: float | None = None,
+        n_chans: Count,
+        n_times: Count,
+        n_outputs: Count,
+        sfreq: Hertz | None = None,
         chs_info: Sequence[dict[str, Any]] | None = None,
         *,
         family: Literal["channel", "time"] = "channel",
         token_slice: Literal["fixed", "legacy"] = "fixed",
         positional_embedding: bool = False,
-        n_subjects: int = 0,
+        n_subjects: ZeroOrMore = 0,
         joint: bool = False,
         shared_rule: Literal["sample", "batch"] = "sample",
-        depth: int = 1,
-        n_heads: int | None = None,
-        d_ff: int | None = None,
-        dropout: float | None = None,
+        depth: Count = 1,
+        n_heads: Count | None = None,
+        d_ff: Count | None = None,
+        dropout: DropoutRate | None = None,
         convolution: Literal["tsconv", "eegnet"] = "tsconv",
-        kernel: int = 25,
-        pool: int = 51,
-        stride: int = 5,
+        kernel: Count = 25,
+        pool: Count = 51,
+        stride: Count = 5,
         eegnet_args: dict[str, Any] | None = None,
-        conv_dropout: float | None = None,
-        projector_dropout: float = 0.5,
-        unused: int | None = None,
+        conv_dropout: DropoutRate | None = None,
+        projector_dropout: DropoutRate = 0.5,
+        unused: ZeroOrMore | None = None,
     ):
         super().__init__(n_chans, n_times, n_outputs, sfreq, chs_info)
         if family not in PUBLISHED:
@@ -126,6 +127,11 @@ class ATMEncoder(Encoder):
             conv, n_features = self._eegnet({"drop_prob": rate, **(eegnet_args or {})})
         self.enc_eeg = nn.Sequential(conv, nn.Flatten())
         self.proj_eeg = projector(n_features, n_outputs, projector_dropout)
+
+    @classmethod
+    def needs(cls, **arguments: Any) -> dict[str, str]:
+        """Optional packages, each with the extra that brings it."""
+        return Braindecode.needs() if arguments.get("convolution") == "eegnet" else {}
 
     # what reads the transformed EEG, (batch, n_chans, n_times), and how many numbers it gives for each trial
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from phosphene.encoders.base import Dropout, Encoder
 from phosphene.errors import PhospheneError
+from phosphene.settings import Count, DropoutRate, Hertz
 
 WIDTHS = (64, 128, 256, 512, 1024)  # features of each level, as published
 #: ours: trains in minutes on two cores, for tokens of the embedded backbone
@@ -165,19 +166,19 @@ class Autoencoder(nn.Module):
 
     def __init__(
         self,
-        n_chans: int,
-        n_times: int,
-        n_tokens: int = 77,
-        dim: int = 1024,
-        sfreq: float | None = None,
+        n_chans: Count,
+        n_times: Count,
+        n_tokens: Count = 77,
+        dim: Count = 1024,
+        sfreq: Hertz | None = None,
         chs_info: Sequence[dict[str, Any]] | None = None,
         *,
-        widths: Sequence[int] = WIDTHS,
-        tokens: Sequence[int] | None = None,
-        n_layer: int = 2,
-        n_heads: int = 64,
-        dropout: float = 0.5,
-        groups: int = 32,
+        widths: Sequence[Count] = WIDTHS,
+        tokens: Sequence[Count] | None = None,
+        n_layer: Count = 2,
+        n_heads: Count = 64,
+        dropout: DropoutRate = 0.5,
+        groups: Count = 32,
         global_attention: bool = True,
     ):
         super().__init__()

@@ -18,6 +18,7 @@ from phosphene.encoders.base import Encoder
 from phosphene.errors import MissingExtra, PhospheneError, nearest
 from phosphene.montages import standard_montage
 from phosphene.registry import register
+from phosphene.settings import Count, Hertz, Positive
 
 
 @register("encoder", "braindecode")
@@ -48,16 +49,16 @@ class Braindecode(Encoder):
 
     def __init__(
         self,
-        n_chans: int,
-        n_times: int,
-        n_outputs: int,
-        sfreq: float | None = None,
+        n_chans: Count,
+        n_times: Count,
+        n_outputs: Count,
+        sfreq: Hertz | None = None,
         chs_info: Sequence[dict[str, Any]] | None = None,
         *,
         model: str = "EEGNet",
         model_args: dict[str, Any] | None = None,
         ch_names: list[str] | None = None,
-        scale: float = 1.0,
+        scale: Positive = 1.0,
     ):
         super().__init__(n_chans, n_times, n_outputs, sfreq, chs_info)
         self.name, self.scale = model, scale
@@ -89,6 +90,11 @@ class Braindecode(Encoder):
                 "a model with one vector for each trial"
             )
         self.train()
+
+    @classmethod
+    def needs(cls, **arguments: Any) -> dict[str, str]:
+        """Optional packages, each with the extra that brings it."""
+        return {"braindecode": "braindecode"}
 
     def forward(self, eeg: Tensor) -> Tensor:
         self.check(eeg)

@@ -7,7 +7,7 @@ are no registered encoders, and are built by `low_level`.
 from collections.abc import Callable, Sequence
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from phosphene.encoders.base import Encoder
 from phosphene.errors import PhospheneError, nearest
-from phosphene.registry import checked
+from phosphene.registry import ArgumentsOf, checked
 from phosphene.restricted import read_torch
+from phosphene.settings import Count, DropoutRate, Hertz
 
 #: losses of predicted and true latents by name: that of the paper's code, and that of its text
 LATENT_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"l1": F.l1_loss, "mse": F.mse_loss}
@@ -89,15 +90,15 @@ class PublishedLowLevel(LowLevel):
 
     def __init__(
         self,
-        n_chans: int,
-        n_times: int,
-        shape: Sequence[int] = (4, 64, 64),
-        sfreq: float | None = None,
+        n_chans: Count,
+        n_times: Count,
+        shape: Sequence[Count] = (4, 64, 64),
+        sfreq: Hertz | None = None,
         chs_info: Sequence[dict[str, Any]] | None = None,
         *,
         release: str = "v3",
-        width: int = 1024,
-        dropout: float = 0.5,
+        width: Count = 1024,
+        dropout: DropoutRate = 0.5,
     ):
         super().__init__(n_chans, n_times, shape, sfreq, chs_info)
         if release not in RELEASES:
@@ -177,15 +178,15 @@ class SmallLowLevel(LowLevel):
 
     def __init__(
         self,
-        n_chans: int,
-        n_times: int,
-        shape: Sequence[int] = (4, 64, 64),
-        sfreq: float | None = None,
+        n_chans: Count,
+        n_times: Count,
+        shape: Sequence[Count] = (4, 64, 64),
+        sfreq: Hertz | None = None,
         chs_info: Sequence[dict[str, Any]] | None = None,
         *,
-        n_steps: int = 32,
-        rank: int = 128,
-        dropout: float = 0.5,
+        n_steps: Count = 32,
+        rank: Count = 128,
+        dropout: DropoutRate = 0.5,
     ):
         super().__init__(n_chans, n_times, shape, sfreq, chs_info)
         self.steps = nn.Linear(n_times, n_steps, bias=False)
@@ -217,6 +218,7 @@ class SmallLowLevel(LowLevel):
         flat = latents.flatten(1).double().cpu().numpy()
         if np.ptp(flat, axis=0).max() < 1e-6:
             raise PhospheneError("the training latents are all alike: give those of different pictures")
+
         found = PCA(min(len(self.basis), len(flat) - 1, self.n_outputs), random_state=0).fit(flat)
         spread = np.sqrt(found.explained_variance_)
         self.mean.copy_(torch.from_numpy(found.mean_).unflatten(0, self.shape))
@@ -225,6 +227,9 @@ class SmallLowLevel(LowLevel):
 
 
 LOW_LEVEL: dict[str, type[LowLevel]] = {"small": SmallLowLevel, "published": PublishedLowLevel}
+LowLevelArguments = Annotated[
+    dict[str, Any] | None, ArgumentsOf("low_level", LOW_LEVEL.get, ("n_chans", "n_times", "shape", "sfreq", "chs_info"))
+]
 
 
 def low_level(name: str, **arguments: Any) -> LowLevel:

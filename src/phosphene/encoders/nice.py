@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from phosphene.encoders.base import Encoder, projector
 from phosphene.encoders.tsconv import TSConv
 from phosphene.registry import register
+from phosphene.settings import Count, DropoutRate, Hertz
 
 
 @register("encoder", "nice")
@@ -31,17 +32,17 @@ class NICEEncoder(Encoder):
 
     def __init__(
         self,
-        n_chans: int,
-        n_times: int,
-        n_outputs: int,
-        sfreq: float | None = None,
+        n_chans: Count,
+        n_times: Count,
+        n_outputs: Count,
+        sfreq: Hertz | None = None,
         chs_info: Sequence[dict[str, Any]] | None = None,
         *,
-        kernel: int = 25,
-        pool: int = 51,
-        stride: int = 5,
-        dropout: float = 0.5,
-        projector_dropout: float = 0.5,
+        kernel: Count = 25,
+        pool: Count = 51,
+        stride: Count = 5,
+        dropout: DropoutRate = 0.5,
+        projector_dropout: DropoutRate = 0.5,
     ):
         super().__init__(n_chans, n_times, n_outputs, sfreq, chs_info)
         conv = TSConv(n_chans, n_times, kernel, pool, stride, dropout)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from phosphene.encoders.base import Encoder, projector
 from phosphene.registry import register
+from phosphene.settings import Count, DropoutRate, Hertz
 
 
 @register("encoder", "projection")
@@ -29,14 +30,14 @@ class ProjectionEncoder(Encoder):
 
     def __init__(
         self,
-        n_chans: int,
-        n_times: int,
-        n_outputs: int,
-        sfreq: float | None = None,
+        n_chans: Count,
+        n_times: Count,
+        n_outputs: Count,
+        sfreq: Hertz | None = None,
         chs_info: Sequence[dict[str, Any]] | None = None,
         *,
-        dropout: float = 0.3,
-        input_dropout: float = 0.0,
+        dropout: DropoutRate = 0.3,
+        input_dropout: DropoutRate = 0.0,
     ):
         super().__init__(n_chans, n_times, n_outputs, sfreq, chs_info)
         self.input_dropout = nn.Dropout(input_dropout)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from phosphene.encoders.base import Encoder
 from phosphene.errors import PhospheneError
 from phosphene.registry import register
+from phosphene.settings import Count, DropoutRate, Duration, Hertz, ZeroOrMore
 
 
 @register("encoder", "spatiotemporal")
@@ -33,25 +34,24 @@ class SpatioTemporal(Encoder):
 
     def __init__(
         self,
-        n_chans: int,
-        n_times: int,
-        n_outputs: int,
-        sfreq: float | None = None,
+        n_chans: Count,
+        n_times: Count,
+        n_outputs: Count,
+        sfreq: Hertz | None = None,
         chs_info: Sequence[dict[str, Any]] | None = None,
         *,
-        patch: float = 0.04,
-        dim: int = 16,
-        n_sources: int = 48,
-        width: int = 128,
-        depth: int = 2,
-        n_heads: int = 4,
-        dropout: float = 0.3,
-        input_dropout: float = 0.1,
-        n_subjects: int = 0,
+        patch: Duration = 0.04,
+        dim: Count = 16,
+        n_sources: Count = 48,
+        width: Count = 128,
+        depth: ZeroOrMore = 2,
+        n_heads: Count = 4,
+        dropout: DropoutRate = 0.3,
+        input_dropout: DropoutRate = 0.1,
+        n_subjects: ZeroOrMore = 0,
     ):
         super().__init__(n_chans, n_times, n_outputs, sfreq, chs_info)
-        if width % n_heads:
-            raise PhospheneError(f"width ({width}) must be a multiple of n_heads ({n_heads})")
+        self.sound(width=width, n_heads=n_heads)
         length = min(n_times, max(1, round(patch * (sfreq or 100.0))))
         self.embed = nn.Conv2d(1, dim, (1, length), (1, length))
         n_patches = (n_times - length) // length + 1
@@ -69,6 +69,12 @@ class SpatioTemporal(Encoder):
         self.dropout = nn.Dropout(dropout)
         tokens = n_patches + (1 if n_subjects else 0)
         self.out = nn.Sequential(nn.LayerNorm(tokens * width), nn.Linear(tokens * width, n_outputs))
+
+    @classmethod
+    def sound(cls, *, width: int, n_heads: int, **others: Any) -> None:
+        """Refuse arguments that do not go together."""
+        if width % n_heads:
+            raise PhospheneError(f"width ({width}) must be a multiple of n_heads ({n_heads})")
 
     def forward(self, eeg: Tensor, subject: Tensor | None = None) -> Tensor:
         """(batch, n_chans, n_times) -> (batch, n_outputs); ``subject`` (batch,) rows, -1 for one that is not known."""

@@ -20,7 +20,7 @@ from pydantic import (
 from phosphene.duplicates import KINDS, SamePictures, same_pictures
 from phosphene.errors import PhospheneError, nearest
 from phosphene.files import digest
-from phosphene.settings import Settings
+from phosphene.settings import Settings, ZeroOrMore
 from phosphene.trials import Trials
 
 LEAKY = "leaky_random_trials"
@@ -88,8 +88,8 @@ class Protocol(Settings):
 
     split: Split = "given"
     subjects: Literal["within", "joint"] = "within"
-    average_train: int = Field(1, ge=0)
-    average_test: int = Field(0, ge=0)
+    average_train: ZeroOrMore = 1
+    average_test: ZeroOrMore = 0
     val_fraction: float = Field(0.1, ge=0, lt=1)
     val_by: Literal["concept", "stimulus", "run"] = "concept"
     select_on: Literal["val", "last"] = "val"
@@ -141,14 +141,18 @@ class Protocol(Settings):
         """Short name of exactly this protocol; it begins with "leaky-" where test trials are drawn at random."""
         return ("leaky-" if self.split == LEAKY else "") + digest(self.model_dump(), 8)
 
-    def folds(self, trials: Trials) -> Iterator[Fold]:
-        """Every fold, in a fixed order. No trial is in two parts of a fold."""
-        table = trials.table
-        groups = _ids(table, "subject") if self.subjects == "within" else pd.Series("all", index=table.index)
+    def check(self) -> None:
+        """Refuse a split that does not go with `subjects`."""
         if self.split == "leave_one_subject_out" and self.subjects == "within":
             raise PhospheneError("leave_one_subject_out trains across subjects: set protocol.subjects to 'joint'")
         if self.split == "within_session" and self.subjects == "joint":
             raise PhospheneError("within_session trains on one subject's session: set protocol.subjects to 'within'")
+
+    def folds(self, trials: Trials) -> Iterator[Fold]:
+        """Every fold, in a fixed order. No trial is in two parts of a fold."""
+        self.check()
+        table = trials.table
+        groups = _ids(table, "subject") if self.subjects == "within" else pd.Series("all", index=table.index)
         given = self.split == "given" or self.and_given
         for subject in sorted(groups.unique()):
             here = (groups == subject).to_numpy()

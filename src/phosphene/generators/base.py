@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from numbers import Real
 from typing import Any, ClassVar
@@ -165,12 +165,25 @@ class Generator(ABC):
 
     accepts: ClassVar[frozenset[str]]
 
-    def check(self, conditioning: Conditioning) -> None:
-        extra = conditioning.given() - self.accepts
-        if extra:
+    @classmethod
+    def reads(cls, given: Mapping[str, Any], arguments: Mapping[str, Any]) -> None:
+        """Refuse, without loading a model, what a generator of these arguments cannot draw from.
+
+        Parameters
+        ----------
+        given : what `Method.drawn_from` says.
+        """
+        cls._accepted(given.keys() - {"unet"})
+
+    @classmethod
+    def _accepted(cls, given: Collection[str]) -> None:
+        if extra := set(given) - cls.accepts:
             raise PhospheneError(
-                f"{type(self).__name__} cannot use '{min(extra)}': leave it out, or choose a generator that does"
+                f"{cls.__name__} cannot use '{min(extra)}': leave it out, or choose a generator that does"
             )
+
+    def check(self, conditioning: Conditioning) -> None:
+        self._accepted(conditioning.given())
         conditioning.check_finite()
 
     def shortened(self, prompts: Sequence[Prompt]) -> str:

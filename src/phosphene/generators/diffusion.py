@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from phosphene import runtime
-from phosphene.backbones import ASSETS, BACKBONES, backbone, freeze, load_pipeline
+from phosphene.backbones import ASSETS, BACKBONES, DiffusionRow, backbone, freeze, load_pipeline
 from phosphene.errors import PhospheneError
 from phosphene.finite import check_finite
 from phosphene.generators.base import Conditioning, Generator, Prompt, noise_generator
@@ -18,7 +18,8 @@ from phosphene.generators.wording import POOLED, TOKENS, Wording
 from phosphene.pictures import upright
 from phosphene.progress import quiet
 from phosphene.registry import register
-from phosphene.samplers import exchanged, known
+from phosphene.samplers import Sampler, exchanged, known
+from phosphene.settings import Count, Guidance, PictureSide, Share, Steps
 
 if TYPE_CHECKING:
     from phosphene.generators.tuned import TunedUNet
@@ -50,21 +51,20 @@ class Diffusion(Generator):
 
     def __init__(
         self,
-        backbone: str = "mini",
-        steps: int | None = None,
-        guidance: float | None = None,
-        size: int | None = None,
-        sampler: str | None = None,
-        adapter_scale: float = 1.0,
-        batch_size: int = 32,
+        backbone: DiffusionRow = "mini",
+        steps: Steps | None = None,
+        guidance: Guidance | None = None,
+        size: PictureSide | None = None,
+        sampler: Sampler | None = None,
+        adapter_scale: Share = 1.0,
+        batch_size: Count = 32,
         device: str = "auto",
     ):
         self.backbone, self.adapter_scale, self.batch_size, self.device = backbone, adapter_scale, batch_size, device
         row = _row(backbone)
         self.sampler = sampler
         self._told: set[str] = set()  # captions that are cut, of which the user knows
-        if sampler is not None:
-            known(sampler, row.predicts)
+        self.sound(backbone=backbone, sampler=sampler)
         for name, value in (("guidance", guidance), ("adapter_scale", adapter_scale)):
             if value is not None and not math.isfinite(value):
                 raise PhospheneError(f"{name} is {value}: give a finite number")
@@ -73,6 +73,28 @@ class Diffusion(Generator):
         self.steps = row.steps if steps is None else steps
         self.guidance = row.guidance if guidance is None else guidance
         self.size = row.size if size is None else size
+
+    @classmethod
+    def sound(cls, *, backbone: str, sampler: str | None, **others: Any) -> None:
+        """Refuse arguments that do not go together."""
+        if sampler is not None:
+            known(sampler, _row(backbone).predicts)
+
+    @classmethod
+    def reads(cls, given: Mapping[str, Any], arguments: Mapping[str, Any]) -> None:
+        super().reads(given, arguments)
+        backbone, steps = arguments["backbone"], arguments["steps"]
+        row = _row(backbone)
+        if given.get("unet") not in (None, backbone):
+            raise PhospheneError(f"the method tunes the U-Net of '{given['unet']}': set generator.backbone to it")
+        _some_steps(row.steps if steps is None else steps, given.get("strength"))
+        if (width := given.get("tokens")) is not None and row.shapes.tokens and row.shapes.tokens[1] != width:
+            raise PhospheneError(_other_tokens(width, backbone, row.shapes.tokens[1]))
+        if (width := given.get("image_embeds")) is not None:
+            if row.adapter is None or row.shapes.image is None:
+                raise PhospheneError(f"backbone '{backbone}' has no image-prompt adapter: give a prompt instead")
+            if row.shapes.image != width:
+                raise PhospheneError(_other_embeds(width, backbone, row.shapes.image))
 
     @cached_property
     def pipeline(self) -> Any:
@@ -150,12 +172,7 @@ class Diffusion(Generator):
         if conditioning.init is not None:
             from diffusers import AutoPipelineForImage2Image
 
-            if conditioning.strength is not None and int(self.steps * conditioning.strength) < 1:
-                raise PhospheneError(
-                    f"strength {conditioning.strength} of {self.steps} steps leaves none to draw: give "
-                    f"{1 / self.steps:g} or more, or more steps"
-                )
-
+            _some_steps(self.steps, conditioning.strength)
             pipe = AutoPipelineForImage2Image.from_pipe(pipe)
             pipe.set_progress_bar_config(disable=True)
         if conditioning.image_embeds is not None:
@@ -191,15 +208,7 @@ class Diffusion(Generator):
         if len(shape) != 3 or shape[1] == 0:
             raise PhospheneError(f"tokens have shape {shape}: give (n_trials, n_tokens, {width})")
         if shape[2] != width:
-            others = [
-                n
-                for n, row in BACKBONES.items()
-                if row.kind != "clip" and row.shapes.tokens and row.shapes.tokens[1] == shape[2]
-            ]
-            raise PhospheneError(
-                f"tokens are {shape[2]} wide and backbone '{self.backbone}' reads {width}: make the method's tokens "
-                f"{width} wide" + (f", or draw with {' or '.join(others)}" if others else "")
-            )
+            raise PhospheneError(_other_tokens(shape[2], self.backbone, width))
 
     def _fit_embeds(self, c: Conditioning) -> None:
         if c.image_embeds is None:
@@ -209,10 +218,7 @@ class Diffusion(Generator):
         if len(shape) != 2:
             raise PhospheneError(f"image_embeds have shape {shape}: give (n_trials, {width})")
         if shape[1] != width:
-            raise PhospheneError(
-                f"image_embeds are {shape[1]} wide and the adapter of backbone '{self.backbone}' reads {width}: "
-                f"decode into the space of backbone '{_row(self.backbone).adapter_clip}'"
-            )
+            raise PhospheneError(_other_embeds(shape[1], self.backbone, width))
 
     def _arguments(self, c: Conditioning, wording: Wording) -> dict[str, Any]:
         guided = self.guidance > 1
@@ -275,3 +281,25 @@ def rebuilt(pipe: Any, cls: Any, **components: Any) -> Any:
 
 def _row(name: str) -> Any:
     return backbone(name, "diffusion")
+
+
+def _other_tokens(width: int, name: str, read: int) -> str:
+    rows = [(n, row.shapes.tokens) for n, row in BACKBONES.items() if row.kind != "clip"]
+    others = [n for n, tokens in rows if tokens and tokens[1] == width]
+    return f"tokens are {width} wide and backbone '{name}' reads {read}: make the method's tokens {read} wide" + (
+        f", or draw with {' or '.join(others)}" if others else ""
+    )
+
+
+def _other_embeds(width: int, name: str, read: int) -> str:
+    return (
+        f"image_embeds are {width} wide and the adapter of backbone '{name}' reads {read}: decode into the space of "
+        f"backbone '{_row(name).adapter_clip}'"
+    )
+
+
+def _some_steps(steps: int, strength: float | None) -> None:
+    if strength is not None and int(steps * strength) < 1:
+        raise PhospheneError(
+            f"strength {strength} of {steps} steps leaves none to draw: give {1 / steps:g} or more, or more steps"
+        )

@@ -9,7 +9,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from phosphene.errors import PhospheneError
+from phosphene.checks import check
+from phosphene.errors import PhospheneError, nearest
+from phosphene.evaluation.metrics import METRICS
 from phosphene.experiment import Experiment
 from phosphene.files import read_json, whole
 from phosphene.grid.page import page
@@ -23,7 +25,7 @@ from phosphene.report import words, write_report
 from phosphene.scoring import score
 from phosphene.trials import Trials
 
-__all__ = ["COLUMNS", "DIFFERENCES", "SHIPPED", "Cell", "Grid", "run_grid"]
+__all__ = ["COLUMNS", "DIFFERENCES", "SHIPPED", "Cell", "Grid", "check_metrics", "only_runs", "run_grid"]
 
 #: keys of a recipe that trials on disk do not depend on; any other is part of the data
 _AFTER_TRIALS = {
@@ -53,6 +55,13 @@ def run_grid(
     """
     grid = Grid.read(source, overrides)
     out = default_out(grid.name, "the grid's name") if out is None else Path(out)
+    only_runs(out)
+    check_metrics(grid.metrics or ())
+    for cell in grid.cells():
+        try:
+            check(cell.recipe, data=not (out / cell.folder / "trials").is_dir())
+        except PhospheneError as error:
+            raise PhospheneError(f"variant '{cell.variant}': {error}") from None
     runs = [(c, Experiment(c.recipe, out / c.folder, _Named(c.folder, display or Silent()))) for c in grid.cells()]
     with alone(out):
         return _run(grid, out, runs)
@@ -74,6 +83,25 @@ def _run(grid: Grid, out: Path, runs: Sequence[tuple[Cell, Experiment]]) -> Path
     with whole(out / "grid.md") as part:
         part.write_text(page(grid, table, metrics, differences, apart), encoding="utf-8")
     return out
+
+
+def check_metrics(metrics: Sequence[str]) -> None:
+    """Refuses a name that no score has."""
+    for metric in metrics:
+        if not words.known(metric):
+            raise PhospheneError(f"unknown metric '{metric}': {nearest(metric, [*words.HEADLINE, *METRICS])}")
+
+
+def only_runs(out: Path) -> None:
+    """Refuses a folder that holds anything but run folders, and tables and figures of such."""
+    if not out.is_dir():
+        return
+    for path in sorted(out.iterdir()):
+        own = (path / "config.yaml").is_file() or path.suffix in (".csv", ".md", ".png") or path.name.startswith(".")
+        if not own and not (path.is_dir() and not any(path.iterdir())):
+            raise PhospheneError(
+                f"{out} holds other things ('{path.name}') than runs of a grid: choose a new or empty folder with --out"
+            )
 
 
 def _finish(experiment: Experiment, finished: Sequence[Experiment]) -> None:

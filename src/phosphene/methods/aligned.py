@@ -2,13 +2,14 @@
 
 import inspect
 from abc import abstractmethod
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from phosphene import runtime
+from phosphene.backbones import width_of
 from phosphene.errors import PhospheneError
 from phosphene.generators.base import Conditioning
 from phosphene.methods.base import Method, in_batches, named, subject_rows
@@ -60,6 +61,10 @@ class Aligned(Method):
         self.encoder = build("encoder", encoder, **shape, **(encoder_args or {}))
         self.prior = build("prior", prior, n_inputs=self.space.dim, n_outputs=self.space.dim, **(prior_args or {}))
         self.solved = () if isinstance(self.prior, DiffusionPrior) else ("prior",)
+
+    @classmethod
+    def drawn_from(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        return {"image_embeds": width_of(arguments["backbone"])}
 
     def targets(self) -> dict[str, Target]:
         return {"image": self.space}

@@ -1,7 +1,7 @@
 """ATM: channels as tokens, EEG aligned with CLIP's image space, a diffusion prior, a low-level path, pictures."""
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from phosphene import runtime
-from phosphene.encoders.low_level import LATENT_LOSSES
+from phosphene.backbones import CaptionRow, ClipRow, DiffusionRow
+from phosphene.encoders.low_level import LATENT_LOSSES, LowLevelArguments
 from phosphene.encoders.low_level import low_level as build_low_level
 from phosphene.errors import PhospheneError
 from phosphene.generators.base import Conditioning
@@ -18,7 +19,8 @@ from phosphene.losses import info_nce
 from phosphene.methods.aligned import Aligned
 from phosphene.methods.base import in_batches, settled
 from phosphene.priors.visual_tokens import RidgeTokens
-from phosphene.registry import register
+from phosphene.registry import EncoderArguments, EncoderName, PriorArguments, register
+from phosphene.settings import Count, Hertz, Strength, Weight
 from phosphene.targets.base import Target, TargetTable
 from phosphene.targets.clip import THIS_PICTURE, CLIPText
 from phosphene.targets.latent import Latent
@@ -46,6 +48,15 @@ PRESETS: dict[str, dict[str, Any]] = {
 PRESETS["atm2024-generation"] = PRESETS["atm2024"] | {
     "unit_targets": False, "contrastive": 1.0, "text": 0.0, "mse": 9.0,
 }  # fmt: skip
+
+CHOSEN = ("similarity", "negatives", "unit_targets", "contrastive", "text", "mse")
+
+
+def _chosen(preset: str | None, given: dict[str, Any]) -> dict[str, Any]:
+    chosen = settled("atm", PRESETS, preset, given)
+    if not any(chosen[key] > 0 for key in ("contrastive", "text", "mse")):
+        raise PhospheneError("contrastive, text and mse are all 0: nothing would be learned; give one a weight")
+    return chosen
 
 
 @register("method", "atm")
@@ -92,36 +103,34 @@ class ATM(Aligned):
 
     def __init__(
         self,
-        n_chans: int,
-        n_times: int,
-        sfreq: float | None = None,
+        n_chans: Count,
+        n_times: Count,
+        sfreq: Hertz | None = None,
         concepts: list[str] | None = None,
         *,
         preset: Literal["default", "atm2024", "atm2024-generation"] | None = "default",
-        encoder: str = "atm",
-        encoder_args: dict[str, Any] | None = None,
-        backbone: str = "mini",
+        encoder: EncoderName = "atm",
+        encoder_args: EncoderArguments = None,
+        backbone: ClipRow = "mini",
         similarity: Literal["cosine", "raw"] | None = None,
         negatives: Literal["distinct", "all"] | None = None,
         unit_targets: bool | None = None,
-        contrastive: float | None = None,
-        text: float | None = None,
-        mse: float | None = None,
+        contrastive: Weight | None = None,
+        text: Weight | None = None,
+        mse: Weight | None = None,
         subjects: list[str] | Literal[True] | None = None,
         prior: Literal["diffusion", "ridge"] = "diffusion",
-        prior_args: dict[str, Any] | None = None,
+        prior_args: PriorArguments = None,
         low_level: Literal["small", "published"] | None = None,
-        low_level_args: dict[str, Any] | None = None,
+        low_level_args: LowLevelArguments = None,
         low_level_loss: Literal["l1", "mse"] = "l1",
-        autoencoder: str = "mini",
-        strength: float = 0.5,
-        captioner: str | None = None,
+        autoencoder: DiffusionRow = "mini",
+        strength: Strength = 0.5,
+        captioner: CaptionRow | None = None,
     ):
         given: dict[str, Any] = {"similarity": similarity, "negatives": negatives, "unit_targets": unit_targets,
                  "contrastive": contrastive, "text": text, "mse": mse}  # fmt: skip
-        chosen = settled(self.name, PRESETS, preset, given)
-        if not any(chosen[key] > 0 for key in ("contrastive", "text", "mse")):
-            raise PhospheneError("contrastive, text and mse are all 0: nothing would be learned; give one a weight")
+        chosen = _chosen(preset, given)
         base: dict[str, Any] = {} if preset is None else PRESETS[preset]
         encoder_args = {**(base.get("encoder_args", {}) if encoder == "atm" else {}), **(encoder_args or {})}
         prior_args = {**(base.get("prior_args", {}) if prior == "diffusion" else {}), **(prior_args or {})}
@@ -148,6 +157,18 @@ class ATM(Aligned):
             self.stages, self.solved = (*self.stages, "caption"), (*self.solved, "caption")
             self.visual = CaptionerTokens(captioner)  # no entry of `targets`: no batch has to hold them
             self.caption = RidgeTokens(self.space.dim, *self.visual.shape)
+
+    @classmethod
+    def sound(cls, *, preset: str | None, **given: Any) -> None:
+        """Refuse arguments that do not go together."""
+        _chosen(preset, {key: given[key] for key in CHOSEN})
+
+    @classmethod
+    def drawn_from(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        found = super().drawn_from(arguments)
+        if arguments["low_level"] is not None:
+            found |= {"init": None, "strength": arguments["strength"]}
+        return found if arguments["captioner"] is None else found | {"prompt": None}
 
     def targets(self) -> dict[str, Target]:
         sentence = CLIPText("concept", self.space.backbone, template=THIS_PICTURE)

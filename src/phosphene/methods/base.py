@@ -43,6 +43,12 @@ class Method(nn.Module, ABC):
 
     stages: tuple[str, ...] = ()
     solved: tuple[str, ...] = ()
+    #: how many concepts it is trained on; None for any number
+    n_concepts: ClassVar[int | None] = None
+    #: dotted keys of a recipe that follow from the method: set where the recipe says nothing, and not otherwise
+    implied: ClassVar[Mapping[str, Any]] = {}
+    #: arguments in place of those of the recipe with which it is built, to be checked, without loading a model
+    light: ClassVar[Mapping[str, Any]] = {}
     name: ClassVar[str]
     citation: ClassVar[str]
 
@@ -116,6 +122,14 @@ class Method(nn.Module, ABC):
     def condition(self, trials: Trials) -> Conditioning:
         """What a generator draws from, one entry for each trial."""
         raise PhospheneError(f"method '{self.name}' does not generate pictures: leave 'generator' out of the recipe")
+
+    @classmethod
+    def drawn_from(cls, arguments: Mapping[str, Any]) -> dict[str, Any] | None:
+        """What `condition` gives a method of these arguments, known without building it: the fields of `Conditioning`,
+        with the width of embeddings and tokens, and the strength; `unet` is the row of a U-Net that the method tunes.
+        {} where nothing is drawn, None where it is not known.
+        """
+        return None
 
     def shortened(self, stimuli: pd.DataFrame) -> list[str]:
         """Sentences on the captions of stimuli that are longer than the method's text encoder reads.

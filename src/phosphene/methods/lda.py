@@ -1,8 +1,8 @@
 """Shrinkage linear discriminant analysis: the honest baseline for two or a few concepts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,7 @@ from torch import Tensor
 from phosphene.errors import PhospheneError
 from phosphene.methods.base import Method
 from phosphene.registry import register
+from phosphene.settings import Count, Hertz
 from phosphene.targets.base import Target, TargetTable
 from phosphene.trials import Trials
 
@@ -58,6 +59,11 @@ class LDA(Method):
     name = "lda"
     stages: tuple[str, ...] = ("fit",)
     solved: tuple[str, ...] = ("fit",)
+    n_concepts = 2
+    #: it is scored on single trials, and selects no epoch
+    implied: ClassVar[Mapping[str, Any]] = {
+        "whitening": None, "protocol.average_train": 1, "protocol.average_test": 1, "protocol.select_on": "last",
+    }  # fmt: skip
     citation = (
         "Blankertz, Lemm, Treder, Haufe & Mueller (2011). Single-trial analysis and classification of ERP components: "
         "a tutorial. NeuroImage 56, 814-825."
@@ -67,12 +73,12 @@ class LDA(Method):
 
     def __init__(
         self,
-        n_chans: int,
-        n_times: int,
-        sfreq: float | None = None,
+        n_chans: Count,
+        n_times: Count,
+        sfreq: Hertz | None = None,
         concepts: list[str] | None = None,
         *,
-        bin_samples: int = 8,
+        bin_samples: Count = 8,
     ):
         super().__init__()
         if not concepts or len(set(concepts)) < 2:
@@ -87,6 +93,10 @@ class LDA(Method):
         n_scores = 1 if len(concepts) == 2 else len(concepts)
         self.register_buffer("weight", torch.zeros(n_scores, n_chans * (n_times // bin_samples), dtype=torch.float64))
         self.register_buffer("bias", torch.zeros(n_scores, dtype=torch.float64))
+
+    @classmethod
+    def drawn_from(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        return {}
 
     def targets(self) -> dict[str, Target]:
         return {"concept": Concepts(self.concepts)}

@@ -6,9 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from phosphene.backbones import ClipRow
 from phosphene.losses import cosine_distance, info_nce
 from phosphene.methods.aligned import Aligned
-from phosphene.registry import register
+from phosphene.registry import EncoderArguments, EncoderName, PriorArguments, PriorName, register
+from phosphene.settings import Count, Hertz, Weight
 
 
 @register("method", "nice")
@@ -38,17 +40,17 @@ class NICE(Aligned):
 
     def __init__(
         self,
-        n_chans: int,
-        n_times: int,
-        sfreq: float | None = None,
+        n_chans: Count,
+        n_times: Count,
+        sfreq: Hertz | None = None,
         concepts: list[str] | None = None,
         *,
-        encoder: str = "nice",
-        encoder_args: dict[str, Any] | None = None,
-        backbone: str = "mini",
-        cosine_weight: float = 1.0,
-        prior: str = "ridge",
-        prior_args: dict[str, Any] | None = None,
+        encoder: EncoderName = "nice",
+        encoder_args: EncoderArguments = None,
+        backbone: ClipRow = "mini",
+        cosine_weight: Weight = 1.0,
+        prior: PriorName = "ridge",
+        prior_args: PriorArguments = None,
     ):
         super().__init__(n_chans, n_times, sfreq, backbone, encoder, encoder_args, None, prior, prior_args)
         self.config = {

@@ -1,6 +1,7 @@
 """Ridge regression into CLIP's image space: the linear baseline of every picture decoder."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 import torch
@@ -8,11 +9,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from phosphene import runtime
+from phosphene.backbones import ClipRow, width_of
 from phosphene.errors import PhospheneError
 from phosphene.generators.base import Conditioning
 from phosphene.methods.base import Method, in_batches
 from phosphene.priors.ridge import RidgePrior
 from phosphene.registry import register
+from phosphene.settings import Count, Hertz, Penalties
 from phosphene.targets.base import Target, TargetTable
 from phosphene.targets.clip import CLIPImage
 from phosphene.trials import Trials
@@ -44,14 +47,14 @@ class Ridge(Method):
 
     def __init__(
         self,
-        n_chans: int,
-        n_times: int,
-        sfreq: float | None = None,
+        n_chans: Count,
+        n_times: Count,
+        sfreq: Hertz | None = None,
         concepts: list[str] | None = None,
         *,
-        backbone: str = "mini",
-        bin_samples: int = 3,
-        alphas: tuple[float, ...] = (0.01, 0.1, 1.0, 10.0, 100.0),
+        backbone: ClipRow = "mini",
+        bin_samples: Count = 3,
+        alphas: Penalties = (0.01, 0.1, 1.0, 10.0, 100.0),
     ):
         super().__init__()
         if not 1 <= bin_samples <= n_times:
@@ -62,6 +65,10 @@ class Ridge(Method):
         }  # fmt: skip
         self.space, self.bin_samples = CLIPImage(backbone), bin_samples
         self.map = RidgePrior(n_chans * (n_times // bin_samples), self.space.dim, tuple(alphas))
+
+    @classmethod
+    def drawn_from(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        return {"image_embeds": width_of(arguments["backbone"])}
 
     def targets(self) -> dict[str, Target]:
         return {"image": self.space}

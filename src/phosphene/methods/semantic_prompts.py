@@ -3,21 +3,24 @@
 import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pandas as pd
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from phosphene import runtime
-from phosphene.captions import LEVEL_OF
+from phosphene.backbones import ClipRow
+from phosphene.captions import LEVEL_OF, SlotName
 from phosphene.errors import PhospheneError, nearest
 from phosphene.finite import check_finite
 from phosphene.generators.base import Conditioning
 from phosphene.losses import info_nce
 from phosphene.methods.base import Method, in_batches, named, subject_rows
-from phosphene.registry import build, register
+from phosphene.registry import EncoderArguments, EncoderName, build, register
+from phosphene.settings import Count, Hertz
 from phosphene.targets.base import Target, TargetTable
 from phosphene.targets.clip import CLIPImage, CLIPText
 from phosphene.trials import Trials
@@ -63,16 +66,16 @@ class SemanticPrompts(Method):
 
     def __init__(
         self,
-        n_chans: int,
-        n_times: int,
-        sfreq: float | None = None,
+        n_chans: Count,
+        n_times: Count,
+        sfreq: Hertz | None = None,
         concepts: list[str] | None = None,
         *,
-        slots: list[str] | None = None,
-        encoder: str = "spatiotemporal",
-        encoder_args: dict[str, Any] | None = None,
-        width: int = 256,
-        backbone: str = "mini",
+        slots: Annotated[list[SlotName], Field(min_length=1)] | None = None,
+        encoder: EncoderName = "spatiotemporal",
+        encoder_args: EncoderArguments = None,
+        width: Count = 256,
+        backbone: ClipRow = "mini",
         loss: Literal["contrastive", "mse"] = "contrastive",
         merge: Literal["concat", "mean", "weighted", "dominant"] = "concat",
         gallery: Literal["train", "test_captions"] = "train",
@@ -103,6 +106,10 @@ class SemanticPrompts(Method):
             for slot in self.slots
         })  # fmt: skip
         self.logit_scale = nn.Parameter(torch.full((len(self.slots),), math.log(1 / 0.07)))
+
+    @classmethod
+    def drawn_from(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        return {"prompt": None}
 
     # -- training --------------------------------------------------------------------------------
 

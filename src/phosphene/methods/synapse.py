@@ -1,15 +1,15 @@
 """SYNAPSE: an autoencoder of EEG whose tokens, aligned with CLIP, condition a tuned Stable Diffusion."""
 
 import math
-from collections.abc import Iterator
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from phosphene import losses, runtime
-from phosphene.backbones import load_unet
+from phosphene.backbones import ClipRow, DiffusionRow, backbone, load_unet, width_of
 from phosphene.encoders.autoencoder import SMALL, Autoencoder
 from phosphene.errors import PhospheneError, nearest
 from phosphene.generators.base import Conditioning, Generator
@@ -18,7 +18,8 @@ from phosphene.generators.objective import TIMES, denoising_loss, dropped, scale
 from phosphene.generators.tuned import PUBLISHED, TunedUNet
 from phosphene.lazy import chunks
 from phosphene.methods.base import Method, in_batches, settled
-from phosphene.registry import register
+from phosphene.registry import ArgumentsOf, register
+from phosphene.settings import Count, DropoutRate, Hertz, PictureSide, Positive, Shift, Weight, ZeroOrMore
 from phosphene.targets.base import Target, TargetTable
 from phosphene.targets.clip import PHOTO, CLIPImage
 from phosphene.targets.latent import Latent
@@ -39,6 +40,15 @@ PRESETS: dict[str, dict[str, Any]] = {
         "negatives": "all", "standardise": False, "dropout_in_drawing": True, "min_snr": 0.5, "times": "uniform",
     },
 }  # fmt: skip
+
+
+AutoencoderArguments = Annotated[
+    dict[str, Any] | None,
+    ArgumentsOf(
+        "autoencoder", {"small": Autoencoder, "published": Autoencoder}.get,
+        ("n_chans", "n_times", "n_tokens", "dim", "sfreq", "chs_info"),
+    ),
+]  # fmt: skip
 
 
 @register("method", "synapse")
@@ -87,38 +97,39 @@ class SYNAPSE(Method):
     size_of_eeg: Tensor
     name = "synapse"
     stages: tuple[str, ...] = ("align", "draw")
+    light: ClassVar[Mapping[str, Any]] = {"drawing": "frozen"}
     citation = "SYNAPSE (2025). arXiv:2511.17547"
 
     def __init__(
         self,
-        n_chans: int,
-        n_times: int,
-        sfreq: float | None = None,
+        n_chans: Count,
+        n_times: Count,
+        sfreq: Hertz | None = None,
         concepts: list[str] | None = None,
         *,
         preset: Literal["default", "released"] | None = "default",
-        backbone: str = "mini",
-        diffusion: str = "mini",
-        size: int | None = None,
+        backbone: ClipRow = "mini",
+        diffusion: DiffusionRow = "mini",
+        size: PictureSide | None = None,
         autoencoder: Literal["small", "published"] = "small",
-        autoencoder_args: dict[str, Any] | None = None,
+        autoencoder_args: AutoencoderArguments = None,
         caption: str = "ObjectSnap",
         template: str = "{}",
         captions: Literal["own", "first"] | None = None,
         states: Literal["conditioning", "unmasked"] | None = None,
         cosine: Literal["feature", "token"] | None = None,
-        weights: float | dict[str, float] | Literal["learned"] | None = None,
+        weights: Weight | dict[str, Weight] | Literal["learned"] | None = None,
         negatives: Literal["distinct", "all"] | None = None,
         standardise: bool | None = None,
-        image_shift: float | None = None,
+        image_shift: Shift | None = None,
         dropout_in_drawing: bool | None = None,
         drawing: Literal["tuned", "frozen", "label"] = "tuned",
-        n_adapter: int = 4,
+        n_adapter: ZeroOrMore = 4,
         trainable: tuple[str, ...] = PUBLISHED,
         checkpointing: bool = False,
-        min_snr: float | str | None = None,
+        min_snr: Positive | Literal["equal"] | None = None,
         times: Literal["uniform", "late"] | None = None,
-        drop: float = 0.1,
+        drop: DropoutRate = 0.1,
     ):
         super().__init__()
         given: dict[str, Any] = {
@@ -127,6 +138,7 @@ class SYNAPSE(Method):
             "min_snr": min_snr, "times": times,
         }  # fmt: skip
         self.chosen = _chosen(preset, given)
+        self.sound(preset=preset, backbone=backbone, diffusion=diffusion, caption=caption, template=template, **given)
         self.config = {
             "n_chans": n_chans, "n_times": n_times, "sfreq": sfreq, "concepts": concepts, "preset": None,
             "backbone": backbone, "diffusion": diffusion, "size": size, "autoencoder": autoencoder,
@@ -146,11 +158,6 @@ class SYNAPSE(Method):
         row = backbone if self.chosen["states"] == "unmasked" else diffusion
         self.text = TextStates(caption, template, row, self.chosen["states"])
         n_tokens, dim = self.text.shape
-        if dim != self.space.dim:
-            raise PhospheneError(
-                f"a token has {dim} numbers in '{row}' and a picture {self.space.dim} in '{backbone}': choose two rows "
-                "of one width, such as clip-vit-h14 and sd21"
-            )
         own = {**(SMALL if autoencoder == "small" else {}), **(autoencoder_args or {})}
         self.register_buffer("size_of_eeg", torch.ones(()))
         self.autoencoder = Autoencoder(n_chans, n_times, sfreq=sfreq, **{**own, "n_tokens": n_tokens, "dim": dim})
@@ -166,6 +173,29 @@ class SYNAPSE(Method):
         else:
             self.stages, self.solved = ("align", "label"), ("label",)
             self.register_buffer("centres", torch.zeros(len(self.concepts), dim))
+
+    @classmethod
+    def sound(cls, *, preset: str | None, backbone: str, diffusion: str, **given: Any) -> None:
+        """Refuse arguments that do not go together."""
+        chosen = _chosen(preset, {key: given[key] for key in PRESETS["default"]})
+        if chosen["weights"] != "learned":
+            _weights(chosen["weights"])
+        row = backbone if chosen["states"] == "unmasked" else diffusion
+        _, dim = TextStates(given["caption"], given["template"], row, chosen["states"]).shape
+        if dim != width_of(backbone):
+            raise PhospheneError(
+                f"a token has {dim} numbers in '{row}' and a picture {width_of(backbone)} in '{backbone}': choose two "
+                "rows of one width, such as clip-vit-h14 and sd21"
+            )
+
+    @classmethod
+    def drawn_from(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        drawing, diffusion = arguments["drawing"], arguments["diffusion"]
+        if drawing == "label":
+            return {"prompt": None}
+        tokens = backbone(diffusion, "diffusion").shapes.tokens
+        own = {"unet": diffusion} if drawing == "tuned" else {}
+        return {"tokens": None if tokens is None else tokens[1], **own}
 
     def targets(self) -> dict[str, Target]:
         found: dict[str, Target] = {"image": self.space, "text": self.text}

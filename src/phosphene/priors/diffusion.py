@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +12,10 @@ from phosphene import runtime
 from phosphene.errors import PhospheneError, nearest
 from phosphene.finite import check_finite
 from phosphene.priors.network import NETWORKS, default_widths, published_shape
-from phosphene.priors.sampling import denoise, guided, row_generators, scheduler_of
+from phosphene.priors.sampling import check_schedule, denoise, guided, row_generators, scheduler_of
 from phosphene.registry import register
+from phosphene.samplers import Sampler
+from phosphene.settings import Count, DropoutRate, Guidance, Steps
 
 log = logging.getLogger(__name__)
 DROPS = ("sample", "batch")
@@ -56,22 +58,22 @@ class DiffusionPrior(nn.Module):
 
     def __init__(
         self,
-        n_inputs: int,
-        n_outputs: int,
-        network: str = "unet",
-        widths: Sequence[int] | None = None,
-        time_dim: int | None = None,
-        dropout: float = 0.1,
-        predicts: str = "v_prediction",
+        n_inputs: Count,
+        n_outputs: Count,
+        network: Literal["unet", "mlp"] = "unet",
+        widths: Sequence[Count] | None = None,
+        time_dim: Count | None = None,
+        dropout: DropoutRate = 0.1,
+        predicts: Literal["epsilon", "v_prediction"] = "v_prediction",
         standardise: bool = True,
         clip_sample: bool = False,
-        condition_drop: float = 0.1,
-        drop_rule: str = "sample",
-        sampler: str = "dpmsolver++",
-        steps: int = 8,
-        guidance: float = 5.0,
+        condition_drop: DropoutRate = 0.1,
+        drop_rule: Literal["sample", "batch"] = "sample",
+        sampler: Sampler = "dpmsolver++",
+        steps: Steps = 8,
+        guidance: Guidance = 5.0,
         keep_norm: bool = True,
-        batch_size: int = 1024,
+        batch_size: Count = 1024,
     ):
         super().__init__()
         if network not in NETWORKS:
@@ -80,10 +82,11 @@ class DiffusionPrior(nn.Module):
             raise PhospheneError(f"unknown drop_rule '{drop_rule}': {nearest(drop_rule, DROPS)}")
         if not 0 <= condition_drop < 1:
             raise PhospheneError(f"condition_drop is {condition_drop}: give 0 up to, not including, 1")
-        if clip_sample and standardise:
-            raise PhospheneError("clip_sample is of raw targets: set standardise: false, or clip_sample: false")
         if batch_size < 1:
             raise PhospheneError(f"batch_size is {batch_size}: give 1 or more")
+        self.sound(
+            sampler=sampler, steps=steps, clip_sample=clip_sample, standardise=standardise, predicts=predicts
+        )  # refused now, not after the training
         self.n_inputs, self.n_outputs = n_inputs, n_outputs
         self.predicts, self.standardise, self.clip_sample = predicts, standardise, clip_sample
         self.condition_drop, self.drop_rule = condition_drop, drop_rule
@@ -100,8 +103,18 @@ class DiffusionPrior(nn.Module):
         self.register_buffer("mean_out", torch.zeros(n_outputs))
         self.register_buffer("scale_out", torch.ones(n_outputs))
         self.register_buffer("n_observed", torch.zeros((), dtype=torch.long))
-        scheduler_of(sampler, steps, clip_sample, predicts)  # refused now, not after the training
         self.schedule = scheduler_of("ddpm", 1000)
+
+    @classmethod
+    def sound(
+        cls, *, sampler: str, steps: int, clip_sample: bool, standardise: bool, predicts: str, **others: Any
+    ) -> None:
+        """Refuse arguments that do not go together."""
+        if clip_sample and standardise:
+            raise PhospheneError("clip_sample is of raw targets: set standardise: false, or clip_sample: false")
+        check_schedule(sampler, steps, clip_sample, predicts)
+        if (others.get("time_dim") or 2) % 2:
+            raise PhospheneError(f"time_dim is {others['time_dim']}: give an even number")
 
     @classmethod
     def published(cls, n_inputs: int = 1024, n_outputs: int = 1024, **changes: Any) -> "DiffusionPrior":

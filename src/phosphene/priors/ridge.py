@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from phosphene.errors import PhospheneError
 from phosphene.finite import check_finite
 from phosphene.registry import register
+from phosphene.settings import Count, Penalties, Stretch
 
 
 @register("prior", "ridge")
@@ -30,10 +31,10 @@ class RidgePrior(nn.Module):
 
     def __init__(
         self,
-        n_inputs: int,
-        n_outputs: int,
-        alphas: tuple[float, ...] = (1e-3, 1e-2, 1e-1, 1.0, 10.0),
-        stretch: float = 3.0,
+        n_inputs: Count,
+        n_outputs: Count,
+        alphas: Penalties = (1e-3, 1e-2, 1e-1, 1.0, 10.0),
+        stretch: Stretch = 3.0,
     ):
         super().__init__()
         self.alphas, self.stretch = tuple(alphas), stretch

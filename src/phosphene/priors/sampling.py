@@ -39,19 +39,25 @@ def scheduler_of(
     ------
     PhospheneError : an unknown sampler, one that cannot clip, or an impossible number of steps.
     """
+    check_schedule(sampler, steps, clip_sample, predicts)
+    import diffusers
+
     name, options = known(sampler)
+    clip = {"clip_sample": clip_sample} if sampler in CLIPPING else {}
+    scheduler = getattr(diffusers, name)(**SCHEDULE, **options, **clip, prediction_type=predicts)
+    scheduler.set_timesteps(steps, device=device)
+    return scheduler
+
+
+def check_schedule(sampler: str, steps: int, clip_sample: bool, predicts: str) -> None:
+    """Refuse what `scheduler_of` refuses, without making one."""
+    known(sampler)
     if not 1 <= steps <= 1000:
         raise PhospheneError(f"steps is {steps}: give 1 to 1000")
     if predicts not in PREDICTS:
         raise PhospheneError(f"a prior cannot predict '{predicts}': {nearest(predicts, PREDICTS)}")
     if clip_sample and sampler not in CLIPPING:
         raise PhospheneError(f"sampler '{sampler}' cannot clip: set clip_sample: false, or sampler: ddpm")
-    import diffusers
-
-    clip = {"clip_sample": clip_sample} if sampler in CLIPPING else {}
-    scheduler = getattr(diffusers, name)(**SCHEDULE, **options, **clip, prediction_type=predicts)
-    scheduler.set_timesteps(steps, device=device)
-    return scheduler
 
 
 def row_generators(seed: int, numbers: Sequence[int]) -> list[torch.Generator]:

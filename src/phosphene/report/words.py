@@ -116,6 +116,11 @@ HEADLINE = (
 )  # fmt: skip
 
 
+def known(metric: str) -> bool:
+    """Whether there is a score of this name, in some run."""
+    return metric in METRICS or any(re.fullmatch(pattern, metric) for pattern, _ in _PATTERNS)
+
+
 def words(metric: str) -> Words:
     """What a metric of `scores.csv` is called; an unknown one by its name."""
     for pattern, found in _PATTERNS:

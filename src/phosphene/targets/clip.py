@@ -10,10 +10,11 @@ from PIL import Image
 from torch import Tensor
 
 from phosphene import runtime
-from phosphene.backbones import backbone, load_clip, load_tokenizer, n_read, n_tokens
+from phosphene.backbones import ClipRow, backbone, load_clip, load_tokenizer, n_read, n_tokens
 from phosphene.captions.tokens import told
 from phosphene.pictures import LARGEST, open_picture, upright
 from phosphene.registry import register
+from phosphene.settings import Count, Shift
 from phosphene.targets.base import Target, picture_digests, sentences
 
 
@@ -95,7 +96,7 @@ class CLIPImage(CLIP):
     shift : added to every normalised pixel; only a published fault (-0.5, see `phosphene.methods.synapse`) needs it.
     """
 
-    def __init__(self, backbone: str = "mini", batch_size: int = 128, device: str = "auto", shift: float = 0.0):
+    def __init__(self, backbone: ClipRow = "mini", batch_size: Count = 128, device: str = "auto", shift: Shift = 0.0):
         super().__init__(backbone, batch_size, device)
         self.shift = shift
 
@@ -135,8 +136,8 @@ class CLIPText(CLIP):
     def __init__(
         self,
         slot: str = "ObjectSnap",
-        backbone: str = "mini",
-        batch_size: int = 128,
+        backbone: ClipRow = "mini",
+        batch_size: Count = 128,
         device: str = "auto",
         template: str = "{}",
     ):

@@ -11,11 +11,12 @@ from PIL import Image
 from torch import Tensor
 
 from phosphene import runtime
-from phosphene.backbones import backbone, load_autoencoder
+from phosphene.backbones import DiffusionRow, backbone, load_autoencoder
 from phosphene.errors import PhospheneError
 from phosphene.finite import check_finite
 from phosphene.pictures import open_picture, upright
 from phosphene.registry import register
+from phosphene.settings import Count, PictureSide, Shift
 from phosphene.targets.base import Target, picture_digests
 
 
@@ -37,11 +38,11 @@ class Latent(Target):
 
     def __init__(
         self,
-        backbone: str = "mini",
-        size: int | None = None,
-        batch_size: int = 16,
+        backbone: DiffusionRow = "mini",
+        size: PictureSide | None = None,
+        batch_size: Count = 16,
         device: str = "auto",
-        shift: float = 0.0,
+        shift: Shift = 0.0,
     ):
         row = _row(backbone)
         self.shift = shift

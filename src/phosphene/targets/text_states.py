@@ -13,6 +13,7 @@ from phosphene.backbones import backbone, load_clip, load_text_encoder, load_tok
 from phosphene.captions.tokens import told
 from phosphene.errors import PhospheneError, nearest
 from phosphene.registry import register
+from phosphene.settings import Count
 from phosphene.targets.base import Target, sentences
 
 WHICH = ("conditioning", "unmasked")
@@ -40,7 +41,7 @@ class TextStates(Target):
         template: str = "{}",
         backbone: str = "mini",
         which: Literal["conditioning", "unmasked"] = "conditioning",
-        batch_size: int = 64,
+        batch_size: Count = 64,
         device: str = "auto",
     ):
         if which not in WHICH:

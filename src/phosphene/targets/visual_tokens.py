@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 from phosphene import runtime
-from phosphene.backbones import backbone, load_captioner
+from phosphene.backbones import CaptionRow, backbone, load_captioner
 from phosphene.captions.visual_tokens import TokenCaptioner
 from phosphene.checksums import kept, still_there
 from phosphene.errors import PhospheneError
 from phosphene.pictures import open_picture
 from phosphene.registry import register
+from phosphene.settings import Count
 from phosphene.targets.base import Target, TargetTable, picture_digests
 
 
@@ -33,7 +34,7 @@ class CaptionerTokens(Target):
     device : torch device; "auto" is that of the process (`phosphene.runtime`).
     """
 
-    def __init__(self, backbone: str = "git-large-coco", batch_size: int = 8, device: str = "auto"):
+    def __init__(self, backbone: CaptionRow = "git-large-coco", batch_size: Count = 8, device: str = "auto"):
         self.row = _row(backbone)
         self.backbone, self.batch_size, self.device = backbone, batch_size, device
 
