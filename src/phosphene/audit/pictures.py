@@ -30,9 +30,9 @@ def controls(experiment: Experiment, n_pictures: int, n_perm: int) -> Iterator[C
     if reason:
         yield Control("G0", asked, verdict="left out", reason=reason)
         return
-    kept = _all_kept(experiment)
-    if kept.verdict == "fail":  # what is left could have been chosen
-        yield kept
+    complete = _all_kept(experiment)
+    if complete.verdict == "fail":  # what is left could have been chosen
+        yield complete
         return
     drawings = Drawings(experiment, n_pictures)
     n, seed = len(drawings), experiment.protocol.seed
@@ -53,7 +53,7 @@ def controls(experiment: Experiment, n_pictures: int, n_perm: int) -> Iterator[C
             yield _beaten(way, values, found[HEADLINE][0], drawings.clusters, seed)
             bar(1)
     yield _gallery(experiment)
-    yield kept
+    yield complete
     with kept(experiment.out / "audit" / "pictures.csv") as part:
         pd.concat(tables).to_csv(part, index=False)
 
