@@ -12,6 +12,7 @@ import pandas as pd
 
 from phosphene.audit.drawings import WAYS, CannotAsk, Drawings, Way
 from phosphene.audit.retrained import trained
+from phosphene.checksums import kept
 from phosphene.duplicates import KINDS, same_pictures
 from phosphene.evaluation.audit import Control, asked, units
 from phosphene.evaluation.chance import distinct, smallest
