@@ -78,7 +78,7 @@ def test_what_cannot_be_is_refused_before_anything_is_read(tmp_path):
     for sampler, line in (("euler", "unknown sampler 'euler'"), ("ddim", r"reads no flow_prediction: choose one of")):
         with pytest.raises(PhospheneError, match=line):
             Diffusion("mini", sampler=sampler)
-        recipe = Recipe.read("demo", {"dataset.root": str(tmp_path / "none"), "generator.sampler": sampler})
+        given = {"dataset.root": str(tmp_path / "none"), "generator.sampler": sampler}
         with pytest.raises(PhospheneError, match=line):
-            Experiment(recipe, tmp_path / "run").run()
+            Experiment(Recipe.read("demo", given), tmp_path / "run").run()
         assert not (tmp_path / "run").exists()
