@@ -110,7 +110,7 @@ class Experiment:
         check(self.recipe, data=not (self.out / "trials").is_dir())
         with processes.main_first():
             self._same_data()
-            self.prepare()
+            self.prepare(for_scores=True)
             self._keep_where()
         if processes.is_main():
             self.note(self.recipe.notes())
@@ -135,8 +135,8 @@ class Experiment:
 
     # -- data ----------------------------------------------------------------------------------
 
-    def prepare(self) -> Path:
-        """`trials/`: preprocessed, not yet whitened."""
+    def prepare(self, for_scores: bool = False) -> Path:
+        """`trials/`: preprocessed, not yet whitened; ``for_scores`` as in `adopt`."""
         folder = self.out / "trials"
         if not folder.is_dir():
             trials, dataset = prepared(self.recipe, self.display)
@@ -144,10 +144,10 @@ class Experiment:
             facts |= {"name": self.recipe.dataset["name"], "fingerprint": dataset.fingerprint()}
             if self.recipe.captions is not None:
                 facts["captions"] = said.fingerprint(self.recipe.captions)
-            self.adopt(trials, facts)
+            self.adopt(trials, facts, for_scores)
         return folder
 
-    def _check_parts(self, trials: Trials) -> None:
+    def _check_parts(self, trials: Trials, for_scores: bool) -> None:
         """Refuses trials that the recipe's window, channels or protocol cannot be had of, before anything is kept."""
         seen = self._windowed(trials)
         if self.recipe.silenced_outside is not None:
@@ -157,7 +157,7 @@ class Experiment:
             self.folder(fold)
             train = seen.table[fold.train]
             concepts = sorted({*train["concept"]})
-            if method.n_concepts not in (None, len(concepts)):
+            if for_scores and method.n_concepts not in (None, len(concepts)):
                 raise PhospheneError(
                     f"{method.name} tells {method.n_concepts} concepts apart, and the training trials of fold "
                     f"'{fold.name}', subject {fold.subject}, show {len(concepts)} ({', '.join(concepts[:5])}): keep "
@@ -176,9 +176,12 @@ class Experiment:
         with kept(self.out / "config.yaml") as part:
             part.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
 
-    def adopt(self, trials: Trials, facts: dict[str, Any]) -> None:
-        """Begin the run folder with these trials and what is known of their source."""
-        self._check_parts(trials)
+    def adopt(self, trials: Trials, facts: dict[str, Any], for_scores: bool = False) -> None:
+        """Begin the run folder with these trials and what is known of their source.
+
+        ``for_scores``: refuse more or fewer concepts than the method can be scored on; the audit asks of any number.
+        """
+        self._check_parts(trials, for_scores)
         self._keep(self._config())
         keep_json(self.out / "dataset.json", facts)
         trials.save(self.out / "trials")

@@ -129,7 +129,7 @@ def _share(experiment: Experiment, finished: Sequence[Experiment]) -> None:
         return
     for other in finished:
         if _data(other.recipe) == _data(experiment.recipe):
-            experiment.adopt(Trials.load(other.out / "trials"), read_json(other.out / "dataset.json"))
+            experiment.adopt(Trials.load(other.out / "trials"), read_json(other.out / "dataset.json"), True)
             return
 
 
