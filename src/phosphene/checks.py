@@ -74,13 +74,10 @@ def _steps(recipe: Recipe, data: bool) -> Preprocessing:
         dataset = dataset_of(recipe)
         dataset.chosen()
         return dataset.steps(recipe.preprocessing)
-    return (
-        recipe.steps()
-        if cls.steps is Dataset.steps
-        else Preprocessing.as_stored(
-            **{key: value for key, value in recipe.preprocessing.items() if key in ("tmin", "tmax", "sfreq", "picks")}
-        )
-    )
+    if cls.steps is Dataset.steps:
+        return recipe.steps()
+    told = {key: recipe.preprocessing[key] for key in ("tmin", "tmax", "sfreq", "picks") if key in recipe.preprocessing}
+    return Preprocessing.as_stored(**told)
 
 
 def _times(recipe: Recipe, steps: Preprocessing) -> None:

@@ -324,13 +324,13 @@ class Experiment:
 
     def _method(self, shape: Trials, train: pd.DataFrame, **others: Any) -> Method:
         """The recipe's method for trials of this shape, of which those of the table ``train`` are trained on."""
-        arguments = {k: v for k, v in {**self.recipe.method, **others}.items() if k != "name"}
+        arguments = {**self.recipe.method, **others}
         if arguments.get("subjects") is True:  # those of the training trials
             arguments["subjects"] = sorted(train["subject"].unique())
         torch.manual_seed(self.protocol.seed)
         method: Method = build(
-            "method", self.recipe.method["name"], n_chans=shape.n_chans, n_times=shape.n_times,
-            sfreq=shape.signal.sfreq, concepts=sorted(train["concept"].unique()), **arguments,
+            "method", n_chans=shape.n_chans, n_times=shape.n_times, sfreq=shape.signal.sfreq,
+            concepts=sorted(train["concept"].unique()), **arguments,
         )  # fmt: skip
         return method
 
@@ -454,8 +454,7 @@ class Experiment:
         """The recipe's generator; each fold's method draws with what its `drawn_by` makes of it."""
         if self.recipe.generator is None:
             raise PhospheneError("the recipe has no generator: add one to draw pictures")
-        arguments = {k: v for k, v in self.recipe.generator.items() if k != "name"}
-        generator: Generator = build("generator", self.recipe.generator["name"], **arguments)
+        generator: Generator = build("generator", **self.recipe.generator)
         return generator
 
     def picture(self, fold: Fold, trial: int, draw: int = 0, twin: bool = False) -> Path:
