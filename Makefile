@@ -1,4 +1,4 @@
-# make demo | test | test-all | test-metrics | lint | clean          The first call sets up .venv; later ones reuse it.
+# make demo | test | test-all | test-processors | test-metrics | lint | clean    The first call sets up .venv; later ones reuse it.
 PYTHON ?= python3
 VENV   ?= .venv
 BIN     = $(VENV)/bin
@@ -11,7 +11,7 @@ OUT    ?= runs/demo
 # Real recordings join the demo's page where they are at hand.
 MUSE   ?= $(wildcard ../shared/data/muse-visual)
 
-.PHONY: demo test test-all test-metrics lint clean
+.PHONY: demo test test-all test-processors test-metrics lint clean
 
 demo: $(READY)
 	$(BIN)/phosphene demo --out $(OUT) $(if $(MUSE),--muse $(MUSE))
@@ -19,8 +19,14 @@ demo: $(READY)
 test: $(READY)
 	$(PYTEST)
 
-test-all: $(READY)
+test-all: $(READY) test-processors
 	$(PYTEST) -m ""
+
+# The instructions of older processors, with which the libraries below round otherwise.
+test-processors: $(READY)
+	ATEN_CPU_CAPABILITY=default $(PYTEST)
+	ATEN_CPU_CAPABILITY=avx2 $(PYTEST)
+	ONEDNN_MAX_CPU_ISA=SSE41 MKL_ENABLE_INSTRUCTIONS=SSE4_2 OPENBLAS_CORETYPE=Nehalem $(PYTEST)
 
 # A second environment over the packages of the first, of the same Python whatever PYTHON says.
 test-metrics: $(READY)

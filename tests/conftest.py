@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from hypothesis import settings
 from PIL import Image
 
@@ -20,16 +21,30 @@ settings.load_profile("untimed")
 GOLDEN = Path(__file__).parent / "golden"
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory, monkeypatch):
-    """No test reads or fills the user's cache."""
-    monkeypatch.setenv("PHOSPHENE_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory):
+    """No test, and no fixture of any scope, reads or fills the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PHOSPHENE_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+        yield
 
 
 def golden(case: str) -> tuple[dict, dict[str, np.ndarray]]:
     """How a golden case was made, and its arrays."""
     with np.load(GOLDEN / f"{case}.npz", allow_pickle=False) as arrays:
         return json.loads((GOLDEN / f"{case}.json").read_text()), dict(arrays)
+
+
+#: Largest difference from a published output, in its root mean square. Ours is computed in double precision, so that
+#: what differs is the rounding of the published run, which was in single precision: the same on every processor.
+ROUNDING = 5e-5
+
+
+def off(got, want: np.ndarray, rms: float | None = None) -> float:
+    """The largest difference from a published output, in its root mean square (``rms``, where it is not whole)."""
+    assert got.dtype == torch.float64, "compute it in double precision: single rounds elsewhere on other processors"
+    rms = float(np.sqrt((want.astype(np.float64) ** 2).mean())) if rms is None else rms
+    return float(np.abs(got.detach().numpy() - want).max() / rms)
 
 
 def without_checksums(folder: Path) -> Path:

@@ -101,10 +101,14 @@ def test_simulate_knows_designs_and_layouts(tmp_path):
 
 
 def test_simulate_then_prepare(small, tmp_path):
-    done = phosphene("prepare", "demo", "--set", f"dataset.root={small}", "--out", tmp_path / "t")
-    assert done.exit_code == 0, done.stderr
-    assert "80 of 63 channels x 100 samples" in done.stdout
-    fails(phosphene("prepare", "demo", "--set", f"dataset.root={small}", "--out", tmp_path / "t"), "exists already")
+    words = ["prepare", "demo", "--set", f"dataset.root={small}", "--out", tmp_path / "t"]
+    for _ in range(2):  # what is finished is left as it is
+        done = phosphene(*words)
+        assert done.exit_code == 0, done.stderr
+        assert "80 of 63 channels x 100 samples" in done.stdout
+    fails(phosphene(*words, "--set", "preprocessing.sfreq=100"), "exists already")
+    (tmp_path / "t" / "made_of.json").unlink()
+    fails(phosphene(*words), "exists already")
 
 
 @pytest.mark.parametrize(

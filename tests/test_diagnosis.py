@@ -44,7 +44,7 @@ def test_maps_tell_which_source_is_louder_and_follow_the_sources_when_these_chan
     truth = {e.out: Diagnosis(e).truth() for e in (two, swapped)}
     for own, other in ((two.out, swapped.out), (swapped.out, two.out)):
         auc = found[own].check(truth[own])["auc"].item()
-        assert auc >= 0.7  # of a small study; docs/semantic-prompts.md has more
+        assert auc >= 0.6  # chance .5; a small study, where rounding alone changes it by .02 (docs/semantic-prompts.md)
         assert auc - found[own].check(truth[other])["auc"].item() >= 0.2
 
 

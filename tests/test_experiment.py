@@ -186,6 +186,12 @@ def test_decoding_saved_trials_gives_what_the_run_gave(finished, tmp_path):
     with pytest.raises(PhospheneError, match="exists already"):
         finished.decode(test, out)
     other = tmp_path / "other"
+    saved = test.select([0, 1]).save(tmp_path / "saved")
+    once = {p: p.stat().st_mtime_ns for p in finished.decode(saved, tmp_path / "again").rglob("*")}
+    finished.decode(saved, tmp_path / "again")
+    assert once == {p: p.stat().st_mtime_ns for p in (tmp_path / "again").rglob("*")}  # it was finished
+    with pytest.raises(PhospheneError, match="exists already"):
+        finished.decode(test.select([0, 1, 2]).save(tmp_path / "three"), tmp_path / "again")
     with pytest.raises(PhospheneError, match=r"trained on \d+ channels, and these trials lack \d+ of them: 'Fp1'"):
         finished.decode(test.pick(["Oz", "Cz"]), other)
     with pytest.raises(PhospheneError, match="about 1,000,000 times as large as those that the run was trained on"):

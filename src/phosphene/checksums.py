@@ -5,6 +5,7 @@ in one move has those of all its files; beside a file that is written alone, its
 (of a run from before there were checksums) is read as it is.
 """
 
+import json
 import logging
 import os
 from collections.abc import Iterator
@@ -14,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from phosphene.errors import PhospheneError
-from phosphene.files import digest, whole, write_json
+from phosphene.files import digest, read_json, whole, write_json
 
-SUMS = "SHA256SUMS"
+SUMS, MADE = "SHA256SUMS", "made_of.json"
 log = logging.getLogger(__name__)
 
 
@@ -65,6 +66,28 @@ def intact(path: str | Path, fix: str) -> Path:
     elif path.is_file():
         _compare(path, _known(path.parent / SUMS).get(path.name, frozenset()), fix)
     return path
+
+
+def finished(out: Path, of: Any) -> bool:
+    """Whether the folder is there, whole, and was made of just this (`MADE` in it says of what); an empty one is not.
+
+    Raises
+    ------
+    PhospheneError
+        Something else is there, or it is damaged.
+    """
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return False
+    made = out / MADE
+    if not made.is_file() or read_json(made) != json.loads(json.dumps(of, default=str)):
+        raise PhospheneError(f"{out} exists already: choose another --out or remove it")
+    intact(out, f"remove {out} and give the same command again")
+    return True
+
+
+def summary(folder: Path) -> str | None:
+    """Of all checksums in a folder, to tell it from others; None if it has none."""
+    return digest(folder / SUMS) if (folder / SUMS).is_file() else None
 
 
 def still_there(path: Path) -> bool:

@@ -185,19 +185,12 @@ def prepare(
 ) -> None:
     """Preprocess a recipe's recordings into trials."""
     from phosphene.checks import check as check_recipe
-    from phosphene.locks import alone
-    from phosphene.paths import has_room
-    from phosphene.preparation import prepared
+    from phosphene.preparation import prepare as prepare_trials
     from phosphene.recipe import Recipe, parse_overrides
 
-    if out.exists():
-        raise PhospheneError(f"{out} exists already: choose another --out or remove it")
-    has_room(out)
     checked = Recipe.read(recipe, parse_overrides(changes or []))
     check_recipe(checked)
-    with alone(out):
-        trials, _ = prepared(checked, _display())
-        trials.save(out)
+    trials = prepare_trials(checked, out, _display())
     _say(f"trials: {out} ({len(trials)} of {trials.n_chans} channels x {trials.n_times} samples)")
 
 

@@ -21,14 +21,14 @@ from safetensors.torch import load_file, save_file
 from phosphene import processes, provenance, runtime
 from phosphene.captions import said
 from phosphene.checks import check
-from phosphene.checksums import SUMS, intact, keep_json, kept
+from phosphene.checksums import MADE, SUMS, finished, intact, keep_json, kept, summary
 from phosphene.decoded import check_heads, keep_decoded, nearest_pictures, pictured, stand_for_categories
 from phosphene.duplicates import same_pictures
 from phosphene.epoch_log import EpochLog
 from phosphene.errors import PhospheneError, nearest
 from phosphene.evaluation import foreseen
 from phosphene.evaluation.protocols import Fold, overlap_table, overlaps
-from phosphene.files import parse_yaml, read_json
+from phosphene.files import parse_yaml, read_json, write_json
 from phosphene.generators.base import Conditioning, Generator
 from phosphene.lazy import lazy, read
 from phosphene.locks import alone
@@ -473,23 +473,26 @@ class Experiment:
         Parameters
         ----------
         trials : trials preprocessed as this run's were, or the folder they were saved in.
-        out : new folder, whole or absent.
+        out : new folder, whole or absent; one that the same call made is left as it is.
         subject : whose model; None takes the first fold's. Sessions that training did not see are whitened by the mean
             operator of that fold.
         """
         out = Path(out)
-        if out.exists():
-            raise PhospheneError(f"{out} exists already: choose another --out or remove it")
         has_room(out)
         with alone(out):
             return self._decode(trials, out, subject)
 
     def _decode(self, trials: str | Path | Trials, out: Path, subject: str | None) -> Path:
-        trials = trials if isinstance(trials, Trials) else Trials.load(trials)
+        source, trials = trials, trials if isinstance(trials, Trials) else Trials.load(trials)
         subjects = [f.subject for f in self.folds]
         if subject is not None and subject not in subjects:
             raise PhospheneError(f"no model of subject '{subject}': {nearest(subject, subjects)}")
         fold = self.folds[0 if subject is None else subjects.index(subject)]
+        made_of = None  # cannot be told
+        if not isinstance(source, Trials) and (sums := summary(Path(source))):
+            made_of = {"trials": sums, "model": summary(self.folder(fold) / "model"), **self.recipe.what()}
+        if finished(out, made_of):
+            return out
         trials = as_trained(trials, self.trials, self.trials.select(fold.train))
         if self.recipe.whitening is not None:
             path = self.folder(fold) / "whitening.safetensors"
@@ -503,6 +506,8 @@ class Experiment:
         check_heads(heads)
         with kept(out) as part:
             part.mkdir()
+            if made_of is not None:
+                write_json(part / MADE, made_of)
             save_file({f"head.{k}": v.contiguous() for k, v in heads.items()}, part / "decoded.safetensors")
             nearest_pictures(method, samples.table, heads, self.trials.stimuli).to_csv(
                 part / "retrieved.csv", index=False

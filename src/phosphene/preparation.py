@@ -4,16 +4,20 @@ import inspect
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from phosphene.captions import SLOTS, Said
 from phosphene.captions.base import LONGEST
+from phosphene.captions.said import fingerprint
+from phosphene.checksums import finished
 from phosphene.datasets.base import Dataset
 from phosphene.errors import PhospheneError, nearest
 from phosphene.lazy import chunks
-from phosphene.paths import only_regular
+from phosphene.locks import alone
+from phosphene.paths import has_room, only_regular
 from phosphene.preprocessing import Preprocessing
 from phosphene.progress import Display
 from phosphene.recipe import Recipe
@@ -35,6 +39,25 @@ def _opened(name: str, **arguments: Any) -> Dataset:
     dataset: Dataset = build("dataset", name, **arguments)
     only_regular(dataset.root)
     return dataset
+
+
+def prepare(recipe: Recipe, out: str | Path, display: Display) -> Trials:
+    """The trials of a recipe, kept in the folder ``out``; those that were made there of the same are taken as they are.
+
+    Raises
+    ------
+    PhospheneError
+        The recipe or its data have a fault, something else lies in the folder, or another process works there.
+    """
+    out = Path(out)
+    has_room(out)
+    with alone(out):
+        made_of = {"recipe": recipe.what(), "data": dataset_of(recipe).fingerprint()}
+        if recipe.captions is not None:
+            made_of["captions"] = fingerprint(recipe.captions)
+        if not finished(out, made_of):
+            prepared(recipe, display)[0].save(out, made_of)
+        return Trials.load(out)
 
 
 def prepared(recipe: Recipe, display: Display) -> tuple[Trials, Dataset]:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from phosphene.checksums import SUMS, intact, kept
+from phosphene.checksums import MADE, SUMS, intact, kept
 from phosphene.errors import PhospheneError, nearest
-from phosphene.files import read_json
+from phosphene.files import read_json, write_json
 from phosphene.lazy import EEG, LazyArray, chunks, lazy, read, stays
 from phosphene.paths import record_pictures
 from phosphene.restricted import read_npy
@@ -217,8 +217,11 @@ class Trials:
         means = lazy(self.eeg).means(groups)
         return replace(self, eeg=read(means) if stays(self.eeg) else np.asarray(means), table=table)
 
-    def save(self, folder: str | Path) -> Path:
-        """Write `eeg.npy`, `table.csv`, `stimuli.csv` and `signal.json`; the folder appears whole or not at all."""
+    def save(self, folder: str | Path, made_of: Any = None) -> Path:
+        """Write `eeg.npy`, `table.csv`, `stimuli.csv` and `signal.json`; the folder appears whole or not at all.
+
+        ``made_of`` : of what they were made, for `phosphene.checksums.finished`.
+        """
         with kept(folder) as part:
             part.mkdir()
             with (part / "eeg.npy").open("wb") as file:  # not a map: writing to one on a full disk kills the process
@@ -234,6 +237,8 @@ class Trials:
                 "pictures": record_pictures(self.stimuli.get("image", ()), folder),
             }
             (part / "signal.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
+            if made_of is not None:
+                write_json(part / MADE, made_of)
         return Path(folder)
 
     @classmethod

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from backbones.published import WORDS, processor, small_git, tokenizer
-from conftest import golden
+from conftest import ROUNDING, golden, off
 from golden import fill
 from phosphene.captions.visual_tokens import TokenCaptioner, drift
 from phosphene.errors import PhospheneError
@@ -40,15 +40,15 @@ def test_the_adapter_gives_the_golden_tokens():
         "1.weight": (257, 1), "1.bias": (257,), "2.weight": (257,), "2.bias": (257,),
         "4.weight": (1024, 1024), "4.bias": (1024,), "5.weight": (1024,), "5.bias": (1024,),
     }  # fmt: skip
-    fill.load(adapter, facts["weight_seed"])
-    x = torch.from_numpy(fill.inputs(facts["inputs"]["x"]["shape"], facts["inputs"]["x"]["seed"]))
+    fill.load(adapter, facts["weight_seed"]).double()
+    x = torch.from_numpy(fill.inputs(facts["inputs"]["x"]["shape"], facts["inputs"]["x"]["seed"])).double()
     with torch.inference_mode():
         got = adapter(x)
         assert torch.equal(adapter(x[:, 0]), got)
     output = facts["outputs"]["tokens"]
     assert list(got.shape) == output["shape"]
     rms = output["l2"] / np.sqrt(np.prod(output["shape"]))
-    assert np.abs(fill.subsample(got.numpy())[0] - expected["tokens"]).max() <= 5e-5 * rms
+    assert off(torch.from_numpy(fill.subsample(got.numpy())[0]), expected["tokens"], rms) <= ROUNDING
 
 
 @pytest.mark.parametrize("made", [VisualTokens, RidgeTokens])

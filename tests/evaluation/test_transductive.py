@@ -109,7 +109,7 @@ def test_a_constant_decoder_scores_chance():
         for name in NAMES[:4]:
             assert found[name].value == pytest.approx(int(name[-1]) / 20)
         assert found[NAMES[4]].value < 0.15  # the mean of fifty random matchings: 0.05, give or take 0.01
-        assert found[NAMES[4]].answer(n_perm=200)["p"] > 0.05
+        assert found[NAMES[4]].answer(n_perm=200)["p"] > 0.01  # what rounds otherwise draws other matchings
     with pytest.raises(PhospheneError, match="hold NaN"):
         transductive.assignment(np.full((2, 2), np.nan))
 

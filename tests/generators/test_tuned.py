@@ -2,7 +2,6 @@
 
 import copy
 
-import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
@@ -10,7 +9,7 @@ from diffusers import UNet2DConditionModel
 from torch import nn
 
 from backbones.published import build, published
-from conftest import golden
+from conftest import ROUNDING, golden, off
 from golden import fill
 from phosphene.backbones import load_pipeline
 from phosphene.errors import PhospheneError
@@ -100,14 +99,13 @@ def test_golden_adapter_and_attention():
     net = TunedUNet(unet)
     block = net.unet.down_blocks[0].attentions[0].transformer_blocks[0]
     parts = nn.ModuleDict({"ip_adaption": net.adapter, "attn2": block.attn2, "attn1": block.attn1})
-    fill.load(parts, 0)
+    fill.load(parts, 0).double()
     assert count(parts.parameters()) == facts["parameters"]
-    hidden, latent = (torch.from_numpy(fill.inputs(**facts["inputs"][name])) for name in ("hidden", "eeg_tokens"))
+    hidden, latent = (torch.from_numpy(fill.inputs(**facts["inputs"][n])).double() for n in ("hidden", "eeg_tokens"))
 
     def near(got, name):
-        want = expected[name]
-        assert got.shape == want.shape
-        assert np.abs(got.numpy() - want).max() <= 5e-5 * np.sqrt((want.astype(np.float64) ** 2).mean()), name
+        assert got.shape == expected[name].shape
+        assert off(got, expected[name]) <= ROUNDING, name
 
     with torch.inference_mode():
         tokens, nothing = net.tokens(latent), net.tokens(torch.zeros_like(latent))

@@ -1,0 +1,271 @@
+"""Stops commands where nobody expects it; the same command must then end as if nothing had happened.
+
+    python tools/stops.py FOLDER --how kill --n 20 --seed 0 run audit
+
+Half of the stops fall on a random change of a file (opened to write, moved, removed), half on a random moment. Then the
+command is given again. It must succeed, leave the files of a run that was never stopped, byte by byte, and nothing
+hidden. ``--how term`` sends SIGTERM, which must be answered in one line; ``full`` leaves a random number of bytes free
+on the disk of FOLDER, which must be a small one (``mount -t tmpfs -o size=400m tmpfs FOLDER``) that nothing else writes
+to. ``pairs`` starts a command twice at once: one of them must do it, and the other be told that the folder is in use.
+"""
+
+import argparse
+import hashlib
+import os
+import random
+import re
+import shutil
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+
+import small_studies
+
+os.environ["OMP_NUM_THREADS"] = "1"
+
+CHEAP = "evaluation: {n_boot: 20, n_perm: 49, twin: true}\n"
+RECIPES = {
+    "trained": f"""name: trained
+dataset: {{name: arrays, root: study}}
+preprocessing: {{}}
+method: {{name: nice, encoder: projection}}
+protocol: {{select_on: val, val_fraction: 0.5}}
+training: {{epochs: 2, checkpoint_every: 1}}
+{CHEAP}""",
+    "semantic": f"""name: semantic
+dataset: {{name: synthetic, root: scenes}}
+preprocessing: {{sfreq: 125.0}}
+window: [0.0, 0.6]
+whitening: epochs
+method: {{name: semantic_prompts, encoder: spatiotemporal, backbone: mini}}
+protocol: {{select_on: last, average_test: 0}}
+training: {{epochs: 1}}
+generator: {{name: diffusion, backbone: mini, steps: 1}}
+{CHEAP}""",
+    "atm": f"""name: atm
+dataset: {{name: synthetic, root: scenes}}
+preprocessing: {{sfreq: 125.0}}
+window: [0.0, 0.6]
+method: {{name: atm, encoder_args: {{kernel: 13, pool: 25, stride: 3}}, backbone: mini}}
+protocol: {{select_on: last, average_test: 0}}
+training: {{epochs: 1, stages: {{prior: {{epochs: 2}}}}}}
+generator: {{name: diffusion, backbone: mini, steps: 1}}
+{CHEAP}""",
+}
+GRID = "name: two\nrecipe: trained.yaml\nvariants: {one: null, two: {protocol.seed: 1}}\n"
+SCENES = "--n-train-pictures 16 --n-test-pictures 4 --train-repeats 1 --test-repeats 2 --snr-db 0"
+#: the folder that a verb writes, or changes: then it begins as a copy of the finished run named last
+VERBS = {
+    "simulate": (f"simulate --out new {SCENES}", "new", None),
+    "prepare": ("prepare semantic.yaml --out new", "new", None),
+    "caption": (
+        "caption --images study/pictures --by file --set path=said.csv --slot ObjectSnap --out new",
+        "new",
+        None,
+    ),
+    "run": ("run trained.yaml --out new", "new", None),
+    "run-drawn": ("run semantic.yaml --out new", "new", None),
+    "run-atm": ("run atm.yaml --out new", "new", None),
+    "grid": ("grid two.yaml --out new", "new", None),
+    "analyse": ("analyse sliding-windows trained.yaml --with width=0.1 --with step=0.1 --out new", "new", None),
+    "decode": ("decode runs/semantic prepared --out new", "new", None),
+    "evaluate": ("evaluate new", "new", "semantic"),
+    "audit": ("audit new --n-perm 120 --n-pictures 4", "new", "semantic"),
+    "explain": ("explain new", "new", "semantic"),
+    "repeats": ("analyse repeats new", "new", "trained"),
+    "similarity": ("analyse similarity new", "new", "trained"),
+    "report": ("report new", "new", "semantic"),
+}
+CHANGES = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.truncate"}
+#: what tells of times, or lists in the order of writing
+VOLATILE = {"provenance.json", "log.jsonl", "report.html", "SHA256SUMS"}
+DATE = re.compile(rb"\d{4}-\d\d-\d\dT[0-9:.+]+")
+OUT = Path("said.txt")
+
+
+def command(words: str, at: Callable[[int], None] | None = None, then: Callable[[int], None] | None = None):
+    """The exit status, what it said, and the changes of files that it made; ``at`` is called before each of them, and
+    ``then`` with the process, in this one."""
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.setsid()
+        with OUT.open("w") as out:
+            os.dup2(out.fileno(), 1)
+            os.dup2(out.fileno(), 2)
+        changes, here = 0, os.getcwd()
+
+        def heard(event: str, what: tuple) -> None:
+            nonlocal changes
+            writes = event == "open" and isinstance(what[2], int) and what[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+            if (event in CHANGES or writes) and not str(what[0]).startswith(("/dev", "/proc")):
+                changes += 1
+                if at is not None and str(os.getpid()) == own and os.path.abspath(str(what[0])).startswith(here):
+                    at(changes)
+
+        own = str(os.getpid())
+        sys.addaudithook(heard)
+        sys.argv = ["phosphene", *words.split()]
+        status = 99
+        try:
+            from phosphene.cli import main
+
+            main()
+        except SystemExit as error:
+            status = error.code if isinstance(error.code, int) else int(error.code is not None)
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+        finally:
+            os.write(write, str(changes).encode())
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status or 0)
+    os.close(write)
+    if then is not None:
+        then(child)
+    _, status = os.waitpid(child, 0)
+    with os.fdopen(read) as file:
+        changes = file.read()
+    return os.waitstatus_to_exitcode(status), OUT.read_text(errors="replace"), int(changes or 0)
+
+
+def content(folder: Path) -> dict[str, str]:
+    files = [p for p in folder.rglob("*") if p.is_file() and p.name not in VOLATILE] if folder.is_dir() else []
+    return {str(p.relative_to(folder)): hashlib.sha256(DATE.sub(b"", p.read_bytes())).hexdigest() for p in files}
+
+
+def hidden() -> list[str]:
+    return [str(p) for p in Path().rglob(".*")]
+
+
+def begin(folder: Path, like: str | None) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    if like is not None:
+        shutil.copytree(Path("runs") / like, folder)
+
+
+def set_up() -> None:
+    if Path("runs/atm/report.html").is_file():
+        return
+    small_studies.write(Path())
+    for name, text in RECIPES.items():
+        Path(f"{name}.yaml").write_text(text)
+    Path("two.yaml").write_text(GRID)
+    names = ["a0", "a1", "b0", "b1"]
+    Path("said.csv").write_text("stimulus,ObjectSnap\n" + "".join(f"{n},thing {n}\n" for n in names))
+    for words in (
+        f"simulate --out scenes {SCENES}",
+        "prepare semantic.yaml --out prepared",
+        *(f"run {name}.yaml --out runs/{name}" for name in RECIPES),
+    ):
+        begun = time.time()
+        status, said, _ = command(words)
+        print(f"{words}: {time.time() - begun:.1f} s", flush=True)
+        if status not in (0, 1):
+            sys.exit(f"{words}: {said[-500:]}")
+
+
+def warm() -> None:
+    """What each process computes once and keeps is computed here, for all of them."""
+    from phosphene.experiment import Experiment
+    from phosphene.scoring import score
+
+    begin(Path("new"), "semantic")
+    score(Experiment.open("new"))
+    begin(Path("new"), None)
+
+
+def stop(how: str, rng: random.Random, words: str, changes: int, took: float) -> tuple[int, str, int]:
+    """The command, stopped once."""
+    number = signal.SIGTERM if how == "term" else signal.SIGKILL
+    if rng.random() < 0.5:
+        last = rng.randint(1, changes)
+        return command(words, at=lambda n: os.kill(os.getpid(), number) if n == last else None)
+
+    def later(child: int) -> None:
+        time.sleep(rng.uniform(0, took))
+        os.kill(child, number)
+
+    return command(words, then=later)
+
+
+def filled(rng: random.Random, words: str, needs: int) -> tuple[int, str, int]:
+    """The command, on a disk with less room than it needs."""
+    room, ballast = shutil.disk_usage(".").free, Path("ballast")
+    with ballast.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, max(room - int(needs * rng.random()), 1))
+    try:
+        return command(words)
+    finally:
+        ballast.unlink()
+
+
+def main() -> None:
+    asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    asked.add_argument("folder", type=Path)
+    asked.add_argument("--how", choices=["kill", "term", "full", "pairs"], default="kill")
+    asked.add_argument("--n", type=int, default=20)
+    asked.add_argument("--seed", type=int, default=0)
+    asked.add_argument("verbs", nargs="*")
+    given = asked.parse_intermixed_args()
+    unknown = {*given.verbs} - {*VERBS}
+    if unknown:
+        asked.error(f"unknown verbs {unknown}: take some of {list(VERBS)}")
+    given.folder.mkdir(parents=True, exist_ok=True)
+    os.environ["PHOSPHENE_CACHE"] = str(given.folder.resolve() / "cache")
+    os.chdir(given.folder)
+    import diffusers  # noqa: F401  loaded once: each command is a fork of this process
+
+    set_up()
+    warm()
+    rng, total = random.Random(given.seed), Counter()
+    for verb in given.verbs or VERBS:
+        words, out, like = VERBS[verb]
+        folder = Path(out)
+        begin(folder, like)
+        room, begun = shutil.disk_usage(".").used, time.time()
+        status, said, changes = command(words)
+        took, needs = time.time() - begun, max(shutil.disk_usage(".").used - room, 100_000)
+        if status not in (0, 1):
+            sys.exit(f"{verb}: {said[-500:]}")
+        wanted, found = content(folder), Counter()
+        for i in range(given.n):
+            begin(folder, like)
+            first, heard, _ = (
+                filled(rng, words, needs) if given.how == "full" else stop(given.how, rng, words, changes, took)
+            )
+            found[f"status {first}"] += 1
+            tells = {"term": (130, "stopped"), "full": (2, "no space left")}.get(given.how)
+            if "Traceback" in heard or (tells and first == tells[0]) != (tells and tells[1] in heard):
+                found["UNTOLD"] += 1
+                print(f"{verb} {i}: {heard[-600:]}", flush=True)
+            found["left hidden"] += bool(hidden())
+            again, heard, _ = command(words)
+            if again != status:
+                finished = "exists already" in heard and content(folder) == wanted
+                found["finished before" if finished else "REFUSED"] += 1
+                if not finished:
+                    print(f"{verb} {i}: {heard[-600:]}", flush=True)
+            if (now := content(folder)) != wanted:
+                found["LOST OR CHANGED"] += 1
+                print(f"{verb} {i}: {sorted(k for k in now | wanted if now.get(k) != wanted.get(k))[:6]}", flush=True)
+            if left := hidden():
+                found["STILL HIDDEN"] += 1
+                print(f"{verb} {i}: {left[:4]}", flush=True)
+                for name in left:
+                    shutil.rmtree(name) if Path(name).is_dir() else Path(name).unlink(missing_ok=True)
+        begin(folder, None)
+        print(f"{verb}: {took:.1f} s, {changes} changes; {dict(found)}", flush=True)
+        total += found
+    print(f"all: {dict(total)}")
+
+
+if __name__ == "__main__":
+    main()
