@@ -4,9 +4,12 @@ import subprocess
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from phosphene.checksums import SUMS, intact, keep_json, kept, still_there
-from phosphene.errors import PhospheneError
+from phosphene.epoch_log import EpochLog, entries
+from phosphene.errors import Damaged, PhospheneError
+from phosphene.report.markup import picture
 
 
 @pytest.fixture
@@ -48,8 +51,38 @@ def test_a_file_alone_has_its_line_beside_it(tmp_path):
         intact(tmp_path / f"{name}.json", "again")
     (tmp_path / "b.json").write_text('{"b": 2}')
     intact(tmp_path / "a.json", "again")
-    with pytest.raises(PhospheneError, match="b.json is damaged, it is not what was written there: again"):
+    with pytest.raises(Damaged, match="b.json is damaged, it is not what was written there: again"):
         intact(tmp_path / "b.json", "again")
+
+
+def test_a_file_that_is_written_again_and_again_has_one_line(tmp_path):
+    keep_json(tmp_path / "other.json", 0)
+    for value in range(20):
+        keep_json(tmp_path / "a.json", value)
+    lines = [line.split("  ")[1] for line in (tmp_path / SUMS).read_text().splitlines()]
+    assert sorted(lines) == ["a.json", "other.json"]
+    (tmp_path / "a.json").write_text("18\n")  # its content before is no longer right
+    with pytest.raises(Damaged):
+        intact(tmp_path / "a.json", "again")
+    intact(tmp_path / "other.json", "again")
+
+
+def test_damage_is_no_gap_to_be_passed_over(tmp_path):
+    """What the page does without where it is absent is an error where it is damaged: a picture, a line of the log."""
+    with kept(tmp_path / "0.png") as part:
+        Image.new("RGB", (8, 8)).save(part)
+    log = EpochLog(tmp_path / "log.jsonl")
+    for epoch in (1, 2):
+        log.add({"fold": "a", "stage": "b", "epoch": epoch})
+    assert "img" in str(picture(tmp_path / "0.png", "drawn", 8))
+    assert "no picture" in str(picture(tmp_path / "1.png", "drawn", 8))
+    for name in ("0.png", "log.jsonl"):
+        data = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(data[: len(data) // 2])  # of the log a whole line is left
+    with pytest.raises(Damaged, match="0.png is damaged"):
+        picture(tmp_path / "0.png", "drawn", 8)
+    with pytest.raises(Damaged, match="log.jsonl is damaged"):
+        list(entries(log.path))
 
 
 def test_what_was_written_before_there_were_checksums_is_read(tmp_path, folder):

@@ -11,6 +11,7 @@ to. ``pairs`` starts a command twice at once: one of them must do it, and the ot
 
 import argparse
 import hashlib
+import importlib
 import os
 import random
 import re
@@ -19,7 +20,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
@@ -136,8 +137,8 @@ def command(words: str, at: Callable[[int], None] | None = None, then: Callable[
     return os.waitstatus_to_exitcode(status), OUT.read_text(errors="replace"), int(changes or 0)
 
 
-def content(folder: Path) -> dict[str, str]:
-    files = [p for p in folder.rglob("*") if p.is_file() and p.name not in VOLATILE] if folder.is_dir() else []
+def content(folder: Path, but: Collection[str] = VOLATILE) -> dict[str, str]:
+    files = [p for p in folder.rglob("*") if p.is_file() and p.name not in but] if folder.is_dir() else []
     return {str(p.relative_to(folder)): hashlib.sha256(DATE.sub(b"", p.read_bytes())).hexdigest() for p in files}
 
 
@@ -149,6 +150,17 @@ def begin(folder: Path, like: str | None) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     if like is not None:
         shutil.copytree(Path("runs") / like, folder)
+
+
+def ready(folder: Path) -> None:
+    """From now on in the folder, with a study and finished runs; all is loaded, since each command is a fork."""
+    folder.mkdir(parents=True, exist_ok=True)
+    os.environ["PHOSPHENE_CACHE"] = str(folder.resolve() / "cache")
+    os.chdir(folder)
+    for module in ("diffusers", "transformers", "phosphene.audit", "phosphene.diagnosis", "phosphene.workflows"):
+        importlib.import_module(module)
+    set_up()
+    warm()
 
 
 def set_up() -> None:
@@ -218,13 +230,7 @@ def main() -> None:
     unknown = {*given.verbs} - {*VERBS}
     if unknown:
         asked.error(f"unknown verbs {unknown}: take some of {list(VERBS)}")
-    given.folder.mkdir(parents=True, exist_ok=True)
-    os.environ["PHOSPHENE_CACHE"] = str(given.folder.resolve() / "cache")
-    os.chdir(given.folder)
-    import diffusers  # noqa: F401  loaded once: each command is a fork of this process
-
-    set_up()
-    warm()
+    ready(given.folder)
     rng, total = random.Random(given.seed), Counter()
     for verb in given.verbs or VERBS:
         words, out, like = VERBS[verb]

@@ -14,7 +14,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
-from phosphene.errors import PhospheneError
+from phosphene.errors import Damaged, PhospheneError
 from phosphene.files import digest, read_json, whole, write_json
 
 SUMS, MADE = "SHA256SUMS", "made_of.json"
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 @contextmanager
 def kept(path: str | Path) -> Iterator[Path]:
     """`phosphene.files.whole`, with checksums: in a folder those of all its files, of a file beside it."""
-    path = Path(path)
+    path, replaced = Path(path), False
     with whole(path) as part:
         yield part
         if part.is_dir():
@@ -32,7 +32,10 @@ def kept(path: str | Path) -> Iterator[Path]:
             lines = [f"{digest(p, 64)}  {p.relative_to(part).as_posix()}\n" for p in files]
             (part / SUMS).write_text("".join(lines), encoding="utf-8")
         elif part.is_file():
+            replaced = path.is_file()
             _add(path.parent / SUMS, f"{digest(part, 64)}  {path.name}\n")
+    if replaced:
+        _last_alone(path)
 
 
 def _add(sums: Path, line: str) -> None:
@@ -42,6 +45,14 @@ def _add(sums: Path, line: str) -> None:
             file.seek(-1, os.SEEK_END)
             line = line if file.read(1) == b"\n" else f"\n{line}"  # a stop cut the last one off
         file.write(line.encode())
+
+
+def _last_alone(path: Path) -> None:
+    """Once the file is in its place, what it was before is no longer right."""
+    lines = (path.parent / SUMS).read_text(encoding="utf-8", errors="replace").splitlines()
+    own = [i for i, line in enumerate(lines) if line.partition("  ")[2] == path.name]
+    with whole(path.parent / SUMS) as part:
+        part.write_text("".join(f"{line}\n" for i, line in enumerate(lines) if i not in own[:-1]), encoding="utf-8")
 
 
 def intact(path: str | Path, fix: str) -> Path:
@@ -54,14 +65,14 @@ def intact(path: str | Path, fix: str) -> Path:
 
     Raises
     ------
-    PhospheneError
+    Damaged
         Names the first file that is damaged or lost.
     """
     path = Path(path)
     if path.is_dir():
         for name, known in _known(path / SUMS).items():
             if not (path / name).is_file():
-                raise PhospheneError(f"{path / name} is missing: {fix}")
+                raise Damaged(f"{path / name} is missing: {fix}")
             _compare(path / name, known, fix)
     elif path.is_file():
         _compare(path, _known(path.parent / SUMS).get(path.name, frozenset()), fix)
@@ -94,18 +105,18 @@ def still_there(path: Path) -> bool:
     """Whether what was computed once lies in a cache as it was written; damage is told, and it is computed again."""
     try:
         return intact(path, "it is made again").exists()
-    except PhospheneError as error:
+    except Damaged as error:
         log.warning(str(error))
         return False
 
 
 def _compare(path: Path, known: frozenset[str], fix: str) -> None:
     if known and _digest(path, *_state(path)) not in known:
-        raise PhospheneError(f"{path} is damaged, it is not what was written there: {fix}")
+        raise Damaged(f"{path} is damaged, it is not what was written there: {fix}")
 
 
 def _known(sums: Path) -> dict[str, frozenset[str]]:
-    """The checksums of each file; a file that was written several times has several."""
+    """The checksums of each file: two of one whose replacement was stopped."""
     return _read(sums, *_state(sums)) if sums.is_file() else {}
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from phosphene.captions import LEVEL_OF
 from phosphene.checksums import intact, keep_json, kept
-from phosphene.errors import PhospheneError
+from phosphene.errors import Damaged, PhospheneError
 from phosphene.evaluation.protocols import Fold
 from phosphene.experiment import Experiment
 from phosphene.explain import attribution, collapse, contrast, dominance, embedding, figures, hallucination, topography
@@ -195,6 +195,8 @@ class Diagnosis:
     def _try(self, name: str, step: Callable[[], None]) -> None:
         try:
             step()
+        except Damaged:
+            raise
         except PhospheneError as error:  # too few pictures, heads or captions for this question
             self.facts["left_out"][name] = str(error)
 

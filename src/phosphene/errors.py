@@ -17,6 +17,10 @@ class PhospheneError(ValueError):
         super().__init__(line if len(line) <= _LONGEST else f"{line[:_LONGEST]} ...")
 
 
+class Damaged(PhospheneError):
+    """A file is not what was written there, or is gone; whoever does without what cannot be had does not do so then."""
+
+
 class MissingExtra(PhospheneError, ImportError):
     """An optional dependency is absent; the message holds the pip command that brings it."""
 

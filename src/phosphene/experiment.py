@@ -46,6 +46,7 @@ from phosphene.whitening import Whitener, whiten, whitened_by
 _CHUNK = 32  # trials drawn, then kept, at a time
 #: what a run, or what comes before it in `phosphene demo` and in a grid, may have left in a folder without config.yaml
 HELD = {"study", "trials", "dataset.json", "audit", "folds", SUMS}
+_RESTORE = "restore it, or choose another --out"
 log = logging.getLogger(__name__)
 
 
@@ -68,7 +69,7 @@ class Experiment:
         self.recipe, self.out, self.display = recipe, Path(out), display or Silent()
         self.protocol, self.log = recipe.protocol, EpochLog(self.out / "log.jsonl")
         has_room(self.out)
-        path = intact(self.out / "config.yaml", "restore it, or choose another --out")
+        path = intact(self.out / "config.yaml", _RESTORE)
         try:
             before = parse_yaml(path.read_text(encoding="utf-8")) if path.is_file() else None
         except ValueError:
@@ -86,7 +87,7 @@ class Experiment:
         path = Path(folder) / "config.yaml"
         if not path.is_file():
             raise PhospheneError(f"{folder} is not a run folder (no config.yaml): give what `phosphene run` wrote")
-        recipe = Recipe.read(path)
+        recipe = Recipe.read(intact(path, _RESTORE))
         if not runtime.is_here(recipe.runtime.device):
             recipe = recipe.model_copy(update={"runtime": recipe.runtime.model_copy(update={"device": "auto"})})
         return cls(recipe, folder, display)

@@ -7,23 +7,27 @@ import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from accelerate import PartialState
-from accelerate.utils import broadcast_object_list, parse_flag_from_env
 from torch import Tensor, nn
 
 from phosphene.errors import PhospheneError
+
+if TYPE_CHECKING:
+    from accelerate import PartialState
 
 T = TypeVar("T")
 
 _PATIENCE = timedelta(days=7)  # the others wait while the main process decodes
 
 
-def _state() -> PartialState:
+def _state() -> "PartialState":
     """This process's place among the others; the first call joins them."""
+    from accelerate import PartialState
+    from accelerate.utils import parse_flag_from_env
+
     without = int(os.environ.get("WORLD_SIZE", "1")) > 1 and not torch.accelerator.is_available()
     return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU") or without, timeout=_PATIENCE)
 
@@ -82,6 +86,8 @@ def from_main(value: T) -> T:
     """The main process's value, in every process."""
     if count() == 1:
         return value
+    from accelerate.utils import broadcast_object_list
+
     values = [value]
     broadcast_object_list(values)
     return values[0]

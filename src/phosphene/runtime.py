@@ -80,17 +80,23 @@ def device(asked: "torch.device | str" = "auto") -> "torch.device":
 
     from phosphene import processes
 
-    name = str(asked) if str(asked) != "auto" else _program.device or _recipe.device or "auto"
+    name = named(asked)
     if name == "auto":
         return processes.device()
+    found, own = torch.device(name), processes.device()
+    return own if found.index is None and found.type == own.type else found
+
+
+def named(asked: "torch.device | str" = "auto") -> str:
+    """The name of the device of what asks, which may be "auto": `device` without looking for a GPU; errors as there."""
+    name = str(asked) if str(asked) != "auto" else _program.device or _recipe.device or "auto"
     if not is_here(name):
         n = len(present()) - 1
         count = "no GPU" if n == 0 else "1 GPU" if n == 1 else f"{n} GPUs"
         *others, last = ["auto", *present()]
         fix = f"give {', '.join(others)} or {last}"
         raise PhospheneError(f"device '{name}' is not available here ({count}): {fix}")
-    found, own = torch.device(name), processes.device()
-    return own if found.index is None and found.type == own.type else found
+    return name
 
 
 def present() -> list[str]:

@@ -7,7 +7,6 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from phosphene import processes, runtime
-from phosphene.descent import descend
 from phosphene.errors import PhospheneError, nearest
 from phosphene.methods.base import Method
 from phosphene.stage import Samples, Stage
@@ -77,6 +76,8 @@ def fit(
     -------
     The method, in evaluation mode, on the device of the process (`phosphene.runtime`).
     """
+    from phosphene.descent import descend  # brings accelerate, which whoever only reads a recipe does without
+
     if select_on not in ("val", "last"):
         raise PhospheneError(f"select_on is '{select_on}': valid: val, last")
     if len(train) == 0:

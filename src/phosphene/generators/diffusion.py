@@ -68,7 +68,7 @@ class Diffusion(Generator):
         for name, value in (("guidance", guidance), ("adapter_scale", adapter_scale)):
             if value is not None and not math.isfinite(value):
                 raise PhospheneError(f"{name} is {value}: give a finite number")
-        runtime.device(device)  # one that is not here is refused at once
+        runtime.named(device)  # one that is not here is refused at once
         self._batches = runtime.Batches(batch_size, "generator.batch_size")
         self.steps = row.steps if steps is None else steps
         self.guidance = row.guidance if guidance is None else guidance

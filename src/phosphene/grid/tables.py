@@ -6,7 +6,7 @@ import pandas as pd
 
 from phosphene.checksums import intact
 from phosphene.compare import scored
-from phosphene.errors import PhospheneError
+from phosphene.errors import Damaged, PhospheneError
 from phosphene.evaluation import scores
 from phosphene.evaluation.compare import COLUMNS as DIFFERENCE
 from phosphene.evaluation.compare import Scored, compare
@@ -58,6 +58,8 @@ def grid_differences(
         for metric in (m for m in metrics if m in a and m in b):
             try:
                 row = compare([a[metric]], [b[metric]], n_boot=settings.n_boot, n_perm=settings.n_perm)
+            except Damaged:
+                raise
             except PhospheneError as error:
                 apart[f"{cell.folder} ({metric})"] = str(error)
             else:

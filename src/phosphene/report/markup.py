@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from phosphene.errors import PhospheneError
+from phosphene.checksums import intact
+from phosphene.errors import Damaged, PhospheneError
 from phosphene.targets.clip import open_picture
 
 if TYPE_CHECKING:
@@ -81,7 +82,9 @@ def picture(path: str | Path, alt: str, size: int, class_: str | None = None, si
     ``side``: pixels to which a larger one is shrunk.
     """
     try:
-        uri, width, height = _uri(str(path), side)
+        uri, width, height = _uri(str(intact(path, "remove it and run again")), side)
+    except Damaged:
+        raise
     except PhospheneError:
         return tag("span", "no picture", class_="absent", title=alt)
     scale = size / max(width, height)

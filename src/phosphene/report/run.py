@@ -14,7 +14,7 @@ from phosphene.checksums import intact
 from phosphene.decoded import stand_for_categories
 from phosphene.duplicates import KINDS
 from phosphene.epoch_log import entries
-from phosphene.errors import PhospheneError
+from phosphene.errors import Damaged, PhospheneError
 from phosphene.evaluation.chance import answer, rule, smallest
 from phosphene.evaluation.corrections import corrected
 from phosphene.evaluation.protocols import Fold
@@ -265,6 +265,8 @@ class Run:
             gallery, truth = self.experiment.gallery(fold)
             pictures = self.experiment.method(fold).pictures(gallery).numpy()
             return cosine(self.experiment.points(fold, twin), pictures), truth
+        except Damaged:
+            raise
         except (PhospheneError, KeyError, OSError):
             return None
 
@@ -328,6 +330,8 @@ class Run:
                 if space is None:
                     return
                 vectors = space.texts(list(texts)).numpy()
+            except Damaged:
+                raise
             except (PhospheneError, KeyError, OSError):
                 return
             for sample in chosen:
