@@ -1,14 +1,16 @@
 """One process at a time in a folder, and what killed ones left is put right."""
 
+import errno
 import os
 import subprocess
 import sys
 
 import pytest
 
+from phosphene.checksums import keep_json
 from phosphene.errors import PhospheneError
 from phosphene.files import whole
-from phosphene.locks import alone, put_right
+from phosphene.locks import alone, once, put_right
 
 HOLD = """
 import sys
@@ -34,6 +36,54 @@ def test_a_second_process_is_kept_off_and_a_killed_one_is_forgotten(tmp_path, th
     with alone(out):
         pass
     assert list(tmp_path.rglob("*")) == [out] * there
+
+
+ONCE = """
+import sys, time
+from pathlib import Path
+from phosphene.checksums import keep_json
+from phosphene.locks import once
+path, log = Path(sys.argv[1]), Path(sys.argv[2])
+def make():
+    with log.open("a") as file:
+        file.write("made\\n")
+    print("in", flush=True)
+    sys.stdin.read()
+    keep_json(path, 1)
+once(path, make)
+"""
+
+
+def test_what_is_cached_is_made_by_one_process_while_others_wait(tmp_path):
+    path, log = tmp_path / "cache" / "key.json", tmp_path / "log"
+    command, pipe = [sys.executable, "-c", ONCE, str(path), str(log)], subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as killed:
+        assert killed.stdout.readline() == "in\n"
+        killed.kill()
+    (path.parent / ".0123abcd.key.json").write_text("half")  # of the killed one
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as first:
+        assert first.stdout.readline() == "in\n"
+        with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as second:
+            first.stdin.close()
+            assert first.wait() == second.wait() == 0
+    assert log.read_text() == "made\n" * 2
+    assert path.read_text() == "1\n"
+    assert sorted(p.name for p in path.parent.iterdir()) == ["SHA256SUMS", "key.json"]
+    path.write_text("2")
+    once(path, lambda: keep_json(path, 3))  # damaged
+    once(path, lambda: keep_json(path, 4))
+    assert path.read_text() == "3\n"
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOLCK, "no locks"), NotImplementedError()])
+def test_a_disk_without_locks_is_told_and_worked_on(tmp_path, monkeypatch, caplog, error):
+    def refuse(*arguments, **more):
+        raise error
+
+    monkeypatch.setattr("phosphene.locks.FileLock.acquire", refuse)
+    with alone(tmp_path / "run"):
+        (tmp_path / "run").mkdir()
+    assert "run lies on a disk without locks" in caplog.text
 
 
 def test_a_process_may_enter_its_own_folder_again(tmp_path):

@@ -147,7 +147,9 @@ def hidden() -> list[str]:
 
 
 def begin(folder: Path, like: str | None) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
+    """As before the command; what is cached between runs is made anew too."""
+    for old in (folder, Path("cache")):
+        shutil.rmtree(old, ignore_errors=True)
     if like is not None:
         shutil.copytree(Path("runs") / like, folder)
 

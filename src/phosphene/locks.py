@@ -1,55 +1,86 @@
 """One process at a time in a folder; what killed ones left behind is put right by the next."""
 
+import errno
+import logging
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from phosphene.checksums import still_there
 from phosphene.errors import PhospheneError
 from phosphene.files import OLD, PART
 from phosphene.paths import has_room, short
 
+log = logging.getLogger(__name__)
 _held: set[Path] = set()  # by this process, which may enter its own folders again
 
 
 @contextmanager
-def alone(folder: str | Path) -> Iterator[None]:
+def alone(folder: str | Path, wait: bool = False) -> Iterator[None]:
     """Nobody else works in the folder, there or not, while the block lasts; leftovers of killed processes are removed.
+
+    Where files cannot be locked (some network disks), a warning says so, and nobody is kept off.
+
+    Parameters
+    ----------
+    wait : until another process leaves it, instead of an error.
 
     Raises
     ------
     PhospheneError
-        If another process does.
+        If another process works there.
     """
     folder = Path(os.path.abspath(folder))
     if folder in _held:
         yield
         return
-    has_room(folder)
+    has_room(folder.parent)
     made = [parent for parent in folder.parents if not parent.exists()]
     path = _lock_of(folder)
     lock = FileLock(path)
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=-1 if wait else 0)
     except Timeout:
         raise PhospheneError(
             f"{short(folder)} is in use by another process: wait until it ends, or choose another folder"
         ) from None
+    except (NotImplementedError, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP):
+            raise
+        log.warning(f"{short(folder)} lies on a disk without locks: see to it that one process alone works there")
     _held.add(folder)
     try:
         put_right(folder)
         yield
     finally:
         _held.discard(folder)
-        path.unlink(missing_ok=True)  # while it is held: whoever waits for it opens a new one
+        with suppress(PermissionError):  # Windows keeps it
+            path.unlink(missing_ok=True)  # while it is held: whoever waits for it opens a new one
         lock.release()
         with suppress(OSError):  # of a folder that was not written after all, nothing stays
             for parent in made:
                 parent.rmdir()
+
+
+def once(path: Path, make: Callable[[], object]) -> None:
+    """What is computed once and kept in a cache, which several processes share: one makes it, the others wait for it.
+
+    Parameters
+    ----------
+    path : where it lies; it is made if it is not there as it was written.
+    make : writes it there, whole.
+    """
+    damaged = path.exists()
+    if still_there(path):
+        return
+    with alone(path, wait=True):
+        if damaged or not path.exists():
+            make()
 
 
 def _lock_of(folder: Path) -> Path:

@@ -27,7 +27,6 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import pandas as pd
 
-from phosphene.checksums import still_there
 from phosphene.datasets.base import Dataset, Epoched, Recording
 from phosphene.datasets.things.channels import CHANNELS
 from phosphene.datasets.things.checks import differs, of_raw, of_stored
@@ -41,6 +40,7 @@ from phosphene.datasets.things.published import PUBLISHED
 from phosphene.datasets.things.raw import Continuous, read_raw_dict, read_source
 from phosphene.errors import PhospheneError, nearest
 from phosphene.files import cache_folder, digest
+from phosphene.locks import once
 from phosphene.preprocessing import Preprocessing
 from phosphene.registry import register
 from phosphene.trials import Signal
@@ -228,8 +228,8 @@ class ThingsEEG2(Dataset):
         files = [path for part in ("train", "test") for path in self.place.files(subject, part)]
         content = [[str(p), p.stat().st_size, p.stat().st_mtime_ns] for p in files]
         folder = cache_folder(self.cache, "things_eeg2") / f"sub-{subject}-{self.preset}-{digest(content)}"
-        if not still_there(folder):
-            convert(self.continuous(subject), PUBLISHED[self.preset], folder, f"sub-{subject}")
+        preset = PUBLISHED[self.preset]
+        once(folder, lambda: convert(self.continuous(subject), preset, folder, f"sub-{subject}"))
         return read_converted(folder)
 
     def recordings(self, subjects: Sequence[str]) -> Iterator[Recording | Epoched]:

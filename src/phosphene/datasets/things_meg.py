@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 import pandas as pd
 
-from phosphene.checksums import kept, still_there
+from phosphene.checksums import kept
 from phosphene.datasets.base import Dataset, Epoched
 from phosphene.datasets.things.checks import differs
 from phosphene.datasets.things.concepts import with_category
 from phosphene.errors import PhospheneError
 from phosphene.files import cache_folder, digest
+from phosphene.locks import once
 from phosphene.registry import register
 from phosphene.trials import Signal
 
@@ -237,7 +238,8 @@ class ThingsMEG(Dataset):
         key = digest([str(path), facts.st_size, facts.st_mtime_ns, rows.tolist()])
         cached = cache_folder(self.cache, "things_meg") / f"{path.stem}-{key}.npy"
         window, sensors = _window(epochs), _sensors(epochs)
-        if not still_there(cached):
+
+        def make() -> None:
             with kept(cached) as part:
                 shape = (len(rows), len(sensors), int(window.sum()))
                 out = np.lib.format.open_memmap(part, "w+", np.float32, shape)
@@ -246,6 +248,8 @@ class ThingsMEG(Dataset):
                     out[start : start + len(some)] = epochs.get_data(sensors, item=some, verbose="error")[..., window]
                 out.flush()
                 del out
+
+        once(cached, make)
         return np.load(cached, mmap_mode="r", allow_pickle=False), float(epochs.times[window][0])
 
 

@@ -11,10 +11,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from phosphene.checksums import kept, still_there
+from phosphene.checksums import kept
 from phosphene.errors import PhospheneError, nearest
 from phosphene.files import cache_folder, digest
 from phosphene.finite import check_finite
+from phosphene.locks import once
 from phosphene.paths import regular
 from phosphene.pictures import oddities
 
@@ -83,16 +84,17 @@ class Target(ABC):
             If the vector of a stimulus is not finite.
         """
         path = self.kept(stimuli, cache, "safetensors")
-        names = [str(n) for n in stimuli.index]
-        if still_there(path):
-            vectors = load_file(path)["vectors"]
+
+        def make() -> None:
+            vectors = self.embed(stimuli).float().cpu().contiguous()
             self._check(vectors, stimuli)
-            return TargetTable(names, vectors)
-        vectors = self.embed(stimuli).float().cpu().contiguous()
+            with kept(path) as part:
+                save_file({"vectors": vectors}, part)
+
+        once(path, make)
+        vectors = load_file(path)["vectors"]
         self._check(vectors, stimuli)
-        with kept(path) as part:
-            save_file({"vectors": vectors}, part)
-        return TargetTable(names, vectors)
+        return TargetTable([str(n) for n in stimuli.index], vectors)
 
     def _check(self, vectors: Tensor, stimuli: pd.DataFrame) -> None:
         """Refuse NaN and infinity, of which nothing can be learned; names the stimulus and its picture."""

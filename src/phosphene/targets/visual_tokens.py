@@ -13,8 +13,9 @@ from torch import Tensor
 from phosphene import runtime
 from phosphene.backbones import CaptionRow, backbone, load_captioner
 from phosphene.captions.visual_tokens import TokenCaptioner
-from phosphene.checksums import kept, still_there
+from phosphene.checksums import kept
 from phosphene.errors import PhospheneError
+from phosphene.locks import once
 from phosphene.pictures import open_picture
 from phosphene.registry import register
 from phosphene.settings import Count
@@ -67,12 +68,15 @@ class CaptionerTokens(Target):
         Of git-large-coco 0.53 MB a picture: 8.7 GB of the 16,540 training pictures of THINGS-EEG2.
         """
         path = self.kept(stimuli, cache, "npy")
-        if not still_there(path):
+
+        def make() -> None:
             header = {"descr": "<f2", "fortran_order": False, "shape": (len(stimuli), *self.shape)}
             with kept(path) as part, part.open("wb") as file:
                 np.lib.format.write_array_header_2_0(file, header)
                 for tokens in self._parts(stimuli):
                     file.write(tokens.half().numpy().astype("<f2").tobytes())
+
+        once(path, make)
         # "c" is never written back, and torch wants arrays that may be written to
         return TargetTable([str(n) for n in stimuli.index], torch.from_numpy(np.load(path, mmap_mode="c")))
 
