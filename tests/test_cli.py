@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from conftest import make_trials
 from phosphene.cli import app
 
 PHOSPHENE = Path(sys.executable).parent / "phosphene"
@@ -130,22 +129,6 @@ def test_a_truncated_recording_is_named(small, tmp_path):
     (raw,) = (tmp_path / "s").rglob("*_raw.fif")
     raw.write_bytes(raw.read_bytes()[:5000])
     fails(started("prepare", "demo", "--set", f"dataset.root={tmp_path / 's'}", "--out", tmp_path / "t"), raw.name)
-
-
-def test_a_full_disk_leaves_nothing_half_written(tmp_path):
-    """A device that is always full stands in for the disk."""
-    if not Path("/dev/full").exists():
-        pytest.skip("/dev/full is absent on this system")
-    import numpy as np
-
-    from phosphene.errors import PhospheneError
-    from phosphene.files import whole
-
-    with pytest.raises(PhospheneError, match="no space left"), whole(tmp_path / "trials") as part:
-        part.mkdir()
-        with open("/dev/full", "wb", buffering=0) as device:
-            device.write(np.asarray(make_trials().eeg).tobytes())
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_analyses_are_asked_by_name_and_their_arguments_checked(tmp_path):

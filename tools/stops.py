@@ -251,7 +251,7 @@ def main() -> None:
             )
             found[f"status {first}"] += 1
             tells = {"term": (130, "stopped"), "full": (2, "no space left")}.get(given.how)
-            if "Traceback" in heard or (tells and first == tells[0]) != (tells and tells[1] in heard):
+            if "Traceback" in heard or (tells and first == tells[0]) != (tells and tells[1] in heard.lower()):
                 found["UNTOLD"] += 1
                 print(f"{verb} {i}: {heard[-600:]}", flush=True)
             found["left hidden"] += bool(hidden())

@@ -1,5 +1,6 @@
 """Files that are whole or absent: everything is written beside its place and then renamed."""
 
+import errno
 import hashlib
 import json
 import os
@@ -18,6 +19,7 @@ from phosphene.paths import regular
 #: names of what is being written, and of a folder that was moved out of the way of a new one
 PART, OLD = r"\.[0-9a-f]{8}\.(.+)", r"\.[0-9a-f]{8}-old\.(.+)"
 _NESTED, _LARGEST = 30, 1_000_000  # levels, characters
+_LITTLE = 1_000_000  # bytes left on a disk, which torch filled
 
 
 @contextmanager
@@ -40,8 +42,8 @@ def whole(path: str | Path) -> Iterator[Path]:
             shutil.rmtree(old)
         else:
             os.replace(part, path)
-    except OSError as error:
-        if error.errno in (28, 122):  # ENOSPC, EDQUOT
+    except Exception as error:
+        if _is_full(error, path.parent):
             raise PhospheneError(f"no space left to write {path}: free some, or choose another --out") from error
         raise
     finally:
@@ -49,6 +51,15 @@ def whole(path: str | Path) -> Iterator[Path]:
             shutil.rmtree(part, ignore_errors=True)
         else:
             part.unlink(missing_ok=True)
+
+
+def _is_full(error: Exception, folder: Path) -> bool:
+    """Whether the disk is full, or the user's share of it, which each library tells in its own way, torch in none."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    if any(f"os error {number}" in str(error) for number in (errno.ENOSPC, errno.EDQUOT)):  # safetensors
+        return True
+    return isinstance(error, RuntimeError) and shutil.disk_usage(folder).free < _LITTLE
 
 
 def cache_folder(cache: str | Path | None, name: str) -> Path:
