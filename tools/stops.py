@@ -18,6 +18,7 @@ import re
 import shutil
 import signal
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Collection
@@ -86,7 +87,7 @@ CHANGES = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.link", "os.syml
 #: what tells of times, or lists in the order of writing
 VOLATILE = {"provenance.json", "log.jsonl", "report.html", "SHA256SUMS"}
 DATE = re.compile(rb"\d{4}-\d\d-\d\dT[0-9:.+]+")
-OUT = Path("said.txt")
+OUT = Path(tempfile.mkdtemp()) / "said.txt"
 
 
 def command(words: str, at: Callable[[int], None] | None = None, then: Callable[[int], None] | None = None):

@@ -19,7 +19,7 @@ from phosphene.paths import regular
 #: names of what is being written, and of a folder that was moved out of the way of a new one
 PART, OLD = r"\.[0-9a-f]{8}\.(.+)", r"\.[0-9a-f]{8}-old\.(.+)"
 _NESTED, _LARGEST = 30, 1_000_000  # levels, characters
-_LITTLE = 1_000_000  # bytes left on a disk, which torch filled
+_LITTLE = 1_000_000  # bytes left on a disk that is taken for full
 
 
 @contextmanager
@@ -54,12 +54,12 @@ def whole(path: str | Path) -> Iterator[Path]:
 
 
 def _is_full(error: Exception, folder: Path) -> bool:
-    """Whether the disk is full, or the user's share of it, which each library tells in its own way, torch in none."""
-    if isinstance(error, OSError):
-        return error.errno in (errno.ENOSPC, errno.EDQUOT)
-    if any(f"os error {number}" in str(error) for number in (errno.ENOSPC, errno.EDQUOT)):  # safetensors
+    """Whether the disk is full, or the user's share of it, which each library tells in its own way."""
+    numbers = (errno.ENOSPC, errno.EDQUOT)
+    if getattr(error, "errno", None) in numbers or any(f"os error {n}" in str(error) for n in numbers):  # safetensors
         return True
-    return isinstance(error, RuntimeError) and shutil.disk_usage(folder).free < _LITTLE
+    unsaid = isinstance(error, RuntimeError) or (isinstance(error, OSError) and error.errno is None)  # torch, numpy
+    return unsaid and shutil.disk_usage(folder).free < _LITTLE
 
 
 def cache_folder(cache: str | Path | None, name: str) -> Path:
