@@ -40,11 +40,11 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, write
     """Each library tells it in its own way (as seen on a full tmpfs; `tools/stops.py --how full`)."""
     if write is by_python and not Path("/dev/full").exists():
         pytest.skip("/dev/full is absent on this system")
-    if write in (by_torch, by_numpy):
+    if write in (by_torch, by_numpy):  # while the disk has room it is another fault
         with (
             pytest.raises((RuntimeError, OSError), match="written|unexpected"),
             whole(tmp_path / "folder"),
-        ):  # this disk has room: it is another fault
+        ):
             write()
         monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=0))
     with pytest.raises(PhospheneError, match=r"no space left to write .*folder"), whole(tmp_path / "folder") as part:

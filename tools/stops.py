@@ -241,7 +241,7 @@ def main() -> None:
         begin(folder, like)
         room, begun = shutil.disk_usage(".").used, time.time()
         status, said, changes = command(words)
-        took, needs = time.time() - begun, max(shutil.disk_usage(".").used - room, 100_000)
+        took, needs = time.time() - begun, max(shutil.disk_usage(".").used - room, 8_192)
         if status not in (0, 1):
             sys.exit(f"{verb}: {said[-500:]}")
         wanted, found = content(folder), Counter()
