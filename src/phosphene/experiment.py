@@ -43,7 +43,7 @@ from phosphene.training import fit
 from phosphene.trials import Trials, read_table
 from phosphene.whitening import Whitener, whiten, whitened_by
 
-_CHUNK = 32  # trials drawn, then kept, at a time
+CHUNK = 32  # trials drawn, then kept, at a time
 #: what a run, or what comes before it in `phosphene demo` and in a grid, may have left in a folder without config.yaml
 HELD = {"study", "trials", "dataset.json", "audit", "folds", SUMS}
 _RESTORE = "restore it, or choose another --out"
@@ -443,8 +443,8 @@ class Experiment:
 
     def _draw(self, generator: Generator, conditioning: Conditioning, paths: list[Path], draws: int, bar: Bar) -> None:
         """Draw in chunks; a chunk whose pictures all lie at ``paths`` is done already."""
-        for start in range(0, len(paths), _CHUNK):
-            part = list(range(start, min(start + _CHUNK, len(paths))))
+        for start in range(0, len(paths), CHUNK):
+            part = list(range(start, min(start + CHUNK, len(paths))))
             if not all(paths[i].is_file() for i in part):
                 drawn = generator(conditioning.rows(part), n=draws, seed=self.protocol.seed, numbers=part)
                 for i, pictures in zip(part, drawn, strict=True):

@@ -20,7 +20,7 @@ from phosphene.audit.stand_ins import noise
 from phosphene.checksums import intact, kept
 from phosphene.evaluation.retrieval import cosine
 from phosphene.evaluation.scores import Question
-from phosphene.experiment import Experiment
+from phosphene.experiment import CHUNK, Experiment
 from phosphene.generators.base import Conditioning, Generator
 from phosphene.pictures import open_picture
 from phosphene.scoring import drawn_questions
@@ -108,23 +108,29 @@ class Drawings:
             return [open_picture(path) for path in getattr(self, f"_{way.key}")()]
         folder = self.experiment.out / "audit" / "images" / way.key
         paths = [folder / f"{self.experiment.folder(f).name}-{i:05d}.png" for f, i in self.samples]
-        missing = [k for k, path in enumerate(paths) if not path.is_file()]
-        if missing:
+        if not all(path.is_file() for path in paths):
             conditioning, plain = made[way.key](), self.experiment.generator()
-            seed = self.seed + 1 if way.key == "again" else self.seed
             for fold in self.experiment.folds:
-                rows = [k for k in missing if self.samples[k][0] is fold]
-                if not rows:
-                    continue
-                generator = self._drawer(way.key, fold, plain)
-                extra = conditioning.given() - generator.accepts
-                if extra:
-                    raise CannotAsk(f"the generator takes no {min(extra)}")
-                drawn = generator(conditioning.rows(rows), seed=seed, numbers=[self.numbers[k] for k in rows])
-                for k, (picture,) in zip(rows, drawn, strict=True):
-                    with kept(paths[k]) as part:
-                        picture.save(part, format="png")
+                rows = [k for k, (own, _) in enumerate(self.samples) if own is fold]
+                if not all(paths[k].is_file() for k in rows):
+                    self._draw(way.key, conditioning, self._drawer(way.key, fold, plain), rows, paths)
         return [open_picture(intact(path, "remove it and audit again")) for path in paths]
+
+    def _draw(
+        self, way: str, conditioning: Conditioning, generator: Generator, rows: list[int], paths: list[Path]
+    ) -> None:
+        """Chunk by chunk, each whole: alone, a picture that a stop left out would be rounded otherwise."""
+        if extra := conditioning.given() - generator.accepts:
+            raise CannotAsk(f"the generator takes no {min(extra)}")
+        seed = self.seed + 1 if way == "again" else self.seed
+        for start in range(0, len(rows), CHUNK):
+            part = rows[start : start + CHUNK]
+            if all(paths[k].is_file() for k in part):
+                continue
+            drawn = generator(conditioning.rows(part), seed=seed, numbers=[self.numbers[k] for k in part])
+            for k, (picture,) in zip(part, drawn, strict=True):
+                with kept(paths[k]) as file:
+                    picture.save(file, format="png")
 
     def _drawer(self, way: str, fold: Any, plain: Generator) -> Generator:
         """What draws a way: the fold's own generator where a model was asked, that of everybody for words."""
