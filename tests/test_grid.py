@@ -11,7 +11,7 @@ from phosphene.compare import compare_runs
 from phosphene.errors import PhospheneError
 from phosphene.evaluation.corrections import corrected
 from phosphene.experiment import Experiment
-from phosphene.grid import COLUMNS, DIFFERENCES, SHIPPED, Grid, run_grid
+from phosphene.grid import COLUMNS, DIFFERENCES, SHIPPED, Grid, only_runs, run_grid
 from phosphene.recipe import SHIPPED as RECIPES
 from phosphene.simulate.study import simulate
 
@@ -272,3 +272,12 @@ def test_heads_are_paired_where_both_runs_have_them(study, tmp_path):
         own = scores[(scores["metric"] == metric) & (scores["subject"] == "all")].set_index("variant")["value"]
         assert value == pytest.approx(own["one"] - own["two"])
     assert "Not paired: caption_PlaceView_top1; no other run has the score" in (out / "grid.md").read_text()
+
+
+def test_a_variant_that_was_stopped_at_its_first_file_is_no_other_thing(tmp_path):
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / ".0123abcd.config.yaml").write_text("half")
+    only_runs(tmp_path)
+    (tmp_path / "one" / "thesis.txt").write_text("mine")
+    with pytest.raises(PhospheneError, match="holds other things"):
+        only_runs(tmp_path)

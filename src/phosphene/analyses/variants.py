@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack
 
@@ -17,6 +17,7 @@ from phosphene.evaluation.corrections import corrected
 from phosphene.experiment import Experiment
 from phosphene.files import whole
 from phosphene.grid import Grid, check_metrics, only_runs, run_grid
+from phosphene.locks import alone
 from phosphene.paths import default_out
 from phosphene.progress import Display
 from phosphene.recipe import Recipe
@@ -76,17 +77,17 @@ class _Analysis:
         cell = Grid.read({**self.plan, "variants": {WHOLE: None}}).cells()[0]
         only_runs(self.out)
         folder = self.out / cell.folder
-        made = [path for path in (folder, *folder.parents) if not path.exists()]
+        new = not folder.exists()
         check(cell.recipe, data=not (folder / "trials").is_dir())
-        experiment = Experiment(cell.recipe, folder, self.display)
-        try:
-            yield experiment.trials
-        except PhospheneError:
-            if folder in made:
-                shutil.rmtree(folder, ignore_errors=True)
-                for path in made[1:]:
-                    path.rmdir()
-            raise
+        with alone(self.out):
+            try:
+                yield Experiment(cell.recipe, folder, self.display).trials
+            except PhospheneError:
+                if new:
+                    shutil.rmtree(folder, ignore_errors=True)
+                    with suppress(OSError):
+                        self.out.rmdir()  # empty
+                raise
 
     def check(self, variants: Mapping[str, Mapping[str, Any]], reference: str) -> None:
         """Refuse a variant that cannot be run."""

@@ -98,7 +98,8 @@ def only_runs(out: Path) -> None:
         return
     for path in sorted(out.iterdir()):
         own = (path / "config.yaml").is_file() or path.suffix in (".csv", ".md", ".png") or path.name.startswith(".")
-        if not own and not (path.is_dir() and not any(path.iterdir())):
+        begun = path.is_dir() and all(part.name.startswith(".") for part in path.iterdir())  # and stopped at once
+        if not own and not begun:
             raise PhospheneError(
                 f"{out} holds other things ('{path.name}') than runs of a grid: choose a new or empty folder with --out"
             )
