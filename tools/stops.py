@@ -60,7 +60,7 @@ generator: {{name: diffusion, backbone: mini, steps: 1}}
 {CHEAP}""",
 }
 GRID = "name: two\nrecipe: trained.yaml\nvariants: {one: null, two: {protocol.seed: 1}}\n"
-SCENES = "--n-train-pictures 16 --n-test-pictures 4 --train-repeats 1 --test-repeats 2 --snr-db 0"
+SCENES = "--n-train-pictures 16 --n-test-pictures 6 --train-repeats 1 --test-repeats 2 --snr-db 0"
 #: the folder that a verb writes, or changes: then it begins as a copy of the finished run named last
 VERBS = {
     "simulate": (f"simulate --out new {SCENES}", "new", None),
@@ -80,7 +80,7 @@ VERBS = {
     "audit": ("audit new --n-perm 120 --n-pictures 4", "new", "semantic"),
     "explain": ("explain new", "new", "semantic"),
     "repeats": ("analyse repeats new", "new", "trained"),
-    "similarity": ("analyse similarity new", "new", "trained"),
+    "similarity": ("analyse similarity new", "new", "semantic"),
     "report": ("report new", "new", "semantic"),
 }
 CHANGES = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.truncate"}
@@ -90,14 +90,19 @@ DATE = re.compile(rb"\d{4}-\d\d-\d\dT[0-9:.+]+")
 OUT = Path(tempfile.mkdtemp()) / "said.txt"
 
 
-def command(words: str, at: Callable[[int], None] | None = None, then: Callable[[int], None] | None = None):
+def command(
+    words: str,
+    at: Callable[[int], None] | None = None,
+    then: Callable[[int], None] | None = None,
+    says: Path = OUT,
+) -> tuple[int, str, int]:
     """The exit status, what it said, and the changes of files that it made; ``at`` is called before each of them, and
     ``then`` with the process, in this one."""
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
         os.setsid()
-        with OUT.open("w") as out:
+        with says.open("w") as out:
             os.dup2(out.fileno(), 1)
             os.dup2(out.fileno(), 2)
         changes, here = 0, os.getcwd()
@@ -135,7 +140,7 @@ def command(words: str, at: Callable[[int], None] | None = None, then: Callable[
     _, status = os.waitpid(child, 0)
     with os.fdopen(read) as file:
         changes = file.read()
-    return os.waitstatus_to_exitcode(status), OUT.read_text(errors="replace"), int(changes or 0)
+    return os.waitstatus_to_exitcode(status), says.read_text(errors="replace"), int(changes or 0)
 
 
 def content(folder: Path, but: Collection[str] = VOLATILE) -> dict[str, str]:
@@ -222,6 +227,65 @@ def filled(rng: random.Random, words: str, needs: int) -> tuple[int, str, int]:
         ballast.unlink()
 
 
+def paired(rng: random.Random, words: str, took: float) -> tuple[int, str, int]:
+    """The command, and once more while it runs: what one of them said, which the other kept off."""
+    others = []
+
+    def beside(child: int) -> None:
+        time.sleep(rng.uniform(0, took))
+        others.append(command(words, says=OUT.with_suffix(".other")))
+
+    first, (second,) = command(words, then=beside), others
+    return first if first[0] == 2 else second
+
+
+#: how it is done, the exit status that may follow, and what must be said then
+TOLD = {"term": (130, "stopped"), "full": (2, "no space left"), "pairs": (2, "in use by another process")}
+
+
+class Verb:
+    """A command that is stopped in several ways, and what it leaves where it is not."""
+
+    def __init__(self, name: str):
+        self.name = name
+        self.words, out, self.like = VERBS[name]
+        self.folder, self.found = Path(out), Counter()
+        begin(self.folder, self.like)
+        room, begun = shutil.disk_usage(".").used, time.time()
+        self.status, said, self.changes = command(self.words)
+        self.took, self.needs = time.time() - begun, max(shutil.disk_usage(".").used - room, 8_192)
+        if self.status not in (0, 1):
+            sys.exit(f"{name}: {said[-500:]}")
+        self.wanted = content(self.folder)
+
+    def fault(self, name: str, what: object) -> None:
+        self.found[name] += 1
+        print(f"{self.name}: {name}: {str(what)[-600:]}", flush=True)
+
+    def tried(self, how: str, rng: random.Random) -> None:
+        begin(self.folder, self.like)
+        if how == "full":
+            status, said, _ = filled(rng, self.words, self.needs)
+        elif how == "pairs":
+            status, said, _ = paired(rng, self.words, self.took)
+        else:
+            status, said, _ = stop(how, rng, self.words, self.changes, self.took)
+        self.found[f"status {status}"] += 1
+        code, line = TOLD.get(how, (None, None))
+        if "Traceback" in said or (line is not None and (status == code) != (line in said.lower())):
+            self.fault("UNTOLD", said)
+        self.found["left hidden"] += bool(hidden())
+        again, said, _ = command(self.words)
+        if again != self.status:
+            self.fault("REFUSED", said)
+        if (now := content(self.folder)) != self.wanted:
+            self.fault("LOST OR CHANGED", sorted(k for k in now | self.wanted if now.get(k) != self.wanted.get(k))[:6])
+        if left := hidden():
+            self.fault("STILL HIDDEN", left[:4])
+            for name in left:
+                shutil.rmtree(name) if Path(name).is_dir() else Path(name).unlink(missing_ok=True)
+
+
 def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     asked.add_argument("folder", type=Path)
@@ -230,49 +294,17 @@ def main() -> None:
     asked.add_argument("--seed", type=int, default=0)
     asked.add_argument("verbs", nargs="*")
     given = asked.parse_intermixed_args()
-    unknown = {*given.verbs} - {*VERBS}
-    if unknown:
+    if unknown := {*given.verbs} - {*VERBS}:
         asked.error(f"unknown verbs {unknown}: take some of {list(VERBS)}")
     ready(given.folder)
     rng, total = random.Random(given.seed), Counter()
-    for verb in given.verbs or VERBS:
-        words, out, like = VERBS[verb]
-        folder = Path(out)
-        begin(folder, like)
-        room, begun = shutil.disk_usage(".").used, time.time()
-        status, said, changes = command(words)
-        took, needs = time.time() - begun, max(shutil.disk_usage(".").used - room, 8_192)
-        if status not in (0, 1):
-            sys.exit(f"{verb}: {said[-500:]}")
-        wanted, found = content(folder), Counter()
-        for i in range(given.n):
-            begin(folder, like)
-            first, heard, _ = (
-                filled(rng, words, needs) if given.how == "full" else stop(given.how, rng, words, changes, took)
-            )
-            found[f"status {first}"] += 1
-            tells = {"term": (130, "stopped"), "full": (2, "no space left")}.get(given.how)
-            if "Traceback" in heard or (tells and first == tells[0]) != (tells and tells[1] in heard.lower()):
-                found["UNTOLD"] += 1
-                print(f"{verb} {i}: {heard[-600:]}", flush=True)
-            found["left hidden"] += bool(hidden())
-            again, heard, _ = command(words)
-            if again != status:
-                finished = "exists already" in heard and content(folder) == wanted
-                found["finished before" if finished else "REFUSED"] += 1
-                if not finished:
-                    print(f"{verb} {i}: {heard[-600:]}", flush=True)
-            if (now := content(folder)) != wanted:
-                found["LOST OR CHANGED"] += 1
-                print(f"{verb} {i}: {sorted(k for k in now | wanted if now.get(k) != wanted.get(k))[:6]}", flush=True)
-            if left := hidden():
-                found["STILL HIDDEN"] += 1
-                print(f"{verb} {i}: {left[:4]}", flush=True)
-                for name in left:
-                    shutil.rmtree(name) if Path(name).is_dir() else Path(name).unlink(missing_ok=True)
-        begin(folder, None)
-        print(f"{verb}: {took:.1f} s, {changes} changes; {dict(found)}", flush=True)
-        total += found
+    for name in given.verbs or VERBS:
+        verb = Verb(name)
+        for _ in range(given.n):
+            verb.tried(given.how, rng)
+        begin(verb.folder, None)
+        print(f"{name}: {verb.took:.1f} s, {verb.changes} changes; {dict(verb.found)}", flush=True)
+        total += verb.found
     print(f"all: {dict(total)}")
 
 
