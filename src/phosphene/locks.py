@@ -44,11 +44,14 @@ def alone(folder: str | Path, wait: bool = False) -> Iterator[None]:
     path = _lock_of(folder)
     lock = FileLock(path)
     try:
-        lock.acquire(timeout=-1 if wait else 0)
+        lock.acquire(timeout=0)
     except Timeout:
-        raise PhospheneError(
-            f"{short(folder)} is in use by another process: wait until it ends, or choose another folder"
-        ) from None
+        if not wait:
+            raise PhospheneError(
+                f"{short(folder)} is in use by another process: wait until it ends, or choose another folder"
+            ) from None
+        log.warning(f"waiting for another process, which makes {short(folder)}")
+        lock.acquire()
     except (NotImplementedError, OSError) as error:
         if isinstance(error, OSError) and error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP):
             raise

@@ -55,9 +55,11 @@ def prepare(recipe: Recipe, out: str | Path, display: Display) -> Trials:
         made_of = {"recipe": recipe.what(), "data": dataset_of(recipe).fingerprint()}
         if recipe.captions is not None:
             made_of["captions"] = fingerprint(recipe.captions)
-        if not finished(out, made_of):
-            prepared(recipe, display)[0].save(out, made_of)
-        return Trials.load(out)
+        if finished(out, made_of):
+            return Trials.load(out)
+        trials, _ = prepared(recipe, display)
+        trials.save(out, made_of)
+        return trials
 
 
 def prepared(recipe: Recipe, display: Display) -> tuple[Trials, Dataset]:
