@@ -69,6 +69,10 @@ def test_what_is_cached_is_made_by_one_process_while_others_wait(tmp_path):
     assert log.read_text() == "made\n" * 2
     assert path.read_text() == "1\n"
     assert sorted(p.name for p in path.parent.iterdir()) == ["SHA256SUMS", "key.json"]
+    (path.parent / ".key.json.lock").touch()  # of one that was killed when it had made it
+    once(path, lambda: keep_json(path, 0))
+    assert sorted(p.name for p in path.parent.iterdir()) == ["SHA256SUMS", "key.json"]
+    assert path.read_text() == "1\n"
     path.write_text("2")
     once(path, lambda: keep_json(path, 3))  # damaged
     once(path, lambda: keep_json(path, 4))

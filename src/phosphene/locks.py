@@ -17,6 +17,7 @@ from phosphene.files import OLD, PART
 from phosphene.paths import has_room, short
 
 log = logging.getLogger(__name__)
+_LOCK = ".{}.lock"
 _held: set[Path] = set()  # by this process, which may enter its own folders again
 
 
@@ -78,11 +79,12 @@ def once(path: Path, make: Callable[[], object]) -> None:
     path : where it lies; it is made if it is not there as it was written.
     make : writes it there, whole.
     """
-    damaged = path.exists()
-    if still_there(path):
+    there, good = path.exists(), still_there(path)
+    left = path.with_name(_LOCK.format(path.name)).exists() and os.access(path.parent, os.W_OK)  # by a killed one
+    if good and not left:
         return
     with alone(path, wait=True):
-        if damaged or not path.exists():
+        if not good and (there or not path.exists()):
             make()
 
 
@@ -90,7 +92,7 @@ def _lock_of(folder: Path) -> Path:
     """Beside the folder, which may not be there yet; in it where nothing can be written beside it."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     beside = os.access(folder.parent, os.W_OK) or not folder.is_dir()
-    return folder.with_name(f".{folder.name}.lock") if beside else folder / ".lock"
+    return folder.with_name(_LOCK.format(folder.name)) if beside else folder / ".lock"
 
 
 def put_right(path: Path) -> None:
@@ -101,7 +103,7 @@ def put_right(path: Path) -> None:
     for folder, names, files in os.walk(path):
         _put_right(Path(folder), [*names, *files])
         there = os.listdir(folder)  # some were removed; where a lock lies beside, another process may be at work
-        names[:] = [name for name in names if name in there and f".{name}.lock" not in files]
+        names[:] = [name for name in names if name in there and _LOCK.format(name) not in files]
     if path.parent.is_dir():
         _put_right(path.parent, [n for n in os.listdir(path.parent) if n.endswith(f".{path.name}")])
 
