@@ -12,7 +12,6 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from sklearn.decomposition import PCA
 from torch import Tensor, nn
 
 from phosphene.encoders.base import Encoder
@@ -211,6 +210,8 @@ class SmallLowLevel(LowLevel):
         ------
         PhospheneError : latents of another shape, or all alike.
         """
+        from sklearn.decomposition import PCA
+
         if tuple(latents.shape[1:]) != self.shape or len(latents) < 2:
             raise PhospheneError(
                 f"latents {tuple(latents.shape)}: give (n, {', '.join(map(str, self.shape))}), n above 1"

@@ -7,8 +7,6 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import pandas as pd
 import torch
-from scipy.linalg import solve
-from sklearn.covariance import ledoit_wolf
 from torch import Tensor
 
 from phosphene.errors import PhospheneError
@@ -171,6 +169,9 @@ def boundary(features: np.ndarray, labels: np.ndarray, n_classes: int = 2) -> tu
     features : (n_trials, n_features), any unit.
     labels : (n_trials,) integers below ``n_classes``, each present.
     """
+    from scipy.linalg import solve  # a second that whoever checks a recipe does not wait for
+    from sklearn.covariance import ledoit_wolf
+
     if len(np.unique(labels)) < n_classes:
         raise PhospheneError("a concept has no training trial: train on runs that hold every concept")
     means = np.stack([features[labels == c].mean(axis=0) for c in range(n_classes)])
