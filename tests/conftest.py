@@ -1,6 +1,7 @@
 """What several tests share: made trials with a known signal, and the golden vectors."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +24,10 @@ GOLDEN = Path(__file__).parent / "golden"
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory):
-    """No test, and no fixture of any scope, reads or fills the user's cache."""
+    """No test, and no fixture of any scope, reads or fills the user's cache; the processes of one run share theirs."""
+    own = tmp_path_factory.getbasetemp()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PHOSPHENE_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+        patch.setenv("PHOSPHENE_CACHE", str((own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "cache"))
         yield
 
 
