@@ -43,7 +43,7 @@ from phosphene.training import fit
 from phosphene.trials import Trials, read_table
 from phosphene.whitening import Whitener, whiten, whitened_by
 
-CHUNK = 32  # trials drawn, then kept, at a time
+_CHUNK = 32  # trials drawn, then kept, at a time
 #: what a run, or what comes before it in `phosphene demo` and in a grid, may have left in a folder without config.yaml
 HELD = {"study", "trials", "dataset.json", "audit", "folds", SUMS}
 _RESTORE = "restore it, or choose another --out"
@@ -425,7 +425,7 @@ class Experiment:
                 own, conditioning = self.method(fold, twin).drawn_by(plain), self.conditioning(fold, twin)
                 if conditioning.prompt is not None and (cut := own.shortened(conditioning.prompt)):
                     self.note([f"{self.folder(fold, twin).name}, {cut}"])
-                self._draw(own, conditioning, paths, draws, bar)
+                draw_missing(own, conditioning, paths, range(len(paths)), self.protocol.seed, draws, bar)
 
     @property
     def notes(self) -> list[str]:
@@ -440,16 +440,6 @@ class Experiment:
             log.warning(sentence)
         if new:
             keep_json(self.out / "notes.json", [*self.notes, *new])
-
-    def _draw(self, generator: Generator, conditioning: Conditioning, paths: list[Path], draws: int, bar: Bar) -> None:
-        """Draw in chunks; a chunk whose pictures all lie at ``paths`` is done already."""
-        for start in range(0, len(paths), CHUNK):
-            part = list(range(start, min(start + CHUNK, len(paths))))
-            if not all(paths[i].is_file() for i in part):
-                drawn = generator(conditioning.rows(part), n=draws, seed=self.protocol.seed, numbers=part)
-                for i, pictures in zip(part, drawn, strict=True):
-                    _save(paths[i], pictures)
-            bar(len(part))
 
     def generator(self) -> Generator:
         """The recipe's generator; each fold's method draws with what its `drawn_by` makes of it."""
@@ -516,12 +506,36 @@ class Experiment:
             if self.recipe.generator is not None:
                 paths = [part / "images" / f"{i:05d}-0.png" for i in range(len(samples))]
                 with self.display.bar("drawing pictures", len(paths)) as bar:
-                    self._draw(method.drawn_by(self.generator()), method.condition(samples), paths, 1, bar)
+                    own, numbers = method.drawn_by(self.generator()), range(len(paths))
+                    draw_missing(own, method.condition(samples), paths, numbers, self.protocol.seed, bar=bar)
         return out
+
+
+def draw_missing(
+    generator: Generator, conditioning: Conditioning, paths: Sequence[Path], numbers: Sequence[int], seed: int,
+    draws: int = 1, bar: Bar = lambda n=1: None,
+) -> None:  # fmt: skip
+    """Draw each row of ``conditioning`` to its path, in chunks; one whose pictures all lie there is done already.
+
+    A chunk is drawn whole: alone, a picture that a stop left out would be rounded otherwise.
+
+    Parameters
+    ----------
+    paths, numbers : (n_rows,) of the first picture of a row, which names the others; and the row's own noise.
+    draws : pictures of each row.
+    bar : hears how many rows are done.
+    """
+    for start in range(0, len(paths), _CHUNK):
+        part = list(range(start, min(start + _CHUNK, len(paths))))
+        if not all(paths[i].is_file() for i in part):
+            drawn = generator(conditioning.rows(part), n=draws, seed=seed, numbers=[numbers[i] for i in part])
+            for i, pictures in zip(part, drawn, strict=True):
+                _save(paths[i], pictures)
+        bar(len(part))
 
 
 def _save(first: Path, pictures: Sequence[Image.Image]) -> None:
     """The draws of one trial, the first one last, so that its presence says that all are there."""
     for draw, picture in reversed(list(enumerate(pictures))):
-        with kept(first.with_name(f"{first.name.rsplit('-', 1)[0]}-{draw}.png")) as part:
+        with kept(first if draw == 0 else first.with_name(f"{first.name.rsplit('-', 1)[0]}-{draw}.png")) as part:
             picture.save(part)

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack
 
@@ -77,16 +77,14 @@ class _Analysis:
         cell = Grid.read({**self.plan, "variants": {WHOLE: None}}).cells()[0]
         only_runs(self.out)
         folder = self.out / cell.folder
-        new = not folder.exists()
+        made = [path for path in (self.out, folder) if not path.exists()]
         check(cell.recipe, data=not (folder / "trials").is_dir())
         with alone(self.out):
             try:
                 yield Experiment(cell.recipe, folder, self.display).trials
             except PhospheneError:
-                if new:
-                    shutil.rmtree(folder, ignore_errors=True)
-                    with suppress(OSError):
-                        self.out.rmdir()  # empty
+                for path in made:
+                    shutil.rmtree(path, ignore_errors=True)
                 raise
 
     def check(self, variants: Mapping[str, Mapping[str, Any]], reference: str) -> None:

@@ -17,10 +17,10 @@ from PIL import Image
 
 from phosphene.audit.retrained import stand_in
 from phosphene.audit.stand_ins import noise
-from phosphene.checksums import intact, kept
+from phosphene.checksums import intact
 from phosphene.evaluation.retrieval import cosine
 from phosphene.evaluation.scores import Question
-from phosphene.experiment import CHUNK, Experiment
+from phosphene.experiment import Experiment, draw_missing
 from phosphene.generators.base import Conditioning, Generator
 from phosphene.pictures import open_picture
 from phosphene.scoring import drawn_questions
@@ -119,18 +119,12 @@ class Drawings:
     def _draw(
         self, way: str, conditioning: Conditioning, generator: Generator, rows: list[int], paths: list[Path]
     ) -> None:
-        """Chunk by chunk, each whole: alone, a picture that a stop left out would be rounded otherwise."""
+        """The samples of these rows, with their own noise or, another time, with that of another seed."""
         if extra := conditioning.given() - generator.accepts:
             raise CannotAsk(f"the generator takes no {min(extra)}")
         seed = self.seed + 1 if way == "again" else self.seed
-        for start in range(0, len(rows), CHUNK):
-            part = rows[start : start + CHUNK]
-            if all(paths[k].is_file() for k in part):
-                continue
-            drawn = generator(conditioning.rows(part), seed=seed, numbers=[self.numbers[k] for k in part])
-            for k, (picture,) in zip(part, drawn, strict=True):
-                with kept(paths[k]) as file:
-                    picture.save(file, format="png")
+        own, numbers = [paths[k] for k in rows], [self.numbers[k] for k in rows]
+        draw_missing(generator, conditioning.rows(rows), own, numbers, seed)
 
     def _drawer(self, way: str, fold: Any, plain: Generator) -> Generator:
         """What draws a way: the fold's own generator where a model was asked, that of everybody for words."""
