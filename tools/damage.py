@@ -14,7 +14,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from stops import command, content, ready
+from stops import AUDIT, command, content, ready
 
 DECODE = "decode {0} prepared --out dec"
 #: what is kept, and the commands that may read it
@@ -22,6 +22,7 @@ KEPT = {
     "runs/trained": ["evaluate {0}", "report {0}", "analyse repeats {0}", "run trained.yaml --out {0}"],
     "runs/semantic": [DECODE, "report {0}", "explain {0}", "evaluate {0}"],
     "runs/atm": [DECODE, "report {0}"],
+    "runs/asked": [f"audit {{0}} {AUDIT}", "explain {0}", "report {0}", DECODE],
     "prepared": ["decode runs/semantic {0} --out dec"],
     "cache": ["run semantic.yaml --out dec"],
 }
@@ -82,6 +83,10 @@ def main() -> None:
     asked.add_argument("--only", default="", help="Kinds whose name holds this.")
     given = asked.parse_args()
     ready(given.folder)
+    if not Path("runs/asked").is_dir():
+        shutil.copytree("runs/semantic", "runs/asked")
+        for words in (f"audit runs/asked {AUDIT}", "explain runs/asked", "analyse similarity runs/asked"):
+            command(words)
     rng, total, n_kinds = random.Random(given.seed), Counter(), 0
     jobs = [(name, words, False) for name, words in KEPT.items()]
     jobs += [(name, words, True) for name, words in GOING_ON.items()]

@@ -60,28 +60,26 @@ generator: {{name: diffusion, backbone: mini, steps: 1}}
 {CHEAP}""",
 }
 GRID = "name: two\nrecipe: trained.yaml\nvariants: {one: null, two: {protocol.seed: 1}}\n"
+AUDIT = "--n-perm 120 --n-pictures 4"
 SCENES = "--n-train-pictures 16 --n-test-pictures 6 --train-repeats 1 --test-repeats 2 --snr-db 0"
-#: the folder that a verb writes, or changes: then it begins as a copy of the finished run named last
+#: what a verb does to the folder "new", and the finished run whose copy that folder is before it
 VERBS = {
-    "simulate": (f"simulate --out new {SCENES}", "new", None),
-    "prepare": ("prepare semantic.yaml --out new", "new", None),
-    "caption": (
-        "caption --images study/pictures --by file --set path=said.csv --slot ObjectSnap --out new",
-        "new",
-        None,
-    ),
-    "run": ("run trained.yaml --out new", "new", None),
-    "run-drawn": ("run semantic.yaml --out new", "new", None),
-    "run-atm": ("run atm.yaml --out new", "new", None),
-    "grid": ("grid two.yaml --out new", "new", None),
-    "analyse": ("analyse sliding-windows trained.yaml --with width=0.1 --with step=0.1 --out new", "new", None),
-    "decode": ("decode runs/semantic prepared --out new", "new", None),
-    "evaluate": ("evaluate new", "new", "semantic"),
-    "audit": ("audit new --n-perm 120 --n-pictures 4", "new", "semantic"),
-    "explain": ("explain new", "new", "semantic"),
-    "repeats": ("analyse repeats new", "new", "trained"),
-    "similarity": ("analyse similarity new", "new", "semantic"),
-    "report": ("report new", "new", "semantic"),
+    "simulate": (f"simulate --out new {SCENES}", None),
+    "prepare": ("prepare semantic.yaml --out new", None),
+    "caption": ("caption --images study/pictures --by file --set path=said.csv --slot ObjectSnap --out new", None),
+    "run": ("run trained.yaml --out new", None),
+    "run-drawn": ("run semantic.yaml --out new", None),
+    "run-atm": ("run atm.yaml --out new", None),
+    "grid": ("grid two.yaml --out new", None),
+    "analyse": ("analyse sliding-windows trained.yaml --with width=0.1 --with step=0.1 --out new", None),
+    "decode": ("decode runs/semantic prepared --out new", None),
+    "evaluate": ("evaluate new", "semantic"),
+    "audit": (f"audit new {AUDIT}", "semantic"),
+    "audit-atm": (f"audit new {AUDIT}", "atm"),
+    "explain": ("explain new", "semantic"),
+    "repeats": ("analyse repeats new", "trained"),
+    "similarity": ("analyse similarity new", "semantic"),
+    "report": ("report new", "semantic"),
 }
 CHANGES = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.truncate"}
 #: what tells of times, or lists in the order of writing
@@ -112,10 +110,10 @@ def command(
             writes = event == "open" and isinstance(what[2], int) and what[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
             if (event in CHANGES or writes) and not str(what[0]).startswith(("/dev", "/proc")):
                 changes += 1
-                if at is not None and str(os.getpid()) == own and os.path.abspath(str(what[0])).startswith(here):
+                if at is not None and os.getpid() == own and os.path.abspath(str(what[0])).startswith(here):
                     at(changes)
 
-        own = str(os.getpid())
+        own = os.getpid()
         sys.addaudithook(heard)
         sys.argv = ["phosphene", *words.split()]
         status = 99
@@ -248,8 +246,8 @@ class Verb:
 
     def __init__(self, name: str):
         self.name = name
-        self.words, out, self.like = VERBS[name]
-        self.folder, self.found = Path(out), Counter()
+        self.words, self.like = VERBS[name]
+        self.folder, self.found = Path("new"), Counter()
         begin(self.folder, self.like)
         room, begun = shutil.disk_usage(".").used, time.time()
         self.status, said, self.changes = command(self.words)
