@@ -10,6 +10,7 @@ from PIL import Image
 
 from conftest import make_trials
 from phosphene.captions import SLOTS, Said, pictures_in, write
+from phosphene.datasets.base import Dataset
 from phosphene.errors import PhospheneError
 from phosphene.experiment import Experiment
 from phosphene.preparation import prepared, slots_of
@@ -132,7 +133,7 @@ def test_a_missing_caption_is_named_with_its_slot_and_fix(tmp_path, stimuli):
     told = Said.read(people(tmp_path / "p.csv", stimuli, ObjectSnap=["", *["a thing"] * (len(stimuli) - 1)]))
     with pytest.raises(PhospheneError, match=r"'s00' has no ObjectSnap in .*p\.csv .*1 in all.*method\.slots"):
         told.join(stimuli, set(stimuli.index), ["ObjectSnap"])
-    with pytest.raises(PhospheneError, match=r"no MoodWord, as .*no such column.*method\.slots"):
+    with pytest.raises(PhospheneError, match=r"no stimulus has a caption MoodWord, as .*no such column.*method\.slots"):
         told.join(stimuli, set(stimuli.index), ["MoodWord"])
     assert "s00" not in told.join(stimuli, set(stimuli.index[1:]), ["ObjectSnap"]).index  # no trial shows it
     assert "s00" in told.join(stimuli, needed=()).index  # no slot is needed
@@ -176,9 +177,9 @@ def test_prepared_trials_have_the_captions(study, stimuli, tmp_path):
     trials, _ = prepared(Recipe.read(study, {"captions": path}), Silent())
     assert trials.stimuli.loc["s21", ["ObjectSnap", "ThemeTag"]].tolist() == ["a thing", "c2"]
     few = people(tmp_path / "few.csv", stimuli, ObjectSnap="a thing")
-    with pytest.raises(PhospheneError, match="no ThemeTag"):
+    with pytest.raises(PhospheneError, match="a caption ThemeTag"):
         prepared(Recipe.read(study, {"captions": few}), Silent())
-    with pytest.raises(PhospheneError, match="no KindName"):
+    with pytest.raises(PhospheneError, match="a caption KindName"):
         prepared(Recipe.read(study, {"captions": path, "method.slots": None}), Silent())
     assert slots_of(Recipe.read(study, {"method": {"name": "nice"}})) == []
     assert slots_of(Recipe.read(study, {"method.slots": None})) == NAMES
@@ -222,3 +223,12 @@ def test_a_missing_caption_is_no_word(stimuli):
     table = stimuli.assign(ObjectSnap=["a thing"] * (len(stimuli) - 1) + [None])
     with pytest.raises(PhospheneError, match=rf"stimulus '{stimuli.index[-1]}' has no ObjectSnap \(1 such\): write it"):
         CLIPText("ObjectSnap").content(table)
+
+
+def test_a_slot_without_a_column_is_refused_before_the_eeg_is_read(study, stimuli, tmp_path, monkeypatch):
+    monkeypatch.setattr(Dataset, "load", lambda *given: pytest.fail("the EEG was read"))
+    path = people(tmp_path / "p.csv", stimuli, ObjectSnap="a thing")
+    for changes, lost in (({}, "ObjectSnap"), ({"captions": path}, "ThemeTag")):
+        with pytest.raises(PhospheneError, match=f"no stimulus has a caption {lost}"):
+            Experiment(Recipe.read(study, changes), tmp_path / "run").run()
+    assert not (tmp_path / "run").exists()

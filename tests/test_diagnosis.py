@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
@@ -42,10 +43,11 @@ def test_maps_tell_which_source_is_louder_and_follow_the_sources_when_these_chan
     swapped = run(tmp_path, "swapped")
     found = {e.out: level_contrast(Diagnosis(e).maps().by_level(LEVEL)) for e in (two, swapped)}
     truth = {e.out: Diagnosis(e).truth() for e in (two, swapped)}
-    for own, other in ((two.out, swapped.out), (swapped.out, two.out)):
-        auc = found[own].check(truth[own])["auc"].item()
-        assert auc >= 0.6  # chance .5; a small study, where rounding alone changes it by .02 (docs/semantic-prompts.md)
-        assert auc - found[own].check(truth[other])["auc"].item() >= 0.2
+    pairs = ((two.out, swapped.out), (swapped.out, two.out))
+    own, other = (np.array([found[p[0]].check(truth[p[i]])["auc"].item() for p in pairs]) for i in (0, 1))
+    # chance .5; a small study: with seeds 0 to 3 the mean is .83 to .91, the differences .25 to .82
+    assert own.mean() >= 0.7
+    assert (own - other >= 0.15).all()
 
 
 def test_the_folder_holds_every_table_and_figure(two):

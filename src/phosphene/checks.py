@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from itertools import product
 from typing import Any
 
+import pandas as pd
 import torch
 
 from phosphene.captions import Said
 from phosphene.datasets.base import Dataset
 from phosphene.errors import MissingExtra, PhospheneError
-from phosphene.preparation import dataset_of
+from phosphene.preparation import dataset_of, slots_of
 from phosphene.preprocessing import Preprocessing, n_samples
 from phosphene.recipe import Recipe
 from phosphene.registry import build, checked, find, inner
@@ -39,11 +40,12 @@ def check(recipe: Recipe, data: bool = True) -> None:
     _extras(recipe)
     recipe.protocol.check()
     _generator(recipe)
-    steps = _steps(recipe, data)
+    dataset = dataset_of(recipe) if data else None
+    steps = _steps(recipe, dataset)
     _times(recipe, steps)
     _encoder(recipe, steps)
-    if data and recipe.captions is not None:
-        Said.read(recipe.captions)
+    if dataset is not None:
+        _captions(recipe, dataset)
 
 
 def _parts(recipe: Recipe) -> Iterator[tuple[Any, dict[str, Any]]]:
@@ -66,18 +68,24 @@ def _needs(cls: Any, given: dict[str, Any]) -> dict[str, str]:
     return cls.needs(**given) if hasattr(cls, "needs") else {}
 
 
-def _steps(recipe: Recipe, data: bool) -> Preprocessing:
+def _steps(recipe: Recipe, dataset: Dataset | None) -> Preprocessing:
     """The preprocessing, as the dataset has it. Where that is not looked for, and may have values of its own, what the
     recipe does not say is left open."""
     cls: Any = find("dataset", recipe.dataset["name"])
-    if data:
-        dataset = dataset_of(recipe)
+    if dataset is not None:
         dataset.chosen()
         return dataset.steps(recipe.preprocessing)
     if cls.steps is Dataset.steps:
         return recipe.steps()
     told = {key: recipe.preprocessing[key] for key in ("tmin", "tmax", "sfreq", "picks") if key in recipe.preprocessing}
     return Preprocessing.as_stored(**told)
+
+
+def _captions(recipe: Recipe, dataset: Dataset) -> None:
+    """Every slot that the method reads has a column, in the captions or in the stimulus table."""
+    told = Said("the stimulus table", pd.DataFrame()) if recipe.captions is None else Said.read(recipe.captions)
+    if needed := slots_of(recipe):
+        told.lacking(dataset.stimuli(), needed)
 
 
 def _times(recipe: Recipe, steps: Preprocessing) -> None:
@@ -102,9 +110,9 @@ def _times(recipe: Recipe, steps: Preprocessing) -> None:
 
 def _encoder(recipe: Recipe, steps: Preprocessing) -> None:
     """The encoder is built for the trials that the recipe makes. Where channels or samples are not known, what it
-    refuses for every number of them is a fault. One that needs an optional package is not built."""
+    refuses for every number of them is a fault."""
     for key, cls, given, mark in inner(find("method", recipe.method["name"]), _given(recipe.method)):
-        if mark.key != "encoder" or _needs(cls, given):
+        if mark.key != "encoder":
             continue
         n_chans, n_times, sfreq = _shape(recipe, steps)
         shapes = product(N_CHANS if n_chans is None else (n_chans,), N_TIMES if n_times is None else (n_times,))

@@ -103,13 +103,16 @@ def test_lengths_and_the_order_of_queries_change_nothing(seed):
 
 
 def test_a_constant_decoder_scores_chance():
-    _, gallery = made(20)
-    for decoded in (np.ones((20, 30)), np.zeros((20, 30))):
-        found = asked(decoded, gallery)
-        for name in NAMES[:4]:
-            assert found[name].value == pytest.approx(int(name[-1]) / 20)
-        assert found[NAMES[4]].value < 0.15  # the mean of fifty random matchings: 0.05, give or take 0.01
-        assert found[NAMES[4]].answer(n_perm=200)["p"] > 0.01  # what rounds otherwise draws other matchings
+    ps = []
+    for seed in range(8):
+        _, gallery = made(20, seed=seed)
+        for decoded in (np.ones((20, 30)), np.zeros((20, 30))):
+            found = asked(decoded, gallery)
+            for name in NAMES[:4]:
+                assert found[name].value == pytest.approx(int(name[-1]) / 20)
+            assert found[NAMES[4]].value < 0.15  # the mean of fifty random matchings: 0.05, give or take 0.01
+            ps.append(found[NAMES[4]].answer(n_perm=200)["p"])
+    assert np.mean(ps) > 0.3  # about uniform: how a processor rounds draws other matchings
     with pytest.raises(PhospheneError, match="hold NaN"):
         transductive.assignment(np.full((2, 2), np.nan))
 

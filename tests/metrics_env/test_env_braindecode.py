@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from conftest import make_trials
+from phosphene.checks import check
 from phosphene.errors import PhospheneError
 from phosphene.methods.base import Method
+from phosphene.recipe import Recipe
 from phosphene.registry import build
 from phosphene.training import Training, fit
 
@@ -146,3 +148,17 @@ def test_arguments_of_eegnet_take_precedence():
     assert encoder(torch.randn(3, 5, 40)).shape == (3, 12)
     with pytest.raises(PhospheneError, match="EEGNet cannot be built for 5 channels and 20 samples"):
         build("encoder", "atm", **{**shape, "n_times": 20})
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [({"model": "EEGNett"}, "no model 'EEGNett'"), ({"model_args": {"n_filters": 0}}, "EEGNet has no argument")],
+)
+def test_a_model_that_cannot_be_built_is_refused_before_the_eeg_is_read(given, message):
+    recipe = Recipe.read({
+        "name": "x", "dataset": {"name": "synthetic", "root": "somewhere"},
+        "preprocessing": {"tmin": -0.1, "tmax": 0.7, "sfreq": 125.0},
+        "method": {"name": "nice", "encoder": "braindecode", "encoder_args": given},
+    })  # fmt: skip
+    with pytest.raises(PhospheneError, match=rf"method\.encoder_args: .*{message}"):
+        check(recipe, data=False)

@@ -96,12 +96,9 @@ class Said:
         }
         joined = stimuli.assign(**said)
         empty = pd.Series(False, index=stimuli.index)
-        for name in list(self.table) if needed is None else needed:
-            if name not in joined:
-                raise PhospheneError(
-                    f"stimulus '{next(iter(shown))}' has no {name}, as {self.source} has no such column: write it, or "
-                    "leave the slot out of method.slots or method.caption"
-                )
+        needed = list(self.table) if needed is None else needed
+        self.lacking(joined, needed)
+        for name in needed:
             blank = joined[name].fillna("").astype(str).str.strip() == ""
             if (lost := [s for s in stimuli.index[blank] if s in shown]) != []:
                 raise PhospheneError(
@@ -112,6 +109,16 @@ class Said:
         joined = joined[~empty]
         self._same_pictures(joined)
         return joined
+
+    def lacking(self, stimuli: pd.DataFrame, needed: Sequence[str]) -> None:
+        """Refuse slots of which neither these captions nor the stimulus table have a column."""
+        for name in needed:
+            if name not in self.table and name not in stimuli:
+                raise PhospheneError(
+                    f"no stimulus has a caption {name}, as {self.source} has no such column: "
+                    f"{nearest(name, [*self.table, *stimuli])} (write the column, or leave the slot out of "
+                    "method.slots or method.caption)"
+                )
 
     def _place(self, stimuli: pd.DataFrame) -> Any:
         """(n_stimuli,) row of each stimulus in the table; -1 for none.
