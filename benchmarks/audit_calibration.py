@@ -18,7 +18,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 from scipy.stats import binomtest
 
-from phosphene.evaluation.audit import Auditor
+from phosphene.audit.decoding import Auditor
 from phosphene.evaluation.protocols import Protocol
 from phosphene.simulate.designs import Design
 from phosphene.simulate.known import DESIGNS, FEW_DESIGNS, few_trials, known_trials

@@ -19,11 +19,11 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 
+from phosphene.api import run
 from phosphene.audit import audit, lines
-from phosphene.datasets.eegcvpr40_made import simulate
+from phosphene.datasets.eegcvpr40.simulated import simulate
 from phosphene.report import headline
 from phosphene.simulate.designs import DESIGNS
-from phosphene.workflows import run
 
 
 @contextmanager

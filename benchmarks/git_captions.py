@@ -25,9 +25,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor
 from transformers import GitConfig, GitForCausalLM, PreTrainedTokenizerFast
 
-from phosphene.backbones import load_clip
-from phosphene.captions.visual_tokens import TokenCaptioner, drift
-from phosphene.priors.visual_tokens import RidgeTokens, VisualTokens
+from phosphene.backbones.table import load_clip
+from phosphene.captions.git import TokenCaptioner, drift
+from phosphene.networks.caption_adapter import RidgeTokens, VisualTokens
 from phosphene.simulate.scenes import SEEN, Scene, draw, sample_scenes
 from phosphene.targets.clip import CLIPImage, CLIPText
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from phosphene.preprocessing import Preprocessing
+from phosphene.eeg.preprocessing import Preprocessing
 from phosphene.simulate.ideal import Ideal, readings
 from phosphene.simulate.study import choose_stimuli, scenes_of
 

@@ -21,15 +21,15 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from phosphene.eeg.preprocessing import Preprocessing
+from phosphene.eeg.whitening import whiten
 from phosphene.encoders.low_level import LATENT_LOSSES, LowLevel, low_level
 from phosphene.evaluation import retrieval
 from phosphene.evaluation.metrics import pixels
-from phosphene.pictures import open_picture
-from phosphene.preprocessing import Preprocessing
 from phosphene.registry import build
 from phosphene.simulate.study import simulate
 from phosphene.targets.latent import Latent
-from phosphene.whitening import whiten
+from phosphene.utils.pictures import open_picture
 
 STEPS = {"l_freq": 0.1, "h_freq": 40.0, "tmin": -0.1, "tmax": 0.7, "baseline": (-0.1, 0.0), "sfreq": 125.0}
 FITS = {  # epochs, rate, weight decay

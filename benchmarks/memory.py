@@ -66,10 +66,10 @@ def child(way: str, path: Path) -> None:
     import pandas as pd
     import torch
 
-    from phosphene.lazy import LazyArray
-    from phosphene.restricted import read_npy
-    from phosphene.trials import Signal, Trials
-    from phosphene.whitening import whiten
+    from phosphene.eeg.lazy import LazyArray
+    from phosphene.eeg.trials import Signal, Trials
+    from phosphene.eeg.whitening import whiten
+    from phosphene.utils.restricted import read_npy
 
     seconds: dict[str, float] = {}
     imported = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

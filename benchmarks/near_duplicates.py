@@ -1,4 +1,4 @@
-"""How often pictures are called the same that are not, and copies missed (`phosphene.lookalikes`).
+"""How often pictures are called the same that are not, and copies missed (`phosphene.utils.lookalikes`).
 
     python benchmarks/near_duplicates.py --photographs FOLDER [--n 2000] [--copied 20]
 
@@ -16,10 +16,10 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
 from phosphene.errors import PhospheneError
-from phosphene.files import digest
-from phosphene.lookalikes import near_duplicates, thumbnail
-from phosphene.pictures import open_picture
 from phosphene.simulate.scenes import draw_with_mask, sample_scenes
+from phosphene.utils.files import digest
+from phosphene.utils.lookalikes import near_duplicates, thumbnail
+from phosphene.utils.pictures import open_picture
 
 Picture = Image.Image
 

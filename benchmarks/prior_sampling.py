@@ -23,12 +23,12 @@ from diffusers import DDPMScheduler
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from phosphene.backbones.samplers import SAMPLERS
 from phosphene.generators.base import Conditioning
 from phosphene.generators.diffusion import Diffusion
+from phosphene.networks.sampling import row_generators
 from phosphene.priors.diffusion import DiffusionPrior
 from phosphene.priors.ridge import RidgePrior
-from phosphene.priors.sampling import row_generators
-from phosphene.samplers import SAMPLERS
 from phosphene.simulate.scenes import draw, sample_scenes
 from phosphene.targets.clip import CLIPImage
 

@@ -20,11 +20,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")
 import pandas as pd
 
 from phosphene.captions import LEVEL_OF
-from phosphene.diagnosis import Diagnosis
-from phosphene.experiment import Experiment
 from phosphene.explain.contrast import level_contrast
-from phosphene.recipe import Recipe
-from phosphene.scoring import score
+from phosphene.explain.diagnosis import Diagnosis
+from phosphene.runs.experiment import Experiment
+from phosphene.runs.recipe import Recipe
+from phosphene.runs.scoring import score
 from phosphene.simulate.study import simulate
 
 TWO = {"two": "swapped", "swapped": "two"}

@@ -16,11 +16,11 @@ import pandas as pd
 from sklearn.linear_model import RidgeCV
 from sklearn.preprocessing import StandardScaler
 
-from phosphene.preprocessing import Preprocessing
+from phosphene.eeg.preprocessing import Preprocessing
+from phosphene.eeg.trials import Trials, concatenate
+from phosphene.eeg.whitening import Whitener
 from phosphene.simulate.brain import Brain
 from phosphene.simulate.study import choose_stimuli, plan_sessions, scenes_of
-from phosphene.trials import Trials, concatenate
-from phosphene.whitening import Whitener
 
 ATTRIBUTES = ("object", "colour", "background", "position")
 DEFAULTS = {"train_repeats": 2, "test_repeats": 10, "n_sessions": 1, "soa": 0.4, "sfreq": 250.0}

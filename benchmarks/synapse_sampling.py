@@ -21,10 +21,10 @@ from PIL import Image
 
 from phosphene.evaluation import retrieval
 from phosphene.evaluation.statistics import bootstrap
-from phosphene.experiment import Experiment
 from phosphene.generators.base import Conditioning
 from phosphene.generators.diffusion import Diffusion
-from phosphene.pictures import open_picture
+from phosphene.runs.experiment import Experiment
+from phosphene.utils.pictures import open_picture
 
 Pictures = list[list[Image.Image]]
 

@@ -16,7 +16,7 @@ import numpy as np
 from sklearn.covariance import LedoitWolf
 from sklearn.preprocessing import StandardScaler
 
-from phosphene.whitening import Whitener
+from phosphene.eeg.whitening import Whitener
 
 N_CHANS, N_TIMES, FULL = 63, 250, 16_540
 

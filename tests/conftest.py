@@ -12,9 +12,9 @@ from hypothesis import settings
 from PIL import Image
 
 from phosphene.captions import SLOTS
-from phosphene.checksums import SUMS
+from phosphene.eeg.trials import Signal, Trials
 from phosphene.simulate.study import simulate
-from phosphene.trials import Signal, Trials
+from phosphene.utils.checksums import SUMS
 
 settings.register_profile("untimed", deadline=None)  # a busy machine is no fault of the code
 settings.load_profile("untimed")
@@ -119,6 +119,6 @@ def scores_alone():
         (folder / "report.html").write_text("")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("phosphene.scoring.ceilings", lambda experiment: {})
+        patch.setattr("phosphene.runs.scoring.ceilings", lambda experiment: {})
         patch.setattr("phosphene.grid.write_report", page)
         yield

@@ -9,7 +9,7 @@ import pandas as pd
 from PIL import Image
 
 from phosphene.captions import SLOTS
-from phosphene.trials import Signal, Trials
+from phosphene.eeg.trials import Signal, Trials
 
 CHANNELS = ("Fz", "Cz", "Pz", "Oz", "O1", "O2", "P3", "P4")
 RECIPE = """name: small

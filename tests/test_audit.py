@@ -11,14 +11,15 @@ from PIL import Image, ImageOps
 from typer.testing import CliRunner
 
 from conftest import without_checksums
-from phosphene.audit import audit, lines, pictures, retrained, stand_ins
+from phosphene.audit import audit, lines, pictures, retrained
+from phosphene.audit import surrogates as stand_ins
+from phosphene.audit.decoding import Control
 from phosphene.audit.drawings import WAYS, Drawings
 from phosphene.cli import app
 from phosphene.errors import PhospheneError
-from phosphene.evaluation.audit import Control
-from phosphene.experiment import Experiment
 from phosphene.methods.nice import NICE
-from phosphene.recipe import Recipe
+from phosphene.runs.experiment import Experiment
+from phosphene.runs.recipe import Recipe
 from phosphene.simulate.known import known_trials
 from phosphene.simulate.study import simulate
 

@@ -12,12 +12,12 @@ from conftest import make_trials
 from phosphene.captions import SLOTS, Said, pictures_in, write
 from phosphene.datasets.base import Dataset
 from phosphene.errors import PhospheneError
-from phosphene.experiment import Experiment
-from phosphene.preparation import prepared, slots_of
-from phosphene.progress import Silent
-from phosphene.recipe import Recipe
 from phosphene.registry import build
+from phosphene.runs.experiment import Experiment
+from phosphene.runs.preparation import prepared, slots_of
+from phosphene.runs.recipe import Recipe
 from phosphene.targets.clip import CLIPText
+from phosphene.utils.progress import Silent
 
 NAMES = [slot.name for slot in SLOTS]
 

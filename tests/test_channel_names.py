@@ -4,13 +4,13 @@ import mne
 import numpy as np
 import pytest
 
-from phosphene.channels import left_out, no_electrodes, what_it_is
-from phosphene.datasets.eegcvpr40_names import CHANNELS as OF_EEGCVPR40
+from phosphene.datasets.eegcvpr40.names import CHANNELS as OF_EEGCVPR40
 from phosphene.datasets.own import from_arrays
 from phosphene.datasets.things.channels import CHANNELS as OF_THINGS
+from phosphene.eeg.channels import left_out, no_electrodes, what_it_is
+from phosphene.eeg.preprocessing import Preprocessing
 from phosphene.errors import PhospheneError
-from phosphene.preprocessing import Preprocessing
-from phosphene.recipe import Recipe
+from phosphene.runs.recipe import Recipe
 
 CAP = ["fp1", "fp2", "c3", "c4", "o1", "o2"]  # as some systems write them
 

@@ -8,12 +8,12 @@ import pytest
 from typer.testing import CliRunner
 
 import small_studies
-from phosphene import backbones
-from phosphene.checks import check
+from phosphene.backbones import table as backbones
 from phosphene.cli import app
 from phosphene.errors import MissingExtra, PhospheneError
-from phosphene.experiment import Experiment
-from phosphene.recipe import SHIPPED, Recipe
+from phosphene.runs.checks import check
+from phosphene.runs.experiment import Experiment
+from phosphene.runs.recipe import SHIPPED, Recipe
 
 MINIMAL = {
     "name": "x", "dataset": {"name": "synthetic", "root": "somewhere"}, "method": {"name": "nice"},

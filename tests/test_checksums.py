@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from phosphene.checksums import SUMS, intact, keep_json, kept, still_there
-from phosphene.epoch_log import EpochLog, entries
 from phosphene.errors import Damaged, PhospheneError
 from phosphene.report.markup import picture
+from phosphene.runs.log import EpochLog, entries
+from phosphene.utils.checksums import SUMS, intact, keep_json, kept, still_there
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def test_a_stop_while_a_line_is_added_loses_no_other(tmp_path):
 
 def test_a_stop_before_the_file_is_in_its_place_leaves_the_old_one_intact(tmp_path, monkeypatch):
     keep_json(tmp_path / "a.json", 1)
-    monkeypatch.setattr("phosphene.files.os.replace", lambda *paths: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr("phosphene.utils.files.os.replace", lambda *paths: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         keep_json(tmp_path / "a.json", 2)
     intact(tmp_path / "a.json", "again")

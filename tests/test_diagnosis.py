@@ -8,11 +8,11 @@ import pytest
 from typer.testing import CliRunner
 
 from phosphene.cli import app
-from phosphene.diagnosis import Diagnosis, explain
 from phosphene.errors import PhospheneError
-from phosphene.experiment import Experiment
 from phosphene.explain.contrast import level_contrast
-from phosphene.recipe import Recipe
+from phosphene.explain.diagnosis import Diagnosis, explain
+from phosphene.runs.experiment import Experiment
+from phosphene.runs.recipe import Recipe
 from phosphene.simulate.study import simulate
 
 SLOTS = ["ObjectSnap", "KindName", "ThemeTag", "LightHour"]

@@ -10,16 +10,16 @@ import pytest
 import yaml
 
 from conftest import make_trials
-from phosphene.ceiling import ceilings
-from phosphene.checksums import SUMS
+from phosphene.eeg.trials import Trials
 from phosphene.errors import PhospheneError
 from phosphene.evaluation.scores import COLUMNS
-from phosphene.experiment import Experiment
-from phosphene.preparation import shuffled
-from phosphene.recipe import Recipe
-from phosphene.scoring import score
+from phosphene.runs.ceiling import ceilings
+from phosphene.runs.experiment import Experiment
+from phosphene.runs.preparation import shuffled
+from phosphene.runs.recipe import Recipe
+from phosphene.runs.scoring import score
 from phosphene.simulate.study import simulate
-from phosphene.trials import Trials
+from phosphene.utils.checksums import SUMS
 
 SETTINGS = {
     "training.epochs": 4,

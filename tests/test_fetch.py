@@ -21,13 +21,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-import phosphene.fetch as fetching
+import phosphene.datasets.download as fetching
 from phosphene.cli import app
+from phosphene.datasets.download import SOURCES, fetch, plan
+from phosphene.datasets.download.hosts import listing
+from phosphene.datasets.download.names import no_clash, safe_path, unpack
+from phosphene.datasets.download.web import Web
 from phosphene.errors import PhospheneError
-from phosphene.fetch import SOURCES, fetch, plan
-from phosphene.fetch.hosts import listing
-from phosphene.fetch.names import no_clash, safe_path, unpack
-from phosphene.fetch.web import Web
 
 BODY = bytes(range(256)) * 400
 SIZE = len(BODY)  # 102,400 bytes

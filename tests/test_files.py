@@ -5,7 +5,7 @@ import pytest
 from safetensors import SafetensorError
 
 from phosphene.errors import PhospheneError
-from phosphene.files import digest, read_json, whole, write_json
+from phosphene.utils.files import digest, read_json, whole, write_json
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):

@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 import yaml
 
-from phosphene.compare import compare_runs
 from phosphene.errors import PhospheneError
 from phosphene.evaluation.corrections import corrected
-from phosphene.experiment import Experiment
 from phosphene.grid import COLUMNS, DIFFERENCES, SHIPPED, Grid, only_runs, run_grid
-from phosphene.recipe import SHIPPED as RECIPES
+from phosphene.runs.compare import compare_runs
+from phosphene.runs.experiment import Experiment
+from phosphene.runs.recipe import SHIPPED as RECIPES
 from phosphene.simulate.study import simulate
 
 MINIMAL = {
@@ -27,7 +27,7 @@ MINIMAL = {
 def _no_ideal_observer():
     """It takes longer than all the rest, and is asked elsewhere."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("phosphene.scoring.ceilings", lambda experiment: {})
+        patch.setattr("phosphene.runs.scoring.ceilings", lambda experiment: {})
         yield
 
 
@@ -173,7 +173,7 @@ def test_trials_are_prepared_once_and_the_same_in_every_run(finished):
 
 @pytest.mark.slow
 def test_runs_share_trials_only_if_they_prepare_the_same(plan, tmp_path, monkeypatch):
-    from phosphene import experiment
+    from phosphene.runs import experiment
 
     prepare, prepared = experiment.prepared, []
 

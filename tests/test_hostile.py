@@ -20,29 +20,29 @@ from PIL import Image
 from scipy.io import savemat
 
 from conftest import make_trials, without_checksums
-from phosphene import pictures
 from phosphene.analyses import call
+from phosphene.api import run
 from phosphene.captions import pictures_in, read_slots, read_stimuli, write
 from phosphene.captions.said import Said, fingerprint
+from phosphene.datasets.download.names import unpack
 from phosphene.datasets.events import read_cells
 from phosphene.datasets.muse_csv import read_csv
 from phosphene.datasets.own import from_arrays
 from phosphene.datasets.stored import open_eeg
 from phosphene.datasets.things.raw import picture_order, read_source
+from phosphene.eeg.trials import Signal, Trials
 from phosphene.errors import PhospheneError
-from phosphene.experiment import Experiment
-from phosphene.fetch.names import unpack
-from phosphene.files import digest, read_json
 from phosphene.grid import Grid, run_grid
 from phosphene.methods.base import Method
-from phosphene.paths import only_regular, regular
-from phosphene.pictures import open_picture
-from phosphene.preparation import load
-from phosphene.recipe import Recipe, parse_overrides
 from phosphene.registry import build
-from phosphene.restricted import read_npy, read_pickle, read_safetensors, read_torch
-from phosphene.trials import Signal, Trials
-from phosphene.workflows import run
+from phosphene.runs.experiment import Experiment
+from phosphene.runs.preparation import load
+from phosphene.runs.recipe import Recipe, parse_overrides
+from phosphene.utils import pictures
+from phosphene.utils.files import digest, read_json
+from phosphene.utils.paths import only_regular, regular
+from phosphene.utils.pictures import open_picture
+from phosphene.utils.restricted import read_npy, read_pickle, read_safetensors, read_torch
 
 
 def text(value: bytes) -> bytes:

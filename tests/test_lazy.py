@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import phosphene.lazy as lazy
+import phosphene.eeg.lazy as lazy
+from phosphene.eeg.lazy import LazyArray, chunks, stays
 from phosphene.errors import PhospheneError
-from phosphene.lazy import LazyArray, chunks, stays
 
 DTYPES = [np.float16, np.float32, np.float64, np.int16, ">f4"]
 

@@ -7,14 +7,14 @@ import sys
 
 import pytest
 
-from phosphene.checksums import keep_json
 from phosphene.errors import PhospheneError
-from phosphene.files import whole
-from phosphene.locks import alone, once, put_right
+from phosphene.utils.checksums import keep_json
+from phosphene.utils.files import whole
+from phosphene.utils.locks import alone, once, put_right
 
 HOLD = """
 import sys
-from phosphene.locks import alone
+from phosphene.utils.locks import alone
 with alone(sys.argv[1]):
     print("in", flush=True)
     sys.stdin.read()
@@ -41,8 +41,8 @@ def test_a_second_process_is_kept_off_and_a_killed_one_is_forgotten(tmp_path, th
 ONCE = """
 import sys, time
 from pathlib import Path
-from phosphene.checksums import keep_json
-from phosphene.locks import once
+from phosphene.utils.checksums import keep_json
+from phosphene.utils.locks import once
 path, log = Path(sys.argv[1]), Path(sys.argv[2])
 def make():
     with log.open("a") as file:
@@ -84,7 +84,7 @@ def test_a_disk_without_locks_is_told_and_worked_on(tmp_path, monkeypatch, caplo
     def refuse(*arguments, **more):
         raise error
 
-    monkeypatch.setattr("phosphene.locks.FileLock.acquire", refuse)
+    monkeypatch.setattr("phosphene.utils.locks.FileLock.acquire", refuse)
     with alone(tmp_path / "run"):
         (tmp_path / "run").mkdir()
     assert "run lies on a disk without locks" in caplog.text
@@ -141,8 +141,8 @@ def test_a_kill_between_the_moves_that_replace_a_folder_loses_nothing(tmp_path, 
 
         return wrapped
 
-    monkeypatch.setattr("phosphene.files.os.replace", step("move", move))
-    monkeypatch.setattr("phosphene.files.shutil.rmtree", step("remove", __import__("shutil").rmtree))
+    monkeypatch.setattr("phosphene.utils.files.os.replace", step("move", move))
+    monkeypatch.setattr("phosphene.utils.files.shutil.rmtree", step("remove", __import__("shutil").rmtree))
     with pytest.raises(Killed), whole(stage) as part:
         part.mkdir()
         (part / "state.json").write_text("new")

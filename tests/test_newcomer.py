@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 import phosphene
-from phosphene.recipe import SHIPPED
+from phosphene.runs.recipe import SHIPPED
 from phosphene.simulate.study import simulate
 
 ROOT = Path(__file__).parents[1]

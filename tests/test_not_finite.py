@@ -9,18 +9,18 @@ import torch
 from PIL import Image
 
 from conftest import make_trials
-from phosphene.decoded import keep_decoded
 from phosphene.errors import PhospheneError
-from phosphene.finite import check_finite
 from phosphene.generators.base import Conditioning, Generator
 from phosphene.generators.diffusion import Diffusion
 from phosphene.generators.nearest import Nearest
 from phosphene.methods.base import in_batches
+from phosphene.networks.caption_adapter import RidgeTokens, VisualTokens
 from phosphene.priors.diffusion import DiffusionPrior
 from phosphene.priors.ridge import RidgePrior
-from phosphene.priors.visual_tokens import RidgeTokens, VisualTokens
+from phosphene.runs.decoded import keep_decoded
 from phosphene.targets.base import Target
 from phosphene.targets.latent import Latent
+from phosphene.utils.finite import check_finite
 
 NAN, INF = float("nan"), float("inf")
 

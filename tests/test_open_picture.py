@@ -9,8 +9,8 @@ import pytest
 from PIL import Image, TiffImagePlugin
 
 from phosphene.errors import PhospheneError
-from phosphene.pictures import oddities, open_picture, picture_notes, upright
 from phosphene.targets.base import picture_digests
+from phosphene.utils.pictures import oddities, open_picture, picture_notes, upright
 
 SCENE = np.zeros((40, 60, 3), np.uint8)
 SCENE[:20, 30:] = [255, 0, 0]  # above on the right

@@ -5,12 +5,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from phosphene import lazy
+from phosphene.eeg import lazy
+from phosphene.eeg.lazy import stays
+from phosphene.eeg.montages import standard_montage
+from phosphene.eeg.preprocessing import Preprocessing
+from phosphene.eeg.trials import Signal, concatenate
 from phosphene.errors import PhospheneError
-from phosphene.lazy import stays
-from phosphene.montages import standard_montage
-from phosphene.preprocessing import Preprocessing
-from phosphene.trials import Signal, concatenate
 
 SFREQ = 250.0
 STIMULI = pd.DataFrame({"concept": ["a", "b"]}, index=pd.Index(["s0", "s1"], name="stimulus"))

@@ -14,18 +14,18 @@ import torch.nn.functional as F
 from torch import nn
 
 from conftest import make_trials
-from phosphene import processes
-from phosphene.checksums import SUMS
+from phosphene.api import run
 from phosphene.cli import main as command
-from phosphene.descent import share_of
 from phosphene.errors import PhospheneError
-from phosphene.experiment import Experiment
 from phosphene.losses import cosine_distance, info_nce
 from phosphene.methods.base import Method
-from phosphene.progress import Silent
-from phosphene.recipe import Recipe
-from phosphene.training import Training, fit
-from phosphene.workflows import run
+from phosphene.runs.experiment import Experiment
+from phosphene.runs.recipe import Recipe
+from phosphene.training.fit import Training, fit
+from phosphene.training.loop import share_of
+from phosphene.utils import processes
+from phosphene.utils.checksums import SUMS
+from phosphene.utils.progress import Silent
 from test_training import Codes, Killed, same
 
 SETTINGS = Training(

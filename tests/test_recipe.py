@@ -2,7 +2,7 @@ import pytest
 import yaml
 
 from phosphene.errors import PhospheneError
-from phosphene.recipe import SHIPPED, Recipe, parse_overrides
+from phosphene.runs.recipe import SHIPPED, Recipe, parse_overrides
 
 MINIMAL = {"name": "x", "dataset": {"name": "synthetic", "root": "somewhere"}, "method": {"name": "nice"}}
 

@@ -22,26 +22,28 @@ from typer.testing import CliRunner
 
 from backbones.published import git_row, processor, tokenizer
 from conftest import make_trials, without_checksums
-from phosphene import backbones, processes, runtime
+from phosphene import runtime
+from phosphene.backbones import table as backbones
 from phosphene.captions import SLOTS
 from phosphene.cli import app
 from phosphene.errors import MissingExtra, PhospheneError
 from phosphene.evaluation.metrics import inception, judge, networks, perceptual
 from phosphene.evaluation.metrics.presets import lpips_in_unit_range
-from phosphene.experiment import Experiment
 from phosphene.explain.attribution import attribute
 from phosphene.explain.hallucination import scene_judge
-from phosphene.files import digest, read_json
 from phosphene.generators.base import Conditioning, Generator, noise_generator
 from phosphene.generators.diffusion import Diffusion
 from phosphene.methods.base import Method, in_batches
-from phosphene.priors.visual_tokens import VisualTokens
-from phosphene.recipe import Recipe
+from phosphene.networks.caption_adapter import VisualTokens
 from phosphene.registry import build, classes
+from phosphene.runs.experiment import Experiment
+from phosphene.runs.recipe import Recipe
 from phosphene.simulate.judge import load_judge
 from phosphene.simulate.study import simulate
 from phosphene.targets.clip import CLIPImage
-from phosphene.training import Training, fit
+from phosphene.training.fit import Training, fit
+from phosphene.utils import processes
+from phosphene.utils.files import digest, read_json
 
 #: what takes tensors of two devices
 ACROSS = {"_has_compatible_shallow_copy_type", "copy_", "to", "type_as", "__getitem__", "__setitem__"}
@@ -542,7 +544,7 @@ def test_the_commands_that_run_models_take_a_device(monkeypatch, tmp_path):
 
     for name in ("experiment.Experiment.open", "recipe.Recipe.read", "grid.schema.Grid.read", "captions.read_stimuli"):
         monkeypatch.setattr(f"phosphene.{name}", opened)
-    monkeypatch.setattr("phosphene.workflows.study", opened)
+    monkeypatch.setattr("phosphene.api.study", opened)
     commands = {
         "run": ["demo"], "decode": ["run", "trials", "--out", tmp_path / "d"], "explain": ["run"], "audit": ["run"],
         "evaluate": ["run"], "grid": ["g"], "analyse": ["repeats", "run"], "demo": ["--out", tmp_path / "demo"],

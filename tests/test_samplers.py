@@ -4,14 +4,14 @@ import pytest
 import torch
 
 from backbones.published import published
+from phosphene.backbones.samplers import FLOW, SAMPLERS, exchanged
 from phosphene.errors import PhospheneError
-from phosphene.experiment import Experiment
 from phosphene.generators.base import Conditioning
 from phosphene.generators.diffusion import Diffusion
-from phosphene.generators.objective import noised
 from phosphene.generators.tuned import TunedUNet
-from phosphene.recipe import Recipe
-from phosphene.samplers import FLOW, SAMPLERS, exchanged
+from phosphene.networks.objective import noised
+from phosphene.runs.experiment import Experiment
+from phosphene.runs.recipe import Recipe
 
 SAID = Conditioning(prompt=["a red apple in the meadow"])
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -53,3 +54,12 @@ def test_importing_the_command_line_is_light():
 def test_no_file_is_too_large_to_ship():
     tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True).stdout.split("\0")
     assert [p for p in tracked if p and (ROOT / p).is_file() and (ROOT / p).stat().st_size > 16e6] == []
+
+
+def test_the_map_of_modules_is_that_of_the_code():
+    tool = runpy.run_path(str(ROOT / "tools" / "module_map.py"))
+    assert tool["page"]() == tool["PAGE"].read_text(encoding="utf-8"), "run python tools/module_map.py"
+    package = ROOT / "src" / "phosphene"
+    there = {p.stem for p in package.glob("*.py")} | {p.parent.name for p in package.glob("*/__init__.py")}
+    assert there - {"__init__", "__main__"} == {name for layer in tool["layers"]() for name in layer}
+    assert [str(p) for p in package.rglob("*.py") if not tool["about"](p)] == [], "a module says what it is"

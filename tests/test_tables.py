@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phosphene.errors import PhospheneError
-from phosphene.tables import (
+from phosphene.utils.tables import (
     asked,
     check_filled,
     check_spelling,

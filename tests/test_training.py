@@ -8,11 +8,11 @@ from torch import nn
 
 from conftest import make_trials, without_checksums
 from phosphene.errors import PhospheneError
-from phosphene.files import read_json, write_json
 from phosphene.losses import cosine_distance
 from phosphene.methods.base import Method
 from phosphene.targets.base import Target
-from phosphene.training import Training, fit
+from phosphene.training.fit import Training, fit
+from phosphene.utils.files import read_json, write_json
 
 SETTINGS = Training(epochs=6, batch_size=8, lr=3e-2)
 

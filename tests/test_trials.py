@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import make_trials, without_checksums
-from phosphene import lazy
+from phosphene.eeg import lazy
+from phosphene.eeg.lazy import LazyArray, stays
+from phosphene.eeg.trials import Signal, Trials, concatenate
 from phosphene.errors import PhospheneError
-from phosphene.lazy import LazyArray, stays
-from phosphene.trials import Signal, Trials, concatenate
 
 
 def test_times_count_from_onset(trials):

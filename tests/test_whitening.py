@@ -12,11 +12,11 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from conftest import golden, make_trials
 from golden.fill import inputs
-from phosphene import lazy
+from phosphene.eeg import lazy
+from phosphene.eeg.lazy import LazyArray
+from phosphene.eeg.trials import Trials
+from phosphene.eeg.whitening import Whitener, shrunk_covariances, whiten
 from phosphene.errors import PhospheneError
-from phosphene.lazy import LazyArray
-from phosphene.trials import Trials
-from phosphene.whitening import Whitener, shrunk_covariances, whiten
 
 
 def published(case):

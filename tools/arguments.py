@@ -9,13 +9,13 @@ import types
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+from phosphene.eeg.preprocessing import Preprocessing
 from phosphene.encoders.autoencoder import Autoencoder
 from phosphene.encoders.low_level import LOW_LEVEL
-from phosphene.preprocessing import Preprocessing
-from phosphene.recipe import Evaluation
 from phosphene.registry import PACKAGES, ArgumentsOf, classes, hints_of
+from phosphene.runs.recipe import Evaluation
 from phosphene.settings import Rule
-from phosphene.stage import Stage
+from phosphene.training.settings import Stage
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "arguments.md"
 HEAD = """# Arguments, and what they may be

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import atheris  # type: ignore[import-not-found]
 
-with atheris.instrument_imports(include=["phosphene.restricted"]):
-    from phosphene.restricted import read_npy, read_pickle, read_torch
+with atheris.instrument_imports(include=["phosphene.utils.restricted"]):
+    from phosphene.utils.restricted import read_npy, read_pickle, read_torch
 
 import numpy as np
 import torch

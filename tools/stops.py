@@ -163,7 +163,7 @@ def ready(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     os.environ["PHOSPHENE_CACHE"] = str(folder.resolve() / "cache")
     os.chdir(folder)
-    for module in ("diffusers", "transformers", "phosphene.audit", "phosphene.diagnosis", "phosphene.workflows"):
+    for module in ("diffusers", "transformers", "phosphene.audit", "phosphene.explain.diagnosis", "phosphene.api"):
         importlib.import_module(module)
     set_up()
     warm()
@@ -192,8 +192,8 @@ def set_up() -> None:
 
 def warm() -> None:
     """What each process computes once and keeps is computed here, for all of them."""
-    from phosphene.experiment import Experiment
-    from phosphene.scoring import score
+    from phosphene.runs.experiment import Experiment
+    from phosphene.runs.scoring import score
 
     begin(Path("new"), "semantic")
     score(Experiment.open("new"))

@@ -6,32 +6,32 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0.dev0"
 
 if TYPE_CHECKING:
+    from phosphene.api import run
     from phosphene.datasets.own import from_arrays, from_mne
+    from phosphene.eeg.preprocessing import Preprocessing
+    from phosphene.eeg.trials import Signal, Trials
+    from phosphene.eeg.whitening import Whitener
     from phosphene.errors import PhospheneError
-    from phosphene.experiment import Experiment
     from phosphene.generators.base import Conditioning
     from phosphene.methods.base import Method
-    from phosphene.preparation import load
-    from phosphene.preprocessing import Preprocessing
     from phosphene.registry import build
-    from phosphene.trials import Signal, Trials
-    from phosphene.whitening import Whitener
-    from phosphene.workflows import run
+    from phosphene.runs.experiment import Experiment
+    from phosphene.runs.preparation import load
 
 _HOME = {
     "Conditioning": "generators.base",
-    "Experiment": "experiment",
+    "Experiment": "runs.experiment",
     "Method": "methods.base",
     "PhospheneError": "errors",
-    "Preprocessing": "preprocessing",
-    "Signal": "trials",
-    "Trials": "trials",
-    "Whitener": "whitening",
+    "Preprocessing": "eeg.preprocessing",
+    "Signal": "eeg.trials",
+    "Trials": "eeg.trials",
+    "Whitener": "eeg.whitening",
     "build": "registry",
     "from_arrays": "datasets.own",
     "from_mne": "datasets.own",
-    "load": "preparation",
-    "run": "workflows",
+    "load": "runs.preparation",
+    "run": "api",
 }
 
 __all__ = [*_HOME, "__version__"]

@@ -113,10 +113,10 @@ def list_registered(
     kind: Annotated[str | None, typer.Argument(help="dataset, target, encoder, ..., backbone or recipe.")] = None,
 ) -> None:
     """List what is registered: datasets, targets, encoders, priors, generators, methods, backbones, recipes."""
-    from phosphene.backbones import BACKBONES
+    from phosphene.backbones.table import BACKBONES
     from phosphene.errors import nearest
-    from phosphene.recipe import SHIPPED, Recipe
     from phosphene.registry import PACKAGES, classes
+    from phosphene.runs.recipe import SHIPPED, Recipe
 
     kinds = [*PACKAGES, "backbone", "recipe"]
     if kind is not None and kind.rstrip("s") not in kinds:
@@ -167,7 +167,7 @@ def simulate(
     format: Annotated[str, typer.Option(help="fif, or brainvision for a BIDS dataset.")] = "fif",
 ) -> None:
     """Write a simulated study: drawn scenes, and EEG of a brain whose code is known; sound, or flawed on purpose."""
-    from phosphene.workflows import study
+    from phosphene.api import study
 
     asked = {
         name: value
@@ -184,9 +184,9 @@ def prepare(
     recipe: RecipeFile, out: Annotated[Path, typer.Option(help="Folder of the trials.")], changes: Set = None
 ) -> None:
     """Preprocess a recipe's recordings into trials."""
-    from phosphene.checks import check as check_recipe
-    from phosphene.preparation import prepare as prepare_trials
-    from phosphene.recipe import Recipe, parse_overrides
+    from phosphene.runs.checks import check as check_recipe
+    from phosphene.runs.preparation import prepare as prepare_trials
+    from phosphene.runs.recipe import Recipe, parse_overrides
 
     checked = Recipe.read(recipe, parse_overrides(changes or []))
     check_recipe(checked)
@@ -205,8 +205,8 @@ def fetch(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Download a public data set: licence and size first; resumed and verified by the same command."""
-    from phosphene.fetch import fetch as fetch_files
-    from phosphene.fetch import table
+    from phosphene.datasets.download import fetch as fetch_files
+    from phosphene.datasets.download import table
 
     if name is None:
         _say(table())
@@ -249,9 +249,9 @@ def caption(
 ) -> None:
     """Caption pictures, slot by slot, into one table; or check such a table."""
     from phosphene.captions import SLOTS, choose, pictures_in, read_slots, read_stimuli, write
-    from phosphene.locks import alone
-    from phosphene.recipe import parse_overrides
     from phosphene.registry import build
+    from phosphene.runs.recipe import parse_overrides
+    from phosphene.utils.locks import alone
 
     if check is not None:
         _check_captions(check, human, backbone)
@@ -284,12 +284,12 @@ def _check_captions(folder: Path, human: Path | None, backbone: str | None) -> N
     from phosphene.captions import check as look
     from phosphene.captions.tokens import counter
     from phosphene.evaluation.metrics.cider import cider
-    from phosphene.files import whole
+    from phosphene.utils.files import whole
 
     captions = Captions.read(folder)
     more: dict[str, Any] = {}
     if backbone is not None:
-        from phosphene.backbones import load_clip
+        from phosphene.backbones.table import load_clip
         from phosphene.targets.clip import CLIPText
 
         more = {"count": counter(load_clip(backbone)[2]), "embed": CLIPText(backbone=backbone).texts}
@@ -309,9 +309,9 @@ def run(
     device: Device = None,
 ) -> None:
     """Run a recipe from recording to report."""
-    from phosphene import processes
-    from phosphene.recipe import parse_overrides
-    from phosphene.workflows import run as run_recipe
+    from phosphene.api import run as run_recipe
+    from phosphene.runs.recipe import parse_overrides
+    from phosphene.utils import processes
 
     folder = run_recipe(recipe, parse_overrides(changes or []), out, _display())
     if processes.is_main():  # of those that torchrun started
@@ -321,8 +321,8 @@ def run(
 @_verb("phosphene check recipes/muse-houses-faces.yaml --set dataset.root=data/muse-visual")
 def check(recipe: RecipeFile, changes: Set = None) -> None:
     """Look for faults in a recipe before it is run: nothing is read of the EEG, and nothing is written."""
-    from phosphene.checks import check as check_recipe
-    from phosphene.recipe import Recipe, parse_overrides
+    from phosphene.runs.checks import check as check_recipe
+    from phosphene.runs.recipe import Recipe, parse_overrides
 
     read = Recipe.read(recipe, parse_overrides(changes or []))
     check_recipe(read)
@@ -344,7 +344,7 @@ def grid(
 ) -> None:
     """Run a recipe's variants, and write one table of them with intervals and paired differences."""
     from phosphene.grid import run_grid
-    from phosphene.recipe import parse_overrides
+    from phosphene.runs.recipe import parse_overrides
 
     folder = run_grid(file, parse_overrides(changes or []), out, _display())
     _say((folder / "grid.md").read_text(encoding="utf-8"))
@@ -368,7 +368,7 @@ def analyse(
 ) -> None:
     """Windows, regions, encoders, repeats, representational similarity: a table and a figure."""
     from phosphene import analyses
-    from phosphene.recipe import parse_overrides
+    from phosphene.runs.recipe import parse_overrides
 
     arguments = {**parse_overrides(options or [], "--with"), "display": _display()}
     if what in ("repeats", "similarity"):
@@ -388,7 +388,7 @@ def decode(
     device: Device = None,
 ) -> None:
     """Apply a trained run to other trials: retrieve a picture for each, and draw one."""
-    from phosphene.experiment import Experiment
+    from phosphene.runs.experiment import Experiment
 
     folder = Experiment.open(run, _display()).decode(trials, out, subject)
     _say(f"decoded: {folder / 'retrieved.csv'}")
@@ -397,9 +397,9 @@ def decode(
 @_verb("phosphene evaluate runs/demo")
 def evaluate(run: RunFolder, device: Device = None) -> None:
     """Compute the scores of a finished run again, from what it decoded and drew."""
-    from phosphene.experiment import Experiment
     from phosphene.report import conclusion
-    from phosphene.scoring import score
+    from phosphene.runs.experiment import Experiment
+    from phosphene.runs.scoring import score
 
     table = score(Experiment.open(run, _display()))
     _say(table.drop(columns="interval").to_string(index=False))
@@ -435,8 +435,8 @@ def audit(
 @_verb("phosphene explain runs/semantic-prompts")
 def explain(run: RunFolder, device: Device = None) -> None:
     """Explain a run's heads: scalp maps, dominant heads, collapse, hallucination, t-SNE, as tables and figures."""
-    from phosphene.diagnosis import explain as diagnose
-    from phosphene.diagnosis import lines
+    from phosphene.explain.diagnosis import explain as diagnose
+    from phosphene.explain.diagnosis import lines
 
     folder = diagnose(run, _display())
     for line in lines(folder):
@@ -453,11 +453,11 @@ def compare(
     out: Annotated[Path | None, typer.Option(help="Write the table to this CSV file too.")] = None,
 ) -> None:
     """Compare two runs on the same test samples: paired differences, their intervals and corrected p."""
-    from phosphene.compare import compare_runs
-    from phosphene.evaluation.compare import lines
-    from phosphene.experiment import Experiment
-    from phosphene.files import whole
-    from phosphene.paths import has_room
+    from phosphene.evaluation.differences import lines
+    from phosphene.runs.compare import compare_runs
+    from phosphene.runs.experiment import Experiment
+    from phosphene.utils.files import whole
+    from phosphene.utils.paths import has_room
 
     if out is not None:
         has_room(out, is_file=True)
@@ -490,14 +490,14 @@ def demo(
     device: Device = None,
 ) -> None:
     """From a simulated recording to pictures and a report, in minutes, without a download."""
-    from phosphene.workflows import demo as run_demo
+    from phosphene.api import demo as run_demo
 
     run_demo(out, _display(), muse=muse, seed=seed)
     _conclude(out, *([] if muse is None else [out / "muse"]))
 
 
 def _display() -> Any:
-    from phosphene.display import Terminal
+    from phosphene.utils.display import Terminal
 
     return Terminal()
 

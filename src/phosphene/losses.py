@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from phosphene.errors import PhospheneError, nearest
-from phosphene.processes import gathered
+from phosphene.utils.processes import gathered
 
 SYNAPSE_SCALE = math.exp(2.6592)  # at which its released code stays: the parameter is in no optimiser
 

@@ -8,9 +8,10 @@ import importlib.util
 import inspect
 import pkgutil
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
+from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -50,35 +51,44 @@ def register(kind: str, name: str) -> Callable[[C], C]:
 
 def classes(kind: str) -> dict[str, type]:
     """Name -> class, for every registered class of one kind."""
-    for module in _modules(kind):
-        importlib.import_module(module)
+    _import(kind, f'@register("{kind}"')
     return dict(sorted(_classes[kind].items()))
 
 
 def find(kind: str, name: str) -> type:
     """A registered class; of its kind, only the module that registers this name is imported."""
     if name not in _classes.get(kind, ()):
-        entry = f'@register("{kind}", "{name}")'
-        for module in _modules(kind):
-            if re.search(f"^{re.escape(entry)}", _source(module), re.MULTILINE):
-                importlib.import_module(module)
+        _import(kind, f'@register("{kind}", "{name}")')
     if name not in _classes[kind] and name not in classes(kind):
         raise PhospheneError(f"unknown {kind} '{name}': {nearest(name, _classes[kind])}")
     return _classes[kind][name]
 
 
-def _modules(kind: str) -> list[str]:
+def _import(kind: str, entry: str) -> None:
+    """The modules of a kind's package in whose source a line begins so; where only bytecode is installed, all."""
     if kind not in PACKAGES:
         raise PhospheneError(f"unknown kind '{kind}': {nearest(kind, PACKAGES)}")
     package = importlib.import_module(PACKAGES[kind])
-    return [module.name for module in pkgutil.iter_modules(package.__path__, package.__name__ + ".")]
+    for module in _below(package.__path__, package.__name__ + "."):
+        source = _source(module)
+        if source is None or re.search(f"^{re.escape(entry)}", source, re.MULTILINE):
+            importlib.import_module(module)
 
 
-def _source(module: str) -> str:
-    """Of a module that need not be imported; empty where only its bytecode is installed."""
+def _below(paths: Iterable[str], prefix: str) -> Iterator[str]:
+    """Every module in a package and in those below it, none of which is imported."""
+    for module in pkgutil.iter_modules(paths, prefix):
+        yield module.name
+        if module.ispkg:
+            leaf = module.name.removeprefix(prefix)
+            yield from _below([str(Path(path) / leaf) for path in paths], module.name + ".")
+
+
+@cache
+def _source(module: str) -> str | None:
+    """Of a module that need not be imported; None where only its bytecode is installed."""
     spec = importlib.util.find_spec(module)
-    read = getattr(spec.loader if spec else None, "get_source", lambda name: None)
-    return read(module) or ""
+    return getattr(spec.loader if spec else None, "get_source", lambda name: None)(module)
 
 
 @dataclass(frozen=True)

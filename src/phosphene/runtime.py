@@ -78,7 +78,7 @@ def device(asked: "torch.device | str" = "auto") -> "torch.device":
     """
     import torch
 
-    from phosphene import processes
+    from phosphene.utils import processes
 
     name = named(asked)
     if name == "auto":

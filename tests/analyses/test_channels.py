@@ -2,8 +2,8 @@
 
 from phosphene.analyses import regions_of
 from phosphene.datasets.things.channels import CHANNELS, REGIONS
-from phosphene.montages import standard_montage
-from phosphene.trials import Signal
+from phosphene.eeg.montages import standard_montage
+from phosphene.eeg.trials import Signal
 
 
 def located(names, montage, called=None):

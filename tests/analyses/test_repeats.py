@@ -9,10 +9,10 @@ from phosphene.analyses import repeats, similarity
 from phosphene.analyses.repeats import Reaveraged, reaveraged
 from phosphene.analyses.similarity import COLUMNS
 from phosphene.errors import PhospheneError
-from phosphene.experiment import Experiment
-from phosphene.recipe import Recipe
 from phosphene.report.words import words
-from phosphene.scoring import score
+from phosphene.runs.experiment import Experiment
+from phosphene.runs.recipe import Recipe
+from phosphene.runs.scoring import score
 
 pytestmark = pytest.mark.usefixtures("scores_alone")
 

@@ -8,8 +8,8 @@ import pytest
 from phosphene.analyses import ANALYSES, call, encoders, figures, growing_windows, regions, sliding_windows
 from phosphene.errors import PhospheneError
 from phosphene.evaluation.corrections import corrected
-from phosphene.experiment import Experiment
-from phosphene.recipe import Recipe
+from phosphene.runs.experiment import Experiment
+from phosphene.runs.recipe import Recipe
 
 pytestmark = pytest.mark.usefixtures("scores_alone")
 
@@ -132,7 +132,7 @@ def test_nothing_is_read_before_a_picture_and_most_when_the_response_is_there(ch
 
 @pytest.mark.slow
 def test_the_ideal_observer_is_told_windows_and_channels(cheap, tmp_path):
-    from phosphene.ceiling import Ceiling
+    from phosphene.runs.ceiling import Ceiling
 
     back = ["O1", "Oz", "O2", "POz", "PO3", "PO4"]
     asked = {

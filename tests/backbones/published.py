@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import CLIPImageProcessorPil, GitConfig, GitForCausalLM, PreTrainedTokenizerFast
 
-from phosphene.backbones import ASSETS, BACKBONES, Backbone, Shapes, load_tokenizer
+from phosphene.backbones.table import ASSETS, BACKBONES, Backbone, Shapes, load_tokenizer
 
 CONFIGS = Path(__file__).parent / "configs"
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *(f"word{i}" for i in range(60))]

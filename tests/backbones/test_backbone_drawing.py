@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from published import attach, published, rows, small
 
-from phosphene.backbones import BACKBONES
+from phosphene.backbones.table import BACKBONES
 from phosphene.generators.base import Conditioning
 from phosphene.generators.diffusion import Diffusion
 

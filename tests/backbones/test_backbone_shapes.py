@@ -4,11 +4,11 @@ import pytest
 import torch
 from published import CONFIGS, attach, build, pipeline, published, rows
 
-from phosphene.backbones import BACKBONES
+from phosphene.backbones.table import BACKBONES
 from phosphene.errors import PhospheneError
 from phosphene.generators.base import Conditioning
 from phosphene.generators.diffusion import Diffusion
-from phosphene.generators.wording import Wording
+from phosphene.generators.prompts import Wording
 
 DIFFUSION = rows("diffusion", "both")
 

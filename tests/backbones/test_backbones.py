@@ -7,8 +7,8 @@ import torch
 from PIL import Image
 from published import WORDS, git_row
 
-from phosphene import backbones
-from phosphene.backbones import BACKBONES, backbone, load_captioner, load_pipeline
+from phosphene.backbones import table as backbones
+from phosphene.backbones.table import BACKBONES, backbone, load_captioner, load_pipeline
 from phosphene.errors import PhospheneError
 
 PAGE = Path(__file__).parents[2] / "docs" / "backbones.md"

@@ -5,12 +5,12 @@ import pandas as pd
 import pytest
 
 from phosphene.captions import Said, said
-from phosphene.decoded import stand_for_categories
 from phosphene.evaluation.categories import TwoCategories, reached
 from phosphene.evaluation.classification import shuffle_within
 from phosphene.evaluation.scores import by_level, categories, ranked_captions
-from phosphene.preparation import slots_of
-from phosphene.recipe import Recipe
+from phosphene.runs.decoded import stand_for_categories
+from phosphene.runs.preparation import slots_of
+from phosphene.runs.recipe import Recipe
 
 
 def test_the_packages_table_says_each_slot_of_the_recipe_differently():

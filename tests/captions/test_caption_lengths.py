@@ -6,15 +6,15 @@ import pandas as pd
 import pytest
 
 from conftest import make_trials
-from phosphene import experiment
-from phosphene.backbones import load_tokenizer, n_read, n_tokens
+from phosphene.backbones.table import load_tokenizer, n_read, n_tokens
 from phosphene.captions.tokens import cut, told
 from phosphene.errors import PhospheneError
-from phosphene.experiment import Experiment
 from phosphene.generators.diffusion import Diffusion
 from phosphene.methods.base import Method
-from phosphene.recipe import Recipe
 from phosphene.registry import build
+from phosphene.runs import experiment
+from phosphene.runs.experiment import Experiment
+from phosphene.runs.recipe import Recipe
 from phosphene.targets.clip import CLIPImage, CLIPText
 from phosphene.targets.text_states import TextStates
 
@@ -107,10 +107,10 @@ def test_a_run_tells_and_keeps_it(tmp_path, monkeypatch, caplog):
     )
     assert [note.startswith(expected) for note in run.notes] == [True]
     assert f"{n} become alike by it" in run.notes[0]
-    assert [r.getMessage() for r in caplog.records if r.name == "phosphene.experiment"] == run.notes
+    assert [r.getMessage() for r in caplog.records if r.name == "phosphene.runs.experiment"] == run.notes
     run.note(run.notes)  # a continued run says it once
     assert Experiment.open(tmp_path / "run").notes == run.notes
-    assert len([r for r in caplog.records if r.name == "phosphene.experiment"]) == 1
+    assert len([r for r in caplog.records if r.name == "phosphene.runs.experiment"]) == 1
 
 
 def test_a_generator_tells_of_its_prompts():

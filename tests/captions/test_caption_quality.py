@@ -16,10 +16,10 @@ from phosphene.captions.quality import token_f1
 from phosphene.cli import app
 from phosphene.errors import PhospheneError
 from phosphene.evaluation.metrics.cider import cider
-from phosphene.files import parse_yaml
 from phosphene.registry import build
 from phosphene.simulate.scenes import COLOURS, KINDS, OBJECTS, sample_scenes
 from phosphene.targets.clip import CLIPText
+from phosphene.utils.files import parse_yaml
 
 PHOTOS = Path(__file__).parents[2].parent / "shared" / "data" / "photos-with-captions"
 NUMBER = ("two", "three", "four")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phosphene.backbones import load_clip
+from phosphene.backbones.table import load_clip
 from phosphene.captions import CLIP_TOKENS, NAMED, SLOTS, choose, clean, read_slots
 from phosphene.captions.base import LONGEST
 from phosphene.captions.tokens import counter, estimate

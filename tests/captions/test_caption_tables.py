@@ -8,7 +8,7 @@ from phosphene.captions import SLOTS, Captions, Said, pictures_in, read_stimuli,
 from phosphene.captions.base import LONGEST
 from phosphene.captions.people import File
 from phosphene.errors import PhospheneError
-from phosphene.preparation import _captioned
+from phosphene.runs.preparation import _captioned
 
 CAT, DOG = "a red; small, cat", "a dog"
 

@@ -10,10 +10,10 @@ from PIL import Image
 from backbones.published import WORDS, processor, small_git, tokenizer
 from conftest import ROUNDING, golden, off
 from golden import fill
-from phosphene.captions.visual_tokens import TokenCaptioner, drift
+from phosphene.captions.git import TokenCaptioner, drift
 from phosphene.errors import PhospheneError
+from phosphene.networks.caption_adapter import RidgeTokens, VisualTokens
 from phosphene.priors.ridge import RidgePrior
-from phosphene.priors.visual_tokens import RidgeTokens, VisualTokens
 
 
 def captioner(frames=None, **options):

@@ -72,7 +72,7 @@ def test_encoders_map_batches_to_vectors(name, cls):
 
 @pytest.mark.parametrize(("name", "cls"), cases("method"))
 def test_methods_fit_encode_save_and_load(name, cls, tmp_path):
-    from phosphene.training import Training, fit
+    from phosphene.training.fit import Training, fit
 
     trials = make_trials(tmp_path / "pictures", n_times=100)
     known = trials.select(concept=["c0", "c1", "c2", "c3"])

@@ -9,10 +9,10 @@ from typing import Annotated, Any, get_args, get_origin
 import pytest
 
 from phosphene import registry
+from phosphene.eeg.preprocessing import Preprocessing
 from phosphene.encoders.autoencoder import Autoencoder
 from phosphene.encoders.low_level import LOW_LEVEL
 from phosphene.errors import PhospheneError
-from phosphene.preprocessing import Preprocessing
 from phosphene.registry import PACKAGES, checked, classes, hints_of
 
 CLASSES = {f"{kind} {name}": cls for kind in PACKAGES for name, cls in classes(kind).items()} | {

@@ -13,12 +13,12 @@ from safetensors.numpy import save_file
 from conftest import make_trials
 from phosphene.datasets.own import from_arrays
 from phosphene.datasets.stored import check_values, open_eeg
+from phosphene.eeg.preprocessing import Preprocessing
+from phosphene.eeg.trials import Trials, concatenate
 from phosphene.errors import PhospheneError
-from phosphene.experiment import Experiment
-from phosphene.preprocessing import Preprocessing
-from phosphene.recipe import Recipe
 from phosphene.registry import build
-from phosphene.trials import Trials, concatenate
+from phosphene.runs.experiment import Experiment
+from phosphene.runs.recipe import Recipe
 
 CHANNELS = ["Fz", "Cz", "Oz"]
 NAMES = ["cup", "dog", "hat"]

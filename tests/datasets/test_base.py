@@ -5,14 +5,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from phosphene import lazy
 from phosphene.datasets import base
 from phosphene.datasets.base import Dataset, Epoched, Recording
+from phosphene.eeg import lazy
+from phosphene.eeg.lazy import LazyArray, stays
+from phosphene.eeg.preprocessing import Preprocessing
+from phosphene.eeg.trials import Signal, Trials
 from phosphene.errors import PhospheneError
-from phosphene.lazy import LazyArray, stays
-from phosphene.preprocessing import Preprocessing
-from phosphene.recipe import Recipe
-from phosphene.trials import Signal, Trials
+from phosphene.runs.recipe import Recipe
 
 SIGNAL = Signal(("Fz", "Cz", "Oz"), 100.0, -0.1)
 TABLE = pd.DataFrame({"subject": "01", "stimulus": ["a", "b"] * 4})

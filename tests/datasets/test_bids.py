@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 import phosphene
+from phosphene.eeg.montages import standard_montage
+from phosphene.eeg.preprocessing import Preprocessing
 from phosphene.errors import PhospheneError
-from phosphene.montages import standard_montage
-from phosphene.preprocessing import Preprocessing
 from phosphene.registry import build
 
 mne_bids = pytest.importorskip("mne_bids")

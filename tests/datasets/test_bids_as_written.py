@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from phosphene.eeg.montages import standard_montage
+from phosphene.eeg.preprocessing import Preprocessing
 from phosphene.errors import PhospheneError
-from phosphene.montages import standard_montage
-from phosphene.preprocessing import Preprocessing
 from phosphene.registry import build
 
 pytest.importorskip("mne_bids")

@@ -13,16 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phosphene.audit import _category
-from phosphene.datasets.eegcvpr40 import EEGCVPR40
-from phosphene.datasets.eegcvpr40_files import FILES, SPLITS, read_order, read_splits
-from phosphene.datasets.eegcvpr40_names import ANIMALS, CHANNELS, CLASSES
+from phosphene.datasets.eegcvpr40.dataset import EEGCVPR40
+from phosphene.datasets.eegcvpr40.files import FILES, SPLITS, read_order, read_splits
+from phosphene.datasets.eegcvpr40.names import ANIMALS, CHANNELS, CLASSES
+from phosphene.eeg.lazy import stays
+from phosphene.eeg.montages import standard_montage
+from phosphene.eeg.trials import Trials
 from phosphene.errors import PhospheneError
 from phosphene.evaluation.protocols import Protocol, overlaps
-from phosphene.lazy import stays
-from phosphene.montages import standard_montage
-from phosphene.recipe import SHIPPED, Recipe
 from phosphene.registry import build
-from phosphene.trials import Trials
+from phosphene.runs.recipe import SHIPPED, Recipe
 
 SHARED = Path(os.environ.get("PHOSPHENE_SHARED", Path(__file__).resolve().parents[3] / "shared"))
 NAMES = SHARED / "data" / "eegcvpr40-classes"

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from phosphene.captions import Said
-from phosphene.datasets.eegcvpr40 import EEGCVPR40
-from phosphene.datasets.eegcvpr40_made import simulate
-from phosphene.datasets.eegcvpr40_names import ANIMALS, CHANNELS
+from phosphene.datasets.eegcvpr40.dataset import EEGCVPR40
+from phosphene.datasets.eegcvpr40.names import ANIMALS, CHANNELS
+from phosphene.datasets.eegcvpr40.simulated import simulate
+from phosphene.eeg.lazy import stays
 from phosphene.errors import PhospheneError
 from phosphene.evaluation.protocols import Protocol
-from phosphene.lazy import stays
 from phosphene.simulate.designs import DESIGNS
 from phosphene.simulate.eegcvpr40 import LIKENESS, show, visit
 

@@ -10,8 +10,8 @@ import pytest
 
 from phosphene.datasets.muse import PICTURES, Muse
 from phosphene.datasets.muse_csv import clock, read_csv
+from phosphene.eeg.preprocessing import Preprocessing
 from phosphene.errors import PhospheneError
-from phosphene.preprocessing import Preprocessing
 from phosphene.registry import build
 
 SHARED = Path(os.environ.get("PHOSPHENE_SHARED", Path(__file__).resolve().parents[3] / "shared"))

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from phosphene.datasets.own import from_mne
+from phosphene.eeg.preprocessing import Preprocessing
 from phosphene.errors import PhospheneError
-from phosphene.preprocessing import Preprocessing
 
 SFREQ = 100.0
 NAMES = ("badge", "cup", "dog")

@@ -11,9 +11,9 @@ from PIL import Image
 import phosphene
 from conftest import make_trials
 from phosphene.errors import PhospheneError
-from phosphene.experiment import Experiment
-from phosphene.recipe import Recipe
 from phosphene.report import write_report
+from phosphene.runs.experiment import Experiment
+from phosphene.runs.recipe import Recipe
 
 NAMES = ["cup", "dog", "hat", "Bär"]
 STEPS = {"tmin": -0.1, "tmax": 0.4, "l_freq": 1.0, "h_freq": 30.0, "sfreq": None}
@@ -123,7 +123,7 @@ def recipe(root, **changes):
 
 
 def test_two_concepts_with_a_given_split_are_scored(saved, tmp_path):
-    from phosphene.scoring import score
+    from phosphene.runs.scoring import score
 
     experiment = Experiment(recipe(saved), tmp_path / "run")
     experiment.run()

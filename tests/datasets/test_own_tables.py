@@ -10,8 +10,8 @@ from PIL import Image
 
 import phosphene
 from conftest import without_checksums
+from phosphene.eeg.trials import Signal, Trials
 from phosphene.errors import PhospheneError
-from phosphene.trials import Signal, Trials
 
 NAMES = ["cup", "dog", "hat", "sea", "sun", "owl"]
 X = np.random.default_rng(0).normal(0, 1e-5, (6, 3, 40)).astype(np.float32)

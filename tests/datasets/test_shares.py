@@ -8,7 +8,7 @@ import pytest
 
 from phosphene import from_arrays
 from phosphene.datasets.shares import drawn
-from phosphene.datasets.shown import split_column
+from phosphene.datasets.stimulus_tables import split_column
 
 
 def stimuli(sizes, **columns):

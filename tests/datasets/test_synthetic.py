@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from phosphene.datasets.synthetic import Synthetic
+from phosphene.eeg.preprocessing import Preprocessing
 from phosphene.errors import PhospheneError
-from phosphene.preprocessing import Preprocessing
 from phosphene.registry import build
 from phosphene.simulate.brain import CHANNELS
 from phosphene.simulate.study import simulate

@@ -8,7 +8,7 @@ import pytest
 import things_made as made
 
 from phosphene.datasets.things.concepts import PEOPLE, with_category
-from phosphene.datasets.things_eeg2 import ThingsEEG2
+from phosphene.datasets.things.eeg2 import ThingsEEG2
 from phosphene.errors import PhospheneError
 
 SHARED = Path(os.environ.get("PHOSPHENE_SHARED", Path(__file__).resolve().parents[3] / "shared"))

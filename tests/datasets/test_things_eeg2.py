@@ -17,13 +17,13 @@ from golden.fill import inputs
 from phosphene.datasets.base import Epoched, Recording
 from phosphene.datasets.things import published
 from phosphene.datasets.things.channels import CHANNELS, POSTERIOR, REGIONS
+from phosphene.datasets.things.eeg2 import FACTS, ThingsEEG2
 from phosphene.datasets.things.names import concept_of
 from phosphene.datasets.things.preprocessed import time_axis
 from phosphene.datasets.things.published import PUBLISHED, Published, capped, merge, order, whitener
-from phosphene.datasets.things_eeg2 import FACTS, ThingsEEG2
 from phosphene.errors import PhospheneError
-from phosphene.recipe import SHIPPED, Recipe
 from phosphene.registry import build
+from phosphene.runs.recipe import SHIPPED, Recipe
 
 SHARED = Path(os.environ.get("PHOSPHENE_SHARED", Path(__file__).resolve().parents[3] / "shared")) / "data"
 DATA = Path(os.environ.get("PHOSPHENE_DATA", "data"))

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from phosphene.datasets.base import Epoched
-from phosphene.datasets.things_meg import CATCH, ThingsMEG
+from phosphene.datasets.things.meg import CATCH, ThingsMEG
 from phosphene.errors import PhospheneError
 
 DATA = Path(os.environ.get("PHOSPHENE_DATA", "data"))

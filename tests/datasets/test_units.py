@@ -11,10 +11,10 @@ from scipy.signal import lfilter
 
 from phosphene.datasets.own import from_arrays, from_mne
 from phosphene.datasets.stored import check_values
+from phosphene.eeg.lazy import stays
+from phosphene.eeg.trials import Signal, Trials
 from phosphene.errors import PhospheneError
-from phosphene.lazy import stays
-from phosphene.preparation import as_trained
-from phosphene.trials import Signal, Trials
+from phosphene.runs.preparation import as_trained
 
 SFREQ, N = 100.0, 24
 NAMES = ["Fp1", "Fp2", "C3", "C4", "O1", "O2", "Pz", "Cz"]
@@ -238,7 +238,7 @@ def test_what_is_left_out_is_not_compared(pictures):
 
 def test_arrays_that_stay_on_disk_are_sampled(pictures, tmp_path, monkeypatch):
     x = np.repeat(epochs().get_data().astype(np.float32), 20, axis=0)
-    monkeypatch.setattr("phosphene.lazy.SMALL", 1)
+    monkeypatch.setattr("phosphene.eeg.lazy.SMALL", 1)
     table = [{"stimulus": "abcd"[i % 4]} for i in range(len(x))]
     for name, factor in (("fine", 1.0), ("off", 1e3)):
         x[300:] *= factor

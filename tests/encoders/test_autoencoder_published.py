@@ -6,8 +6,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from phosphene.checkpoints.synapse import from_published_synapse
 from phosphene.encoders.autoencoder import Autoencoder
-from phosphene.encoders.published_synapse import from_published_synapse
 from phosphene.errors import PhospheneError
 
 SIZES = {"n_chans": 9, "n_times": 20, "n_tokens": 7, "dim": 64, "widths": [64, 128], "tokens": [9, 5]}

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from conftest import GOLDEN, ROUNDING, golden, off
 from golden import fill
-from phosphene.encoders.published import from_published
+from phosphene.checkpoints.encoders import from_published
 from phosphene.errors import PhospheneError
 from phosphene.registry import build
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from phosphene.evaluation.audit import Auditor
+from phosphene.audit.decoding import Auditor
 from phosphene.evaluation.protocols import Protocol
 from phosphene.simulate.known import DESIGNS, FEW_DESIGNS, few_trials, known_trials
 

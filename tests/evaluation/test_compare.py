@@ -8,14 +8,14 @@ import pandas as pd
 import pytest
 
 from conftest import make_trials
-from phosphene import compare as runs
 from phosphene.errors import PhospheneError
-from phosphene.evaluation.compare import COLUMNS, Scored, compare, lines
+from phosphene.evaluation.differences import COLUMNS, Scored, compare, lines
 from phosphene.evaluation.protocols import Protocol
 from phosphene.evaluation.scores import Question
 from phosphene.evaluation.statistics import paired
-from phosphene.experiment import Experiment
-from phosphene.recipe import Recipe
+from phosphene.runs import compare as runs
+from phosphene.runs.experiment import Experiment
+from phosphene.runs.recipe import Recipe
 
 
 def scored(metric="image_top1", skill=0.0, seed=0, n_subjects=8, n_pictures=30, **other):

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from sklearn.linear_model import Ridge
 from sklearn.metrics import roc_auc_score
 
+from phosphene.audit import controls
+from phosphene.audit.controls import Reading, one_sided, smoother, superordinate
+from phosphene.audit.features import FEATURES
 from phosphene.errors import PhospheneError
-from phosphene.evaluation import controls
-from phosphene.evaluation.controls import Reading, one_sided, smoother, superordinate
-from phosphene.evaluation.features import FEATURES
 
 RNG = np.random.default_rng
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from phosphene.evaluation.exchanges import Exchanger, smallest_p
+from phosphene.audit.exchanges import Exchanger, smallest_p
 
 RNG = np.random.default_rng
 

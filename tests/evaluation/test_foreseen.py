@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from phosphene.eeg.trials import Signal, Trials
 from phosphene.errors import PhospheneError
 from phosphene.evaluation import foreseen
 from phosphene.evaluation.protocols import Fold, Protocol
-from phosphene.trials import Signal, Trials
 
 
 def shown(n_concepts, n_test, per=2, subjects=1):

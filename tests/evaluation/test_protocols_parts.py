@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from conftest import make_trials
-from phosphene.duplicates import KINDS
 from phosphene.errors import PhospheneError
 from phosphene.evaluation.protocols import LEAKY, SETTINGS, UNITS, Protocol, overlap_table, overlaps
-from phosphene.recipe import Recipe
+from phosphene.runs.recipe import Recipe
+from phosphene.utils.duplicates import KINDS
 
 #: written beside scores of the first release; a run of that time must be continued under the same name
 HASHES = {

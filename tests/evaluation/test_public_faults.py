@@ -10,17 +10,17 @@ import pytest
 import torch
 
 from conftest import make_trials
-from phosphene import scoring
 from phosphene.captions import NAMED
-from phosphene.datasets.eegcvpr40 import EEGCVPR40
-from phosphene.datasets.eegcvpr40_files import SPLITS
-from phosphene.datasets.eegcvpr40_names import CLASSES
+from phosphene.datasets.eegcvpr40.dataset import EEGCVPR40
+from phosphene.datasets.eegcvpr40.files import SPLITS
+from phosphene.datasets.eegcvpr40.names import CLASSES
+from phosphene.eeg.whitening import whiten
 from phosphene.errors import PhospheneError
 from phosphene.evaluation.protocols import LEAKY, SETTINGS, Protocol, overlap_table
 from phosphene.evaluation.scores import picture_retrieval
-from phosphene.recipe import Evaluation
+from phosphene.runs import scoring
+from phosphene.runs.recipe import Evaluation
 from phosphene.targets.clip import CLIPImage
-from phosphene.whitening import whiten
 
 
 def _makers():

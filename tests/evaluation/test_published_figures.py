@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from phosphene.datasets.muse import Muse
+from phosphene.eeg.preprocessing import Preprocessing
 from phosphene.evaluation import classification, retrieval
 from phosphene.evaluation.metrics import paired
 from phosphene.evaluation.protocols import Protocol
 from phosphene.evaluation.scores import Question, caption_retrieval, picture_retrieval
 from phosphene.methods.lda import LDA
-from phosphene.preprocessing import Preprocessing
-from phosphene.restricted import read_torch
+from phosphene.utils.restricted import read_torch
 
 SHARED = Path(os.environ.get("PHOSPHENE_SHARED", Path(__file__).resolve().parents[3] / "shared"))
 THINGS = SHARED / "data" / "things-eeg2-embeddings"

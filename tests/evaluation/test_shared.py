@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
-from phosphene.duplicates import KINDS, same_pictures
+from phosphene.eeg.trials import Signal, Trials
 from phosphene.evaluation.protocols import LEAKY, Protocol, overlap_table, overlaps
 from phosphene.evaluation.shared import closed_set, shared_pictures
 from phosphene.simulate.scenes import Scene, draw_with_mask
-from phosphene.trials import Signal, Trials
+from phosphene.utils.duplicates import KINDS, same_pictures
 
 
 def noise(seed=0, side=48):
@@ -140,7 +140,7 @@ def test_what_cannot_be_opened_is_known_by_its_path(tmp_path):
 
 def test_nothing_is_opened_without_a_column_of_pictures_and_nothing_twice(tmp_path, monkeypatch):
     opened = []
-    monkeypatch.setattr("phosphene.duplicates.open_picture", lambda path: opened.append(path) or noise())
+    monkeypatch.setattr("phosphene.utils.duplicates.open_picture", lambda path: opened.append(path) or noise())
     assert not same_pictures(pd.DataFrame({"concept": {"a": "x"}}))
     noise().save(tmp_path / "x.png")
     stimuli = pd.DataFrame({"image": {"a": str(tmp_path / "x.png"), "b": str(tmp_path / "x.png")}})

@@ -12,7 +12,7 @@ from scipy.stats import poisson
 
 from phosphene.errors import PhospheneError
 from phosphene.evaluation import retrieval, scores, transductive
-from phosphene.restricted import read_torch
+from phosphene.utils.restricted import read_torch
 
 SHARED = Path(os.environ.get("PHOSPHENE_SHARED", Path(__file__).resolve().parents[3] / "shared"))
 THINGS = SHARED / "data" / "things-eeg2-embeddings" / "atm"

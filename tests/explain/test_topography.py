@@ -8,6 +8,8 @@ import pandas as pd
 import pytest
 import torch
 
+from phosphene.eeg.trials import Signal
+from phosphene.eeg.whitening import Whitener
 from phosphene.errors import PhospheneError
 from phosphene.explain import figures
 from phosphene.explain.attribution import attribute
@@ -15,8 +17,6 @@ from phosphene.explain.contrast import CONTENT, level_contrast, source_power
 from phosphene.explain.topography import covarying, inverses, of_noise, to_scalp, topography, unit
 from phosphene.simulate.brain import CHANNELS, Brain, montage
 from phosphene.simulate.noise import pulse
-from phosphene.trials import Signal
-from phosphene.whitening import Whitener
 
 SFREQ, N_TIMES, N_TRIALS, SNR_DB = 100.0, 60, 400, 0.0
 LEVELS = {"thing": "object", "mood": "thematic"}

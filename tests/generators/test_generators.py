@@ -6,9 +6,9 @@ import pytest
 import torch
 from PIL import Image
 
-from phosphene.backbones import fits, load_tokenizer, n_tokens
+from phosphene.backbones.table import fits, load_tokenizer, n_tokens
 from phosphene.errors import PhospheneError
-from phosphene.generators import wording
+from phosphene.generators import prompts as wording
 from phosphene.generators.base import Conditioning, blended, noise_generator
 from phosphene.generators.diffusion import Diffusion
 from phosphene.generators.nearest import Nearest

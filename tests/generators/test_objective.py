@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backbones.published import published
-from phosphene.backbones import load_pipeline
+from phosphene.backbones.table import load_pipeline
 from phosphene.errors import PhospheneError
-from phosphene.generators.objective import denoising_loss, dropped, min_snr, noised, scaled
+from phosphene.networks.objective import denoising_loss, dropped, min_snr, noised, scaled
 from phosphene.simulate.scenes import Scene, draw
 from phosphene.targets.latent import Latent
 

@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from generators.test_tuned import batch, step, tiny
+from phosphene.checkpoints.unet import from_published, write_published
 from phosphene.errors import PhospheneError
-from phosphene.generators.published import from_published, write_published
 from phosphene.generators.tuned import CROSS_ATTENTION, TunedUNet
 
 FILE = "diffusion_pytorch_model.safetensors"

@@ -11,7 +11,7 @@ from torch import nn
 from backbones.published import build, published
 from conftest import ROUNDING, golden, off
 from golden import fill
-from phosphene.backbones import load_pipeline
+from phosphene.backbones.table import load_pipeline
 from phosphene.errors import PhospheneError
 from phosphene.generators.tuned import CROSS_ATTENTION, SplitAttention, TunedUNet
 

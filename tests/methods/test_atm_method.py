@@ -8,13 +8,13 @@ import torch.nn.functional as F
 
 from backbones.published import git_row
 from conftest import make_trials
-from phosphene import backbones
+from phosphene.backbones import table as backbones
 from phosphene.errors import PhospheneError
 from phosphene.losses import info_nce
 from phosphene.methods.atm import ATM, PRESETS
 from phosphene.methods.base import Method
-from phosphene.priors.visual_tokens import RidgeTokens
-from phosphene.training import Training, fit
+from phosphene.networks.caption_adapter import RidgeTokens
+from phosphene.training.fit import Training, fit
 
 SMALL = {"kernel": 5, "pool": 9, "stride": 3}
 SHAPE = {"n_chans": 5, "n_times": 40, "sfreq": 100.0, "encoder_args": SMALL}

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from backbones.published import small_row
-from phosphene import backbones
+from phosphene.backbones import table as backbones
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = Path(os.environ.get("PHOSPHENE_SHARED", ROOT.parent / "shared")) / "data" / "things-eeg2-embeddings"

@@ -10,13 +10,13 @@ import torch
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from phosphene.datasets.muse import Muse
+from phosphene.eeg.preprocessing import Preprocessing
+from phosphene.eeg.trials import Signal, Trials
 from phosphene.errors import PhospheneError
 from phosphene.evaluation.classification import auc, auc_by_run, held_out, run_names, shuffle_within
 from phosphene.evaluation.protocols import Protocol
 from phosphene.methods.base import Method
 from phosphene.methods.lda import LDA, Concepts, boundary
-from phosphene.preprocessing import Preprocessing
-from phosphene.trials import Signal, Trials
 
 SHARED = Path(os.environ.get("PHOSPHENE_SHARED", Path(__file__).resolve().parents[3] / "shared"))
 REAL = SHARED / "data" / "muse-visual"

@@ -10,7 +10,7 @@ from conftest import make_trials
 from phosphene.errors import PhospheneError
 from phosphene.evaluation.retrieval import ranks, top_k
 from phosphene.methods.ridge import Ridge
-from phosphene.training import fit
+from phosphene.training.fit import fit
 
 
 def coded(folder, noise, seed=0):

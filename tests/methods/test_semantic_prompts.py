@@ -12,7 +12,7 @@ from phosphene.captions import LEVEL_OF, SLOTS
 from phosphene.errors import PhospheneError
 from phosphene.methods.base import Method
 from phosphene.methods.semantic_prompts import SemanticPrompts
-from phosphene.training import Training, fit
+from phosphene.training.fit import Training, fit
 
 SHAPE = {"n_chans": 5, "n_times": 40, "sfreq": 100.0}
 SMALL = {"encoder_args": {"dim": 8, "n_sources": 4, "width": 16, "depth": 1, "n_heads": 2}, "width": 32}

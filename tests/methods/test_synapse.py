@@ -9,14 +9,14 @@ import torch.nn.functional as F
 
 from conftest import make_trials
 from phosphene import losses
-from phosphene.backbones import load_unet
+from phosphene.backbones.table import load_unet
 from phosphene.errors import PhospheneError
 from phosphene.generators.diffusion import Diffusion
 from phosphene.methods import synapse
 from phosphene.methods.base import Method
 from phosphene.methods.synapse import LOSSES, SYNAPSE
 from phosphene.targets.text_states import TextStates
-from phosphene.training import Training, fit
+from phosphene.training.fit import Training, fit
 
 SHAPE = {"n_chans": 5, "n_times": 40, "sfreq": 100.0, "concepts": ["c0", "c1", "c2", "c3"]}
 QUICK_ALIGN = Training(epochs=1, batch_size=8)

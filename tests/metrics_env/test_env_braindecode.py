@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from conftest import make_trials
-from phosphene.checks import check
 from phosphene.errors import PhospheneError
 from phosphene.methods.base import Method
-from phosphene.recipe import Recipe
 from phosphene.registry import build
-from phosphene.training import Training, fit
+from phosphene.runs.checks import check
+from phosphene.runs.recipe import Recipe
+from phosphene.training.fit import Training, fit
 
 pytest.importorskip("braindecode")
 

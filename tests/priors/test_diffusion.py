@@ -7,13 +7,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from phosphene.backbones.samplers import SAMPLERS
 from phosphene.errors import PhospheneError
+from phosphene.networks.denoisers import NETWORKS, default_widths
+from phosphene.networks.sampling import PREDICTS, denoise, guided, row_generators, scheduler_of
 from phosphene.priors.diffusion import DiffusionPrior
-from phosphene.priors.network import NETWORKS, default_widths
-from phosphene.priors.sampling import PREDICTS, denoise, guided, row_generators, scheduler_of
 from phosphene.registry import build
-from phosphene.restricted import read_torch
-from phosphene.samplers import SAMPLERS
+from phosphene.utils.restricted import read_torch
 
 SHARED = Path(os.environ.get("PHOSPHENE_SHARED", Path(__file__).resolve().parents[3] / "shared"))
 FEATURES = SHARED / "data" / "things-eeg2-embeddings" / "atm" / "ViT-H-14_img_features_test_unnormalised.pt"

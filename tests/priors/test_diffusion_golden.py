@@ -8,9 +8,9 @@ import torch
 from conftest import ROUNDING, golden, off
 from golden import fill
 from phosphene.errors import PhospheneError
+from phosphene.networks.denoisers import NETWORKS, published_shape
+from phosphene.networks.sampling import denoise, guided, scheduler_of
 from phosphene.priors.diffusion import DiffusionPrior
-from phosphene.priors.network import NETWORKS, published_shape
-from phosphene.priors.sampling import denoise, guided, scheduler_of
 
 
 def given(facts, name):

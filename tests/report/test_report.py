@@ -15,20 +15,20 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from conftest import without_checksums
+from phosphene.eeg.trials import Signal, Trials
 from phosphene.errors import PhospheneError
 from phosphene.evaluation.protocols import Split
 from phosphene.evaluation.scores import COLUMNS
-from phosphene.experiment import Experiment
 from phosphene.methods.nice import NICE
-from phosphene.recipe import Recipe
 from phosphene.report import conclusion, headline, trust, words, write_report
 from phosphene.report.markup import render, tag
 from phosphene.report.run import Run
-from phosphene.scoring import score
+from phosphene.runs.experiment import Experiment
+from phosphene.runs.recipe import Recipe
+from phosphene.runs.scoring import score
 from phosphene.simulate.brain import CHANNELS, montage
 from phosphene.simulate.scenes import COLOURS, OBJECTS, Scene, draw
 from phosphene.targets.clip import CLIPImage
-from phosphene.trials import Signal, Trials
 
 EVIL = "<script>alert('x')</script>"
 N_TEST, N_TRAIN, N_TIMES = 24, 12, 40

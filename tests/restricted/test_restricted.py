@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from phosphene.errors import PhospheneError
-from phosphene.restricted import read_npy, read_pickle, read_torch
+from phosphene.utils.restricted import read_npy, read_pickle, read_torch
 
 PROTOCOLS = range(6)
 SHARED = Path(os.environ.get("PHOSPHENE_SHARED", Path(__file__).resolve().parents[3] / "shared"))

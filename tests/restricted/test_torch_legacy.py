@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phosphene.errors import PhospheneError
-from phosphene.restricted import read_torch
+from phosphene.utils.restricted import read_torch
 
 TYPES = (
     torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8,

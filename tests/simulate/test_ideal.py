@@ -8,13 +8,13 @@ import pytest
 from scipy.stats import norm
 from sklearn.linear_model import RidgeCV
 
-from phosphene.preprocessing import Preprocessing
+from phosphene.eeg.preprocessing import Preprocessing
+from phosphene.eeg.trials import Trials, concatenate
 from phosphene.simulate import ideal
 from phosphene.simulate.brain import Brain
 from phosphene.simulate.ideal import Ideal, linear, normalised, readings
 from phosphene.simulate.scenes import sample_scenes
 from phosphene.simulate.study import choose_stimuli, plan_sessions, scenes_of
-from phosphene.trials import Trials, concatenate
 
 STEPS = {"l_freq": 0.5, "h_freq": 20.0, "tmin": -0.1, "tmax": 0.5, "baseline": (-0.1, 0.0), "sfreq": 50.0}
 WINDOW = (0.0, 0.4)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from phosphene.datasets.eegcvpr40_names import ANIMALS, CHANNELS, CLASSES
+from phosphene.datasets.eegcvpr40.names import ANIMALS, CHANNELS, CLASSES
 from phosphene.simulate.designs import DESIGNS
 from phosphene.simulate.drawings import KINDS
 from phosphene.simulate.eegcvpr40 import LIKENESS, show, splines, visit

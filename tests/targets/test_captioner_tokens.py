@@ -7,8 +7,8 @@ import torch
 from PIL import Image
 
 from backbones.published import git_row
-from phosphene import backbones
-from phosphene.backbones import BACKBONES, Shapes
+from phosphene.backbones import table as backbones
+from phosphene.backbones.table import BACKBONES, Shapes
 from phosphene.errors import PhospheneError
 from phosphene.registry import build
 from phosphene.targets.visual_tokens import CaptionerTokens

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from phosphene.backbones import BACKBONES
+from phosphene.backbones.table import BACKBONES
 from phosphene.errors import PhospheneError
 from phosphene.registry import build
 from phosphene.simulate.scenes import Scene, draw

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 import torch
 
-from phosphene.backbones import load_pipeline
+from phosphene.backbones.table import load_pipeline
 from phosphene.errors import PhospheneError
 from phosphene.targets.text_states import TextStates
 

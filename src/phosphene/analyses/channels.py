@@ -5,8 +5,8 @@ import re
 import numpy as np
 import pandas as pd
 
-from phosphene.montages import standard_montage
-from phosphene.trials import Signal
+from phosphene.eeg.montages import standard_montage
+from phosphene.eeg.trials import Signal
 
 REGIONS = ("frontal", "central", "temporal", "parietal", "occipital")
 NEAR = 20.0  # degrees within which an electrode is taken for its nearest neighbour of the 10-10 system (ours)

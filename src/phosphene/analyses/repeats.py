@@ -12,15 +12,15 @@ import numpy as np
 import pandas as pd
 
 from phosphene.analyses import figures
-from phosphene.decoded import keep_decoded
+from phosphene.eeg.trials import Trials
 from phosphene.errors import PhospheneError
 from phosphene.evaluation.protocols import Fold
-from phosphene.experiment import Experiment
-from phosphene.files import whole
 from phosphene.methods.base import Method
-from phosphene.progress import Display, Silent
-from phosphene.scoring import score
-from phosphene.trials import Trials
+from phosphene.runs.decoded import keep_decoded
+from phosphene.runs.experiment import Experiment
+from phosphene.runs.scoring import score
+from phosphene.utils.files import whole
+from phosphene.utils.progress import Display, Silent
 
 METRICS = ("image_top1", "image_top5", "image_top1_of_2")
 

@@ -10,10 +10,10 @@ import pandas as pd
 from phosphene.analyses import figures, rsa
 from phosphene.analyses.repeats import n_repeats, reaveraged
 from phosphene.errors import PhospheneError, nearest
-from phosphene.experiment import Experiment
-from phosphene.files import whole
-from phosphene.progress import Display, Silent
+from phosphene.runs.experiment import Experiment
 from phosphene.targets.clip import THIS_PICTURE
+from phosphene.utils.files import whole
+from phosphene.utils.progress import Display, Silent
 
 MOST = 400  # stimuli, drawn at random where there are more
 COLUMNS = (

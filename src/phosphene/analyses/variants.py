@@ -11,18 +11,18 @@ import pandas as pd
 
 from phosphene.analyses import figures
 from phosphene.analyses.channels import REGIONS, regions_of
-from phosphene.checks import check
+from phosphene.eeg.trials import Signal, Trials
 from phosphene.errors import PhospheneError, nearest
 from phosphene.evaluation.corrections import corrected
-from phosphene.experiment import Experiment
-from phosphene.files import whole
 from phosphene.grid import Grid, check_metrics, only_runs, run_grid
-from phosphene.locks import alone
-from phosphene.paths import default_out
-from phosphene.progress import Display
-from phosphene.recipe import Recipe
 from phosphene.registry import classes
-from phosphene.trials import Signal, Trials
+from phosphene.runs.checks import check
+from phosphene.runs.experiment import Experiment
+from phosphene.runs.recipe import Recipe
+from phosphene.utils.files import whole
+from phosphene.utils.locks import alone
+from phosphene.utils.paths import default_out
+from phosphene.utils.progress import Display
 
 METRICS = ("image_top1", "image_top5", "image_top1_of_2")
 WHOLE = "whole"  # the recipe as it is, which the others are compared with

@@ -10,17 +10,17 @@ import numpy as np
 import pandas as pd
 
 from phosphene.audit import pictures, retrained
-from phosphene.checksums import keep_json
+from phosphene.audit.decoding import GATE, LEAST_PERM, RULE, Auditor, Control
+from phosphene.eeg.trials import Trials
 from phosphene.errors import PhospheneError
-from phosphene.evaluation.audit import GATE, LEAST_PERM, RULE, Auditor, Control
 from phosphene.evaluation.chance import ALPHA, p_text
 from phosphene.evaluation.protocols import Fold
-from phosphene.experiment import Experiment
-from phosphene.files import read_json
-from phosphene.locks import alone
-from phosphene.preparation import prepared
-from phosphene.progress import Display, Silent
-from phosphene.trials import Trials
+from phosphene.runs.experiment import Experiment
+from phosphene.runs.preparation import prepared
+from phosphene.utils.checksums import keep_json
+from phosphene.utils.files import read_json
+from phosphene.utils.locks import alone
+from phosphene.utils.progress import Display, Silent
 
 PARTS = ("decoding", "retrained", "pictures")
 

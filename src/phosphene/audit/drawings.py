@@ -16,16 +16,16 @@ import torch
 from PIL import Image
 
 from phosphene.audit.retrained import stand_in
-from phosphene.audit.stand_ins import noise
-from phosphene.checksums import intact
+from phosphene.audit.surrogates import noise
+from phosphene.eeg.trials import Trials
 from phosphene.evaluation.retrieval import cosine
 from phosphene.evaluation.scores import Question
-from phosphene.experiment import Experiment, draw_missing
 from phosphene.generators.base import Conditioning, Generator
-from phosphene.pictures import open_picture
-from phosphene.scoring import drawn_questions
+from phosphene.runs.experiment import Experiment, draw_missing
+from phosphene.runs.scoring import drawn_questions
 from phosphene.targets.clip import PHOTO
-from phosphene.trials import Trials
+from phosphene.utils.checksums import intact
+from phosphene.utils.pictures import open_picture
 
 
 @dataclass(frozen=True)

@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from phosphene.audit.controls import one_sided
+from phosphene.audit.decoding import Control, asked, units
 from phosphene.audit.drawings import WAYS, CannotAsk, Drawings, Way
 from phosphene.audit.retrained import trained
-from phosphene.checksums import kept
-from phosphene.duplicates import KINDS, same_pictures
-from phosphene.evaluation.audit import Control, asked, units
 from phosphene.evaluation.chance import distinct, smallest
-from phosphene.evaluation.controls import one_sided
 from phosphene.evaluation.shared import SAID
 from phosphene.evaluation.statistics import bootstrap, permutation
-from phosphene.experiment import Experiment
+from phosphene.runs.experiment import Experiment
+from phosphene.utils.checksums import kept
+from phosphene.utils.duplicates import KINDS, same_pictures
 
 HEADLINE = "drawn_2way"
 

@@ -5,14 +5,14 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from phosphene.audit.stand_ins import noise, phantom
+from phosphene.audit.decoding import Control, asked, gate, units
+from phosphene.audit.surrogates import noise, phantom
+from phosphene.eeg.trials import Trials
 from phosphene.evaluation import retrieval
-from phosphene.evaluation.audit import Control, asked, gate, units
 from phosphene.evaluation.protocols import Fold
 from phosphene.evaluation.scores import Question
-from phosphene.experiment import Experiment
-from phosphene.files import read_json
-from phosphene.trials import Trials
+from phosphene.runs.experiment import Experiment
+from phosphene.utils.files import read_json
 
 STAND_INS: dict[str, Callable[[Trials, int], Trials]] = {"noise": noise, "phantom": phantom}
 

@@ -11,8 +11,8 @@ from PIL import Image
 
 from phosphene.captions.slots import Slot
 from phosphene.errors import PhospheneError
-from phosphene.paths import regular
-from phosphene.pictures import open_picture
+from phosphene.utils.paths import regular
+from phosphene.utils.pictures import open_picture
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 LONGEST = 600  # characters of a caption

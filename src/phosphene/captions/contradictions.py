@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from phosphene.captions.slots import Slot
-from phosphene.files import parse_yaml
+from phosphene.utils.files import parse_yaml
 
 RULES = ("colour", "count", "object", "side", "time")
 _TOKEN = re.compile(r"[a-z]+|\d+|[^\w\s]")

@@ -30,10 +30,10 @@ from phosphene.captions.base import Captioner, clean
 from phosphene.captions.slots import Slot
 from phosphene.captions.tokens import estimate
 from phosphene.errors import PhospheneError
-from phosphene.files import digest
-from phosphene.pictures import upright
 from phosphene.registry import register
 from phosphene.settings import Count, Duration, Positive, Weight, ZeroOrMore
+from phosphene.utils.files import digest
+from phosphene.utils.pictures import upright
 
 LARGEST_ANSWER = 1 << 20  # bytes
 LONGEST_WAIT = 600.0  # s that a server may ask for

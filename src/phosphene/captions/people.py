@@ -10,8 +10,8 @@ from phosphene.captions.base import Captioner
 from phosphene.captions.slots import Slot
 from phosphene.captions.tables import cells
 from phosphene.errors import PhospheneError, nearest
-from phosphene.files import digest
 from phosphene.registry import register
+from phosphene.utils.files import digest
 
 
 @register("captioner", "file")

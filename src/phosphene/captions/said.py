@@ -19,8 +19,8 @@ from phosphene.captions.slots import SLOTS
 from phosphene.captions.store import TABLE, Captions
 from phosphene.captions.tables import cells
 from phosphene.errors import PhospheneError, nearest
-from phosphene.files import digest
-from phosphene.paths import is_regular, regular
+from phosphene.utils.files import digest
+from phosphene.utils.paths import is_regular, regular
 
 SHIPPED = {p.stem: p for p in sorted((Path(__file__).parents[1] / "assets" / "captions").glob("*.csv"))}
 

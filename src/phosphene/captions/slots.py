@@ -7,9 +7,9 @@ from typing import Annotated, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from phosphene.errors import PhospheneError, nearest
-from phosphene.files import digest, parse_yaml
-from phosphene.paths import regular
 from phosphene.settings import Rule
+from phosphene.utils.files import digest, parse_yaml
+from phosphene.utils.paths import regular
 
 LEVELS = ("object", "spatial", "thematic")
 ABOUT = ("object", "scene")

@@ -25,9 +25,9 @@ import pandas as pd
 from phosphene.captions.base import LONGEST, Captioner, clean, too_long
 from phosphene.captions.slots import SLOTS, Slot
 from phosphene.errors import PhospheneError
-from phosphene.files import digest, read_json, whole, write_json
-from phosphene.paths import regular
-from phosphene.tables import parse, read_text
+from phosphene.utils.files import digest, read_json, whole, write_json
+from phosphene.utils.paths import regular
+from phosphene.utils.tables import parse, read_text
 
 COLUMNS = ("stimulus", "slot", "level", "caption", "model", "prompt_sha", "picture_sha", "date")
 TABLE, ABOUT = "captions.csv", "captions.json"

@@ -9,9 +9,9 @@ import pandas as pd
 
 from phosphene.captions.base import SUFFIXES
 from phosphene.errors import PhospheneError, nearest
-from phosphene.files import read_json
-from phosphene.paths import is_regular, only_regular, saved_pictures, stay_inside
-from phosphene.tables import MISSING, check_filled, frame, labels, read_cells, read_text
+from phosphene.utils.files import read_json
+from phosphene.utils.paths import is_regular, only_regular, saved_pictures, stay_inside
+from phosphene.utils.tables import MISSING, check_filled, frame, labels, read_cells, read_text
 
 
 def cells(path: str | Path, keys: Sequence[str] = ("stimulus",)) -> pd.DataFrame:

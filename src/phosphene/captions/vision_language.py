@@ -14,12 +14,12 @@ from phosphene import runtime
 from phosphene.captions.base import Captioner
 from phosphene.captions.slots import Slot
 from phosphene.errors import PhospheneError, nearest
-from phosphene.files import digest
-from phosphene.paths import only_regular
-from phosphene.pictures import upright
-from phosphene.progress import quiet
 from phosphene.registry import register
 from phosphene.settings import Count
+from phosphene.utils.files import digest
+from phosphene.utils.paths import only_regular
+from phosphene.utils.pictures import upright
+from phosphene.utils.progress import quiet
 
 
 @dataclass(frozen=True)

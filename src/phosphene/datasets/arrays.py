@@ -13,16 +13,17 @@ import pandas as pd
 
 from phosphene.datasets.base import Dataset, Epoched
 from phosphene.datasets.events import TOLD, Keep, kept, numbered
-from phosphene.datasets.shown import Split, picture_folders, split_column, stimulus_table
+from phosphene.datasets.stimulus_tables import Split, picture_folders, split_column, stimulus_table
 from phosphene.datasets.stored import check_shape, check_values, counts_note, open_eeg
+from phosphene.eeg.lazy import EEG, lazy
+from phosphene.eeg.scale import WITHOUT_VOLTS
+from phosphene.eeg.trials import Signal
 from phosphene.errors import PhospheneError
-from phosphene.files import read_json
-from phosphene.lazy import EEG, lazy
-from phosphene.paths import exists, outside, regular, saved_pictures
 from phosphene.registry import register
-from phosphene.scale import WITHOUT_VOLTS
 from phosphene.settings import Hertz, Seconds
-from phosphene.tables import (
+from phosphene.utils.files import read_json
+from phosphene.utils.paths import exists, outside, regular, saved_pictures
+from phosphene.utils.tables import (
     check_column,
     check_filled,
     check_spelling,
@@ -32,7 +33,6 @@ from phosphene.tables import (
     read_cells,
     read_text,
 )
-from phosphene.trials import Signal
 
 
 @register("dataset", "arrays")

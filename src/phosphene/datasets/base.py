@@ -12,17 +12,17 @@ import numpy as np
 import pandas as pd
 
 from phosphene.datasets.shares import unmet
-from phosphene.datasets.shown import PICTURES
+from phosphene.datasets.stimulus_tables import PICTURES
 from phosphene.datasets.stored import check_size
+from phosphene.eeg.lazy import EEG, read, spooled, stays
+from phosphene.eeg.preprocessing import NothingLeft, Preprocessing, told
+from phosphene.eeg.scale import check_levels, level
+from phosphene.eeg.trials import Signal, Trials, concatenate
 from phosphene.errors import PhospheneError, nearest
-from phosphene.lazy import EEG, read, spooled, stays
-from phosphene.paths import exists, regular, short
-from phosphene.pictures import picture_notes
-from phosphene.preprocessing import NothingLeft, Preprocessing, told
 from phosphene.registry import checked
-from phosphene.scale import check_levels, level
-from phosphene.tables import doubts
-from phosphene.trials import Signal, Trials, concatenate
+from phosphene.utils.paths import exists, regular, short
+from phosphene.utils.pictures import picture_notes
+from phosphene.utils.tables import doubts
 
 if TYPE_CHECKING:
     import mne

@@ -12,7 +12,7 @@ from phosphene.datasets.base import Dataset, Recording, bads_note
 from phosphene.datasets.bids_files import check_cells, description, read_recording
 from phosphene.datasets.events import Keep, kept, numbered
 from phosphene.datasets.onsets import within
-from phosphene.datasets.shown import (
+from phosphene.datasets.stimulus_tables import (
     Split,
     file_names,
     paths_note,
@@ -24,9 +24,9 @@ from phosphene.datasets.shown import (
 from phosphene.datasets.stretches import annotated_stretches, mark, told_apart
 from phosphene.datasets.synthetic import Synthetic
 from phosphene.errors import MissingExtra, PhospheneError, nearest
-from phosphene.files import read_json
 from phosphene.registry import register
-from phosphene.tables import check_column, labels, numbers, parse, places, read_text
+from phosphene.utils.files import read_json
+from phosphene.utils.tables import check_column, labels, numbers, parse, places, read_text
 
 if TYPE_CHECKING:
     import mne

@@ -8,7 +8,7 @@ import pandas as pd
 
 from phosphene.datasets.brainvision import overrides
 from phosphene.errors import PhospheneError, nearest
-from phosphene.tables import check_column, places, read_cells, row
+from phosphene.utils.tables import check_column, places, read_cells, row
 
 if TYPE_CHECKING:
     import mne

@@ -13,7 +13,7 @@ import pandas as pd
 
 from phosphene.datasets.onsets import epoch_onsets
 from phosphene.errors import PhospheneError, nearest
-from phosphene.tables import asked, check_column, check_spelling, frame, labels, numbers, read_cells, row
+from phosphene.utils.tables import asked, check_column, check_spelling, frame, labels, numbers, read_cells, row
 
 if TYPE_CHECKING:
     import mne

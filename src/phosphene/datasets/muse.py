@@ -28,12 +28,12 @@ import pandas as pd
 
 from phosphene.datasets.base import Dataset, Recording
 from phosphene.datasets.muse_csv import clock, electrodes, read_csv
+from phosphene.eeg.montages import standard_montage
+from phosphene.eeg.trials import Trials
 from phosphene.errors import PhospheneError, nearest
-from phosphene.files import digest
-from phosphene.montages import standard_montage
 from phosphene.registry import register
 from phosphene.settings import Positive, Seconds, Weight, ZeroOrMore
-from phosphene.trials import Trials
+from phosphene.utils.files import digest
 
 log = logging.getLogger(__name__)
 

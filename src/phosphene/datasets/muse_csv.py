@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from phosphene.eeg.montages import standard_montage
 from phosphene.errors import PhospheneError
-from phosphene.montages import standard_montage
-from phosphene.paths import regular
+from phosphene.utils.paths import regular
 
 
 def read_csv(path: Path) -> tuple[pd.DataFrame, np.ndarray]:

@@ -22,7 +22,7 @@ from phosphene.datasets.events import (
     of_epochs,
 )
 from phosphene.datasets.onsets import within
-from phosphene.datasets.shown import (
+from phosphene.datasets.stimulus_tables import (
     Pictures,
     Split,
     file_names,
@@ -33,11 +33,12 @@ from phosphene.datasets.shown import (
 )
 from phosphene.datasets.stored import check_shape, check_size, check_values, counts_note
 from phosphene.datasets.stretches import annotated_stretches, mark, spanned, told_apart
+from phosphene.eeg.lazy import EEG
+from phosphene.eeg.preprocessing import Preprocessing, check_eeg
+from phosphene.eeg.trials import Signal, Trials
 from phosphene.errors import PhospheneError
-from phosphene.lazy import EEG
-from phosphene.preprocessing import Preprocessing, check_eeg
 from phosphene.registry import checked
-from phosphene.tables import (
+from phosphene.utils.tables import (
     check_column,
     check_filled,
     check_spelling,
@@ -48,7 +49,6 @@ from phosphene.tables import (
     places,
     read_cells,
 )
-from phosphene.trials import Signal, Trials
 
 if TYPE_CHECKING:
     import mne

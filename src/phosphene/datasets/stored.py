@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from phosphene.eeg.lazy import EEG, chunks
+from phosphene.eeg.scale import LIKELY, PLAUSIBLE, SAMPLE, UNITS, WITHOUT_VOLTS, sampled, spread
 from phosphene.errors import PhospheneError, nearest
-from phosphene.lazy import EEG, chunks
-from phosphene.restricted import read_npy
-from phosphene.scale import LIKELY, PLAUSIBLE, SAMPLE, UNITS, WITHOUT_VOLTS, sampled, spread
+from phosphene.utils.restricted import read_npy
 
 #: the unit of values that vary by less than this: single trials (1 to 100 uV) and averages (0.1 to 5 uV) alike
 _LOOKS = ((3e-4, "V"), (0.1, "mV"), (1e3, "uV"), (1e6, "nV"))

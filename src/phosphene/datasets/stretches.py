@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from phosphene.eeg.preprocessing import CUT
 from phosphene.errors import PhospheneError
-from phosphene.preprocessing import CUT
-from phosphene.tables import labels, numbers
+from phosphene.utils.tables import labels, numbers
 
 if TYPE_CHECKING:
     import mne

@@ -8,11 +8,11 @@ import mne
 import pandas as pd
 
 from phosphene.datasets.base import Dataset, Recording
+from phosphene.eeg.trials import read_table
 from phosphene.errors import MissingExtra, PhospheneError
-from phosphene.files import read_json
-from phosphene.paths import outside
 from phosphene.registry import register
-from phosphene.trials import read_table
+from phosphene.utils.files import read_json
+from phosphene.utils.paths import outside
 
 _TOLD = ("subject", "session", "run", "path")  # of each recording
 

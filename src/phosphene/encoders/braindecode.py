@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from phosphene.eeg.montages import standard_montage
 from phosphene.encoders.base import Encoder
 from phosphene.errors import MissingExtra, PhospheneError, nearest
-from phosphene.montages import standard_montage
 from phosphene.registry import register
 from phosphene.settings import Count, Hertz, Positive
 

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from phosphene.encoders.base import Encoder
 from phosphene.errors import PhospheneError, nearest
 from phosphene.registry import ArgumentsOf, checked
-from phosphene.restricted import read_torch
 from phosphene.settings import Count, DropoutRate, Hertz
+from phosphene.utils.restricted import read_torch
 
 #: losses of predicted and true latents by name: that of the paper's code, and that of its text
 LATENT_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"l1": F.l1_loss, "mse": F.mse_loss}

@@ -17,11 +17,11 @@ from pydantic import (
     model_validator,
 )
 
-from phosphene.duplicates import KINDS, SamePictures, same_pictures
+from phosphene.eeg.trials import Trials
 from phosphene.errors import PhospheneError, nearest
-from phosphene.files import digest
 from phosphene.settings import Settings, ZeroOrMore
-from phosphene.trials import Trials
+from phosphene.utils.duplicates import KINDS, SamePictures, same_pictures
+from phosphene.utils.files import digest
 
 LEAKY = "leaky_random_trials"
 Split = Literal[
@@ -317,7 +317,7 @@ def overlap_table(protocol: Protocol, trials: Trials, *, most: int = 10) -> pd.D
     Returns
     -------
     Columns `fold`; `a`, `b` (parts); `unit` (of `UNITS`; "image" is the picture's path, "bytes", "pixels" and
-    "near_duplicate" are the identities of `phosphene.duplicates`, so that a picture under two names shows);
+    "near_duplicate" are the identities of `phosphene.utils.duplicates`, so that a picture under two names shows);
     `n_shared` units and `shared`, their names (of pictures: in b, and in a if it is another, as `s50=s00`);
     `a_trials`, trials of part a whose unit occurs in b, and `b_trials`, the reverse; `promised`, whether the protocol
     keeps this unit apart; `broken`, whether it was promised and is shared.

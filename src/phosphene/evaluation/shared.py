@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from phosphene.duplicates import KINDS, SamePictures, same_pictures
+from phosphene.eeg.trials import Trials
 from phosphene.evaluation.protocols import LEAKY, Fold
-from phosphene.trials import Trials
+from phosphene.utils.duplicates import KINDS, SamePictures, same_pictures
 
 #: what a picture is called that was trained on under another name
 SAID = {

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from phosphene.eeg.trials import Signal
 from phosphene.errors import PhospheneError
 from phosphene.explain.topography import Topography
-from phosphene.trials import Signal
 
 #: level -> kinds of content that the simulated sources of that level code
 CONTENT = {"object": ("layout", "colour", "object"), "spatial": ("place",), "thematic": ("theme",)}

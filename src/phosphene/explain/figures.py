@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from phosphene.eeg.trials import Signal
 from phosphene.errors import PhospheneError
 from phosphene.explain.collapse import Collapse
 from phosphene.explain.contrast import Contrast
 from phosphene.explain.dominance import Dominance
 from phosphene.explain.embedding import Embedding
 from phosphene.explain.topography import Topography
-from phosphene.trials import Signal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

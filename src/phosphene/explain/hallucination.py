@@ -18,7 +18,7 @@ from torch import Tensor
 
 from phosphene.errors import PhospheneError, nearest
 from phosphene.evaluation.statistics import bootstrap, permutation
-from phosphene.pictures import upright
+from phosphene.utils.pictures import upright
 
 TOLERATED = 0.1  # more than one picture in ten; our choice
 QUANTILE = 0.05  # of the judge's confidence on true pictures: it is this sure, or surer, of 95 % of them

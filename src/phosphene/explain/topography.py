@@ -25,15 +25,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from phosphene.eeg.trials import Signal
+from phosphene.eeg.whitening import Whitener
 from phosphene.errors import PhospheneError, nearest
-from phosphene.trials import Signal
-from phosphene.whitening import Whitener
 
 KINDS = ("absolute", "signed")
 
 
 def inverses(whiteners: Mapping[tuple[str, str], Whitener], table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """The operators of `to_scalp` from the whiteners of `phosphene.whitening.whiten`, by (subject, session).
+    """The operators of `to_scalp` from the whiteners of `phosphene.eeg.whitening.whiten`, by (subject, session).
 
     Returns
     -------

@@ -13,8 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from phosphene.errors import PhospheneError
-from phosphene.finite import check_finite
-from phosphene.pictures import upright
+from phosphene.utils.finite import check_finite
+from phosphene.utils.pictures import upright
 
 #: one trial's prompt: a caption, or captions with their weights
 Prompt = str | Sequence[tuple[str, float]]

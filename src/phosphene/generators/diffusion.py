@@ -10,16 +10,16 @@ import torch
 from PIL import Image
 
 from phosphene import runtime
-from phosphene.backbones import ASSETS, BACKBONES, DiffusionRow, backbone, freeze, load_pipeline
+from phosphene.backbones.samplers import Sampler, exchanged, known
+from phosphene.backbones.table import ASSETS, BACKBONES, DiffusionRow, backbone, freeze, load_pipeline
 from phosphene.errors import PhospheneError
-from phosphene.finite import check_finite
 from phosphene.generators.base import Conditioning, Generator, Prompt, noise_generator
-from phosphene.generators.wording import POOLED, TOKENS, Wording
-from phosphene.pictures import upright
-from phosphene.progress import quiet
+from phosphene.generators.prompts import POOLED, TOKENS, Wording
 from phosphene.registry import register
-from phosphene.samplers import Sampler, exchanged, known
 from phosphene.settings import Count, Guidance, PictureSide, Share, Steps
+from phosphene.utils.finite import check_finite
+from phosphene.utils.pictures import upright
+from phosphene.utils.progress import quiet
 
 if TYPE_CHECKING:
     from phosphene.generators.tuned import TunedUNet
@@ -41,7 +41,7 @@ class Diffusion(Generator):
     ----------
     backbone : a diffusion row of the backbone table.
     steps, guidance, size : sampler steps, guidance scale, picture side (pixels); None takes the backbone's.
-    sampler : one of `phosphene.samplers.SAMPLERS`; None takes the backbone's.
+    sampler : one of `phosphene.backbones.samplers.SAMPLERS`; None takes the backbone's.
     adapter_scale : weight of the image-prompt adapter (Ye et al. 2023, arXiv 2308.06721), 0 to 1.
     batch_size : pictures at a time.
     device : torch device; "auto" is that of the process (`phosphene.runtime`).
@@ -118,7 +118,7 @@ class Diffusion(Generator):
     def fits(self, prompt: Prompt) -> bool:
         """Whether every caption of a prompt is read to its end; longer ones (of 77 tokens, as a rule) are cut.
 
-        Without a generator at hand, `phosphene.backbones.fits` asks the tokenizer alone.
+        Without a generator at hand, `phosphene.backbones.table.fits` asks the tokenizer alone.
         """
         return not Wording(self.pipeline, False).long([prompt])
 

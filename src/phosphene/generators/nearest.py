@@ -7,10 +7,10 @@ from PIL import Image
 from torch import Tensor
 
 from phosphene.errors import PhospheneError
-from phosphene.finite import check_finite
 from phosphene.generators.base import Conditioning, Generator
-from phosphene.pictures import open_picture
 from phosphene.registry import register
+from phosphene.utils.finite import check_finite
+from phosphene.utils.pictures import open_picture
 
 
 @register("generator", "nearest")

@@ -9,21 +9,21 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from phosphene.checks import check
+from phosphene.eeg.trials import Trials
 from phosphene.errors import PhospheneError, nearest
 from phosphene.evaluation.metrics import METRICS
-from phosphene.experiment import Experiment
-from phosphene.files import read_json, whole
 from phosphene.grid.page import page
 from phosphene.grid.schema import SHIPPED, Cell, Grid
 from phosphene.grid.tables import COLUMNS, DIFFERENCES, grid_differences, grid_table
-from phosphene.locks import alone
-from phosphene.paths import default_out
-from phosphene.progress import Bar, Display, Silent
-from phosphene.recipe import Recipe
 from phosphene.report import words, write_report
-from phosphene.scoring import score
-from phosphene.trials import Trials
+from phosphene.runs.checks import check
+from phosphene.runs.experiment import Experiment
+from phosphene.runs.recipe import Recipe
+from phosphene.runs.scoring import score
+from phosphene.utils.files import read_json, whole
+from phosphene.utils.locks import alone
+from phosphene.utils.paths import default_out
+from phosphene.utils.progress import Bar, Display, Silent
 
 __all__ = ["COLUMNS", "DIFFERENCES", "SHIPPED", "Cell", "Grid", "check_metrics", "only_runs", "run_grid"]
 

@@ -7,7 +7,7 @@ import pandas as pd
 
 from phosphene.errors import nearest
 from phosphene.evaluation import chance
-from phosphene.evaluation.compare import answers
+from phosphene.evaluation.differences import answers
 from phosphene.grid.schema import Grid
 from phosphene.grid.tables import overall
 from phosphene.report import words

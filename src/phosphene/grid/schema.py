@@ -8,9 +8,9 @@ from typing import Any, NamedTuple, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from phosphene.errors import PhospheneError, nearest
-from phosphene.files import parse_yaml
-from phosphene.paths import folder_name, is_regular, regular
-from phosphene.recipe import Recipe
+from phosphene.runs.recipe import Recipe
+from phosphene.utils.files import parse_yaml
+from phosphene.utils.paths import folder_name, is_regular, regular
 
 SHIPPED = {path.stem: path for path in sorted((Path(__file__).parent / "shipped").glob("*.yaml"))}
 

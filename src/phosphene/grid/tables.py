@@ -4,16 +4,16 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from phosphene.checksums import intact
-from phosphene.compare import scored
 from phosphene.errors import Damaged, PhospheneError
 from phosphene.evaluation import scores
-from phosphene.evaluation.compare import COLUMNS as DIFFERENCE
-from phosphene.evaluation.compare import Scored, compare
 from phosphene.evaluation.corrections import corrected
-from phosphene.experiment import Experiment
-from phosphene.files import read_json
+from phosphene.evaluation.differences import COLUMNS as DIFFERENCE
+from phosphene.evaluation.differences import Scored, compare
 from phosphene.grid.schema import Cell, Grid
+from phosphene.runs.compare import scored
+from phosphene.runs.experiment import Experiment
+from phosphene.utils.checksums import intact
+from phosphene.utils.files import read_json
 
 COLUMNS = ("variant", *scores.COLUMNS)
 DIFFERENCES = ("variant", "reference", "seed", *DIFFERENCE)

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from phosphene import runtime
-from phosphene.backbones import width_of
+from phosphene.backbones.table import width_of
+from phosphene.eeg.trials import Trials
 from phosphene.errors import PhospheneError
 from phosphene.generators.base import Conditioning
 from phosphene.methods.base import Method, in_batches, named, subject_rows
@@ -17,7 +18,6 @@ from phosphene.priors.diffusion import DiffusionPrior
 from phosphene.registry import build, find
 from phosphene.targets.base import Target, TargetTable
 from phosphene.targets.clip import CLIPImage
-from phosphene.trials import Trials
 
 
 class Aligned(Method):

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from phosphene import runtime
-from phosphene.backbones import CaptionRow, ClipRow, DiffusionRow
+from phosphene.backbones.table import CaptionRow, ClipRow, DiffusionRow
+from phosphene.eeg.trials import Trials
 from phosphene.encoders.low_level import LATENT_LOSSES, LowLevelArguments
 from phosphene.encoders.low_level import low_level as build_low_level
 from phosphene.errors import PhospheneError
@@ -18,14 +19,13 @@ from phosphene.generators.base import Conditioning
 from phosphene.losses import info_nce
 from phosphene.methods.aligned import Aligned
 from phosphene.methods.base import in_batches, settled
-from phosphene.priors.visual_tokens import RidgeTokens
+from phosphene.networks.caption_adapter import RidgeTokens
 from phosphene.registry import EncoderArguments, EncoderName, PriorArguments, register
 from phosphene.settings import Count, Hertz, Strength, Weight
 from phosphene.targets.base import Target, TargetTable
 from phosphene.targets.clip import THIS_PICTURE, CLIPText
 from phosphene.targets.latent import Latent
 from phosphene.targets.visual_tokens import CaptionerTokens
-from phosphene.trials import Trials
 
 #: what of each preset is used where an argument is not given; faults that are part of the released code say so
 PRESETS: dict[str, dict[str, Any]] = {

@@ -13,16 +13,16 @@ from torch import Tensor, nn
 
 from phosphene import runtime
 from phosphene.captions import NAMED
-from phosphene.checksums import intact, kept
+from phosphene.eeg.trials import Trials
 from phosphene.errors import PhospheneError, nearest
-from phosphene.files import read_json, write_json
-from phosphene.finite import check_finite
 from phosphene.generators.base import Conditioning, Generator
-from phosphene.paths import regular
 from phosphene.registry import find
 from phosphene.targets.base import Target, TargetTable
 from phosphene.targets.clip import CLIPImage, CLIPText
-from phosphene.trials import Trials
+from phosphene.utils.checksums import intact, kept
+from phosphene.utils.files import read_json, write_json
+from phosphene.utils.finite import check_finite
+from phosphene.utils.paths import regular
 
 T = TypeVar("T")
 
@@ -31,8 +31,8 @@ class Method(nn.Module, ABC):
     """Base of every system.
 
     The constructor's arguments are the configuration: JSON-able, kept by `save`. A stage is either trained by gradient
-    descent (``training_step``, run by `phosphene.training`) or solved in closed form (``solve``). The class names every
-    stage that it may have; an instance, the stages of its configuration.
+    descent (``training_step``, run by `phosphene.training.fit`) or solved in closed form (``solve``). The class names
+    every stage that it may have; an instance, the stages of its configuration.
 
     Parameters
     ----------

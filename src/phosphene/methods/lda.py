@@ -9,12 +9,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from phosphene.eeg.trials import Trials
 from phosphene.errors import PhospheneError
 from phosphene.methods.base import Method
 from phosphene.registry import register
 from phosphene.settings import Count, Hertz
 from phosphene.targets.base import Target, TargetTable
-from phosphene.trials import Trials
 
 
 class Concepts(Target):

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from phosphene.backbones import ClipRow
+from phosphene.backbones.table import ClipRow
 from phosphene.losses import cosine_distance, info_nce
 from phosphene.methods.aligned import Aligned
 from phosphene.registry import EncoderArguments, EncoderName, PriorArguments, PriorName, register

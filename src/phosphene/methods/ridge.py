@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from phosphene import runtime
-from phosphene.backbones import ClipRow, width_of
+from phosphene.backbones.table import ClipRow, width_of
+from phosphene.eeg.trials import Trials
 from phosphene.errors import PhospheneError
 from phosphene.generators.base import Conditioning
 from phosphene.methods.base import Method, in_batches
@@ -18,7 +19,6 @@ from phosphene.registry import register
 from phosphene.settings import Count, Hertz, Penalties
 from phosphene.targets.base import Target, TargetTable
 from phosphene.targets.clip import CLIPImage
-from phosphene.trials import Trials
 
 
 @register("method", "ridge")

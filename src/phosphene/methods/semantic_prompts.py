@@ -12,10 +12,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from phosphene import runtime
-from phosphene.backbones import ClipRow
+from phosphene.backbones.table import ClipRow
 from phosphene.captions import LEVEL_OF, SlotName
+from phosphene.eeg.trials import Trials
 from phosphene.errors import PhospheneError, nearest
-from phosphene.finite import check_finite
 from phosphene.generators.base import Conditioning
 from phosphene.losses import info_nce
 from phosphene.methods.base import Method, in_batches, named, subject_rows
@@ -23,7 +23,7 @@ from phosphene.registry import EncoderArguments, EncoderName, build, register
 from phosphene.settings import Count, Hertz
 from phosphene.targets.base import Target, TargetTable
 from phosphene.targets.clip import CLIPImage, CLIPText
-from phosphene.trials import Trials
+from phosphene.utils.finite import check_finite
 
 
 @register("method", "semantic_prompts")

@@ -9,22 +9,22 @@ import torch
 from torch import Tensor, nn
 
 from phosphene import losses, runtime
-from phosphene.backbones import ClipRow, DiffusionRow, backbone, load_unet, width_of
+from phosphene.backbones.table import ClipRow, DiffusionRow, backbone, load_unet, width_of
+from phosphene.eeg.lazy import chunks
+from phosphene.eeg.trials import Trials
 from phosphene.encoders.autoencoder import SMALL, Autoencoder
 from phosphene.errors import PhospheneError, nearest
 from phosphene.generators.base import Conditioning, Generator
 from phosphene.generators.diffusion import Diffusion
-from phosphene.generators.objective import TIMES, denoising_loss, dropped, scaled
 from phosphene.generators.tuned import PUBLISHED, TunedUNet
-from phosphene.lazy import chunks
 from phosphene.methods.base import Method, in_batches, settled
+from phosphene.networks.objective import TIMES, denoising_loss, dropped, scaled
 from phosphene.registry import ArgumentsOf, register
 from phosphene.settings import Count, DropoutRate, Hertz, PictureSide, Positive, Shift, Weight, ZeroOrMore
 from phosphene.targets.base import Target, TargetTable
 from phosphene.targets.clip import PHOTO, CLIPImage
 from phosphene.targets.latent import Latent
 from phosphene.targets.text_states import TextStates
-from phosphene.trials import Trials
 
 #: of the first stage, in the order of the release
 LOSSES = ("sdsc", "sim", "cos", "rec", "align")
@@ -88,8 +88,8 @@ class SYNAPSE(Method):
     drawing : "tuned" is the second stage; "frozen" gives the tokens to the U-Net as it is, and "label" a sentence with
         the concept whose training pictures are nearest: two controls without a second stage.
     n_adapter, trainable, checkpointing : see `TunedUNet`.
-    min_snr : gamma of the weights of the drawing's loss, see `phosphene.generators.objective.min_snr`, or "equal".
-    times : at which the drawing is trained, see `phosphene.generators.objective.denoising_loss`.
+    min_snr : gamma of the weights of the drawing's loss, see `phosphene.networks.objective.min_snr`, or "equal".
+    times : at which the drawing is trained, see `phosphene.networks.objective.denoising_loss`.
     drop : share of training samples whose condition is left out.
     """
 

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from phosphene import runtime
+from phosphene.backbones.samplers import Sampler
 from phosphene.errors import PhospheneError, nearest
-from phosphene.finite import check_finite
-from phosphene.priors.network import NETWORKS, default_widths, published_shape
-from phosphene.priors.sampling import check_schedule, denoise, guided, row_generators, scheduler_of
+from phosphene.networks.denoisers import NETWORKS, default_widths, published_shape
+from phosphene.networks.sampling import check_schedule, denoise, guided, row_generators, scheduler_of
 from phosphene.registry import register
-from phosphene.samplers import Sampler
 from phosphene.settings import Count, DropoutRate, Guidance, Steps
+from phosphene.utils.finite import check_finite
 
 log = logging.getLogger(__name__)
 DROPS = ("sample", "batch")
@@ -43,8 +43,8 @@ class DiffusionPrior(nn.Module):
     clip_sample : clip the predicted embedding to -1 to 1 in each step (published; raw targets lie outside).
     condition_drop : probability that training hides a condition; 0.1 as published.
     drop_rule : "sample" draws for each sample, "batch" for the batch as a whole (published).
-    sampler, steps : see `phosphene.samplers.SAMPLERS`; "ddpm" and 50 as published.
-    guidance : of `phosphene.priors.sampling.guided`; 5 as published, 1 draws from what was learned.
+    sampler, steps : see `phosphene.backbones.samplers.SAMPLERS`; "ddpm" and 50 as published.
+    guidance : of `phosphene.networks.sampling.guided`; 5 as published, 1 draws from what was learned.
     keep_norm : with guidance above 1, which lengthens embeddings, bring those that are longer than real ones are in the
         mean back to that length, in standardised units (ours); False as published.
     batch_size : embeddings sampled at a time.
@@ -133,7 +133,7 @@ class DiffusionPrior(nn.Module):
         ------
         PhospheneError : the file holds other weights.
         """
-        from phosphene.restricted import read_torch
+        from phosphene.utils.restricted import read_torch
 
         state = read_torch(path)
         try:

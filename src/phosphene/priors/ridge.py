@@ -4,9 +4,9 @@ import torch
 from torch import Tensor, nn
 
 from phosphene.errors import PhospheneError
-from phosphene.finite import check_finite
 from phosphene.registry import register
 from phosphene.settings import Count, Penalties, Stretch
+from phosphene.utils.finite import check_finite
 
 
 @register("prior", "ridge")

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from phosphene.files import whole
 from phosphene.report import words
 from phosphene.report.page import page
 from phosphene.report.run import Run
+from phosphene.utils.files import whole
 
 __all__ = ["conclusion", "headline", "write_report"]
 

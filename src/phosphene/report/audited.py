@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from phosphene.evaluation.audit import GATE, RULE
+from phosphene.audit.decoding import GATE, RULE
 from phosphene.evaluation.chance import ALPHA, p_text
 from phosphene.report.markup import Content, picture, table, tag
 from phosphene.report.run import Run

@@ -5,9 +5,9 @@ from typing import Any
 
 import pandas as pd
 
-from phosphene.files import read_json
 from phosphene.report.markup import Content, picture, table, tag
 from phosphene.report.run import Run
+from phosphene.utils.files import read_json
 
 _FIGURES = (
     ("levels", 640, "Scalp maps by level: root mean square over trials and time, each at the same size. Maps of "

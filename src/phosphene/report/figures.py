@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from phosphene.trials import Trials
+from phosphene.eeg.trials import Trials
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from phosphene.checksums import intact
 from phosphene.errors import Damaged, PhospheneError
 from phosphene.targets.clip import open_picture
+from phosphene.utils.checksums import intact
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -10,10 +10,7 @@ import pandas as pd
 import yaml
 
 from phosphene.captions import NAMED
-from phosphene.checksums import intact
-from phosphene.decoded import stand_for_categories
-from phosphene.duplicates import KINDS
-from phosphene.epoch_log import entries
+from phosphene.eeg.trials import Trials
 from phosphene.errors import Damaged, PhospheneError
 from phosphene.evaluation.chance import answer, rule, smallest
 from phosphene.evaluation.corrections import corrected
@@ -21,10 +18,13 @@ from phosphene.evaluation.protocols import Fold
 from phosphene.evaluation.retrieval import cosine, median_rank, ranks
 from phosphene.evaluation.scores import COLUMNS
 from phosphene.evaluation.shared import closed_set
-from phosphene.experiment import Experiment
-from phosphene.files import read_json
 from phosphene.report import words
-from phosphene.trials import Trials
+from phosphene.runs.decoded import stand_for_categories
+from phosphene.runs.experiment import Experiment
+from phosphene.runs.log import entries
+from phosphene.utils.checksums import intact
+from phosphene.utils.duplicates import KINDS
+from phosphene.utils.files import read_json
 
 _TEXT = ("subject", "protocol", "backbone", "interval")
 _LATER = {"ceiling": np.nan, "p_min": np.nan, "interval": ""}  # columns that older tables lack

@@ -1,9 +1,9 @@
 """How far to trust a run: what the protocol means, what test and training share, and what the numbers do not show."""
 
-from phosphene.duplicates import KINDS
 from phosphene.report.audited import audited
 from phosphene.report.markup import Content, table, tag
 from phosphene.report.run import Run
+from phosphene.utils.duplicates import KINDS
 
 _SPLITS = {
     "given": "The study itself says which trials are for training and which for testing.",

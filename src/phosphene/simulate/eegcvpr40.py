@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from scipy.signal import butter, sosfilt
 
-from phosphene.montages import standard_montage
+from phosphene.eeg.montages import standard_montage
 from phosphene.simulate.brain import BACKGROUND_RMS, SENSOR_SHARE, Brain, Drawn
 from phosphene.simulate.content import Content, describe
 from phosphene.simulate.designs import Design, block, gain, phantom

@@ -7,7 +7,7 @@ from functools import lru_cache
 import mne
 import numpy as np
 
-from phosphene.montages import standard_montage
+from phosphene.eeg.montages import standard_montage
 
 # fmt: off
 CHANNELS: tuple[str, ...] = (

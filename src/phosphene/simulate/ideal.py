@@ -23,7 +23,7 @@ from scipy.linalg import cho_solve, cholesky, eigh, solve_triangular
 from scipy.signal import fftconvolve
 from scipy.special import logsumexp
 
-from phosphene.preprocessing import Preprocessing
+from phosphene.eeg.preprocessing import Preprocessing
 from phosphene.simulate import brain as facts
 from phosphene.simulate import noise
 from phosphene.simulate.brain import Brain

@@ -18,9 +18,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from phosphene import runtime
-from phosphene.pictures import upright
 from phosphene.simulate.drawings import LIGHTS
 from phosphene.simulate.scenes import BACKGROUNDS, COLOURS, COMPANIONS, OBJECTS, PATTERNS, POSITIONS
+from phosphene.utils.pictures import upright
 
 ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "object": OBJECTS,

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy.signal import butter, sosfilt
 
+from phosphene.eeg.trials import Signal, Trials
 from phosphene.errors import PhospheneError, nearest
 from phosphene.simulate import designs
 from phosphene.simulate.brain import CHANNELS, Brain
@@ -21,7 +22,6 @@ from phosphene.simulate.content import Content, describe
 from phosphene.simulate.designs import Design, block, gain, phantom, rapid
 from phosphene.simulate.scenes import BACKGROUNDS, COLOURS, POSITIONS, SEEN, Scene, draw_with_mask, vary
 from phosphene.simulate.study import category_of
-from phosphene.trials import Signal, Trials
 
 SFREQ, SOA, TMIN, TMAX = 100.0, 0.5, -0.1, 0.5
 HIGH_PASS = 0.5  # Hz, as in the field's preprocessing: slow offsets go, slow states stay. Causal, as the audit asks

@@ -33,14 +33,14 @@ import pandas as pd
 
 import phosphene
 from phosphene.errors import PhospheneError, nearest
-from phosphene.files import read_json, whole
-from phosphene.paths import has_room
 from phosphene.simulate import bids
 from phosphene.simulate.brain import CHANNELS, DEFAULT_SNR_DB, RESPONSE, Brain, Drawn, check
 from phosphene.simulate.cortex import BRAINS
 from phosphene.simulate.designs import DESIGNS, Design, block, gain, phantom, rapid
 from phosphene.simulate.drawings import KINDS
 from phosphene.simulate.scenes import BACKGROUNDS, COLOURS, POSITIONS, SEEN, SIZE, Scene, draw_with_mask, vary
+from phosphene.utils.files import read_json, whole
+from phosphene.utils.paths import has_room
 
 SIMULATOR = 4  # raised when the same parameters no longer give the same data
 FORMATS = ("fif", "brainvision")

@@ -11,13 +11,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from phosphene.checksums import kept
 from phosphene.errors import PhospheneError, nearest
-from phosphene.files import cache_folder, digest
-from phosphene.finite import check_finite
-from phosphene.locks import once
-from phosphene.paths import regular
-from phosphene.pictures import oddities
+from phosphene.utils.checksums import kept
+from phosphene.utils.files import cache_folder, digest
+from phosphene.utils.finite import check_finite
+from phosphene.utils.locks import once
+from phosphene.utils.paths import regular
+from phosphene.utils.pictures import oddities
 
 
 @dataclass

@@ -10,12 +10,12 @@ from PIL import Image
 from torch import Tensor
 
 from phosphene import runtime
-from phosphene.backbones import ClipRow, backbone, load_clip, load_tokenizer, n_read, n_tokens
+from phosphene.backbones.table import ClipRow, backbone, load_clip, load_tokenizer, n_read, n_tokens
 from phosphene.captions.tokens import told
-from phosphene.pictures import LARGEST, open_picture, upright
 from phosphene.registry import register
 from phosphene.settings import Count, Shift
 from phosphene.targets.base import Target, picture_digests, sentences
+from phosphene.utils.pictures import LARGEST, open_picture, upright
 
 
 class CLIP(Target):

@@ -11,13 +11,13 @@ from PIL import Image
 from torch import Tensor
 
 from phosphene import runtime
-from phosphene.backbones import DiffusionRow, backbone, load_autoencoder
+from phosphene.backbones.table import DiffusionRow, backbone, load_autoencoder
 from phosphene.errors import PhospheneError
-from phosphene.finite import check_finite
-from phosphene.pictures import open_picture, upright
 from phosphene.registry import register
 from phosphene.settings import Count, PictureSide, Shift
 from phosphene.targets.base import Target, picture_digests
+from phosphene.utils.finite import check_finite
+from phosphene.utils.pictures import open_picture, upright
 
 
 @register("target", "latent")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from phosphene import runtime
-from phosphene.backbones import backbone, load_clip, load_text_encoder, load_tokenizer, n_read
+from phosphene.backbones.table import backbone, load_clip, load_text_encoder, load_tokenizer, n_read
 from phosphene.captions.tokens import told
 from phosphene.errors import PhospheneError, nearest
 from phosphene.registry import register

@@ -11,15 +11,15 @@ import torch
 from torch import Tensor
 
 from phosphene import runtime
-from phosphene.backbones import CaptionRow, backbone, load_captioner
-from phosphene.captions.visual_tokens import TokenCaptioner
-from phosphene.checksums import kept
+from phosphene.backbones.table import CaptionRow, backbone, load_captioner
+from phosphene.captions.git import TokenCaptioner
 from phosphene.errors import PhospheneError
-from phosphene.locks import once
-from phosphene.pictures import open_picture
 from phosphene.registry import register
 from phosphene.settings import Count
 from phosphene.targets.base import Target, TargetTable, picture_digests
+from phosphene.utils.checksums import kept
+from phosphene.utils.locks import once
+from phosphene.utils.pictures import open_picture
 
 
 @register("target", "visual_tokens")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from phosphene.datasets.eegcvpr40_names import CLASSES
+from phosphene.datasets.eegcvpr40.names import CLASSES
 from phosphene.errors import PhospheneError
 from phosphene.evaluation.metrics import METRICS, judge
 from phosphene.evaluation.metrics.networks import IMAGENET

@@ -1,1 +1,1 @@
-"""The parts of `things_eeg2`: channels, names of pictures, files, and the published preprocessing."""
+"""THINGS-EEG2 and THINGS-MEG: channels, names of pictures, files, and the published preprocessing."""

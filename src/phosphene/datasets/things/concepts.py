@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from phosphene.errors import PhospheneError, nearest
-from phosphene.paths import regular
+from phosphene.utils.paths import regular
 
 PEOPLE = frozenset({"baby", "boy", "girl", "man", "woman"})
 _TABLES = "*fixedUniqueID.tsv"

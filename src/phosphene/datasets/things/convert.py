@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from phosphene.checksums import kept
 from phosphene.datasets.things.preprocessed import LEAK, Stored
 from phosphene.datasets.things.published import Published, channels, merge, session, whitener
 from phosphene.datasets.things.raw import Continuous
 from phosphene.errors import PhospheneError
-from phosphene.files import read_json, write_json
+from phosphene.utils.checksums import kept
+from phosphene.utils.files import read_json, write_json
 
 _CHUNK = 512  # epochs whitened together
 

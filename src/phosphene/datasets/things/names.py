@@ -14,8 +14,8 @@ import pandas as pd
 from phosphene.datasets.things import held
 from phosphene.datasets.things.facts import Facts
 from phosphene.errors import PhospheneError
-from phosphene.paths import below
-from phosphene.restricted import read_npy
+from phosphene.utils.paths import below
+from phosphene.utils.restricted import read_npy
 
 #: part -> the folder of its pictures
 FOLDERS = {"train": "training_images", "test": "test_images"}

@@ -15,8 +15,8 @@ from phosphene.datasets.things import held
 from phosphene.datasets.things.channels import CHANNELS, POSTERIOR
 from phosphene.datasets.things.names import concept_of
 from phosphene.errors import PhospheneError
-from phosphene.files import read_json
-from phosphene.restricted import read_npy, read_torch
+from phosphene.utils.files import read_json
+from phosphene.utils.restricted import read_npy, read_torch
 
 MERGED = "merged"  # the session of trials whose sessions the publisher merged and shuffled
 LEAK = "whitened, as published, with a covariance that the test trials helped to estimate (Gifford et al. 2022)"

@@ -22,8 +22,8 @@ import numpy as np
 
 from phosphene.datasets.things.channels import CHANNELS
 from phosphene.datasets.things.raw import Continuous
+from phosphene.eeg.whitening import Whitener
 from phosphene.errors import PhospheneError, nearest
-from phosphene.whitening import Whitener
 
 SEED = 20200220
 _CHUNK = 128  # epochs resampled together

@@ -24,7 +24,7 @@ import numpy as np
 from phosphene.datasets.brainvision import named_files, outside
 from phosphene.datasets.things import held
 from phosphene.errors import PhospheneError
-from phosphene.restricted import read_npy
+from phosphene.utils.restricted import read_npy
 
 if TYPE_CHECKING:
     import mne

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from phosphene import runtime
-from phosphene.backbones import load_clip
+from phosphene.backbones.table import load_clip
 from phosphene.errors import MissingExtra, PhospheneError, nearest
 from phosphene.evaluation.metrics.pictures import Pictures, pixels, resize
 

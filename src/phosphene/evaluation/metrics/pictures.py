@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from phosphene.errors import PhospheneError
-from phosphene.pictures import upright
+from phosphene.utils.pictures import upright
 
 #: PIL images or arrays of one picture each, or one array or tensor of all; see `pixels`
 Pictures = Sequence[Any] | np.ndarray | Tensor

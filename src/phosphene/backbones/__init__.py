@@ -1,0 +1,1 @@
+"""The table of pretrained models, and the samplers of those that draw."""

@@ -1,0 +1,1 @@
+"""EEGCVPR40: the dataset, its files, and a simulated study in the same files."""

@@ -1,0 +1,1 @@
+"""EEG: trials, and what becomes of a recording before a model reads it."""

@@ -1,0 +1,1 @@
+"""One recipe to one run folder, and from there to its scores."""

@@ -1,0 +1,1 @@
+"""How methods are trained: the stages in their order, and the one loop."""

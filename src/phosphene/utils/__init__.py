@@ -1,0 +1,1 @@
+"""What knows nothing of EEG or models: files, tables, pictures, processes, progress."""
