@@ -4,7 +4,7 @@
 
 A simulated study for each ratio and seed (the seed is also that of the training); in each, the variants of the shipped
 grids, which hold all settings. Finished runs in FOLDER are kept, so that a benchmark that was stopped goes on. Printed
-are, of all people of a study together, mean and range over studies: the value, its shuffled twin and the ideal
+are, of all people of a study together, mean and range over studies: the value, its shuffled control and the ideal
 observer, and the value as a fraction of the ideal observer's.
 """
 

@@ -3,7 +3,7 @@
     python benchmarks/low_level.py --out FOLDER [--snr-db -10] [--seeds 0 1 2] [--chans posterior] [--save PICTURES.png]
 
 One subject of a simulated study, 1200 training pictures whose two repeats are averaged, 200 test pictures averaged
-over ten. A tenth of the training pictures selects the epoch, by the loss that is trained. Twins (of the first loss)
+over ten. A tenth of the training pictures selects the epoch, by the loss that is trained. Controls (of the first loss)
 learn from latents that are exchanged at random among the training pictures. Study and latents in FOLDER are kept; what
 is printed is Markdown. R2 is against the mean latent of the training; correlation is of a picture's latent with that
 mean taken off. 2-way: how often the decoded latent or picture is more like its own than like another test picture.
@@ -58,14 +58,14 @@ def trials(out: Path, snr_db: float, chans: str, space: Latent) -> tuple[Part, P
     return (eeg[~test], latents[~test]), (eeg[test], latents[test]), paths
 
 
-def fitted(name: str, loss: str, train: Part, seed: int, twin: bool) -> tuple[LowLevel, float]:
+def fitted(name: str, loss: str, train: Part, seed: int, shuffled: bool) -> tuple[LowLevel, float]:
     """The decoder of the epoch with the smallest validation loss, and the processor seconds that training took."""
     epochs, lr, decay = FITS[name]
     eeg, latents = train
     torch.manual_seed(seed)
     order = torch.randperm(len(eeg))
     chosen, kept = order[: len(eeg) // 10], order[len(eeg) // 10 :]
-    if twin:
+    if shuffled:
         latents = latents[torch.randperm(len(latents))]
     decoder = low_level(name, n_chans=eeg.shape[1], n_times=eeg.shape[2], shape=latents.shape[1:])
     began, measure, best = time.process_time(), LATENT_LOSSES[loss], (float("inf"), decoder.state_dict())
@@ -131,7 +131,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--decoders", nargs="+", choices=list(FITS), default=list(FITS))
     parser.add_argument("--chans", choices=["posterior", "all"], default="posterior")
-    parser.add_argument("--save", type=Path, help="rows of pictures: seen, autoencoder, then each decoder and its twin")
+    parser.add_argument("--save", type=Path, help="rows of pictures: seen, autoencoder, each decoder and its control")
     given = parser.parse_args()
     space = Latent("mini")
     train, (eeg, true), paths = trials(given.out, given.snr_db, given.chans, space)
@@ -141,10 +141,10 @@ def main() -> None:
     print(f"{eeg.shape[1]} channels x {eeg.shape[2]} samples -> {tuple(true.shape[1:])}, {given.snr_db:g} dB\n")
     begun = False
     for name in given.decoders:
-        for loss, twin in (("l1", False), ("l1", True), ("mse", False)):
+        for loss, shuffled in (("l1", False), ("l1", True), ("mse", False)):
             cells: dict[str, list[float]] = {}
             for seed in given.seeds:
-                decoder, seconds = fitted(name, loss, train, seed, twin)
+                decoder, seconds = fitted(name, loss, train, seed, shuffled)
                 with torch.inference_mode():
                     decoded = decoder(eeg)
                 drawn = space.decode(decoded[:COMPARED])
@@ -155,10 +155,10 @@ def main() -> None:
             if not begun:
                 print(f"| decoder | loss | {' | '.join(cells)} |\n|{'---|' * (2 + len(cells))}")
                 begun = True
-            label = f"{name}{', shuffled twin' * twin} | {loss}"
+            label = f"{name}{', shuffled control' * shuffled} | {loss}"
             print(f"| {label} | {' | '.join(cell(values) for values in cells.values())} |", flush=True)
             rows.append(drawn[:10])
-            if not twin:
+            if not shuffled:
                 passed[f"{name}, {loss}"] = decoded[:COMPARED]
     cycle(space, passed, true, mean)
     if given.save:

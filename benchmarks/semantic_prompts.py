@@ -1,4 +1,4 @@
-"""Semantic prompts on simulated studies: recall by head against chance, twin and ideal observer; maps against truth.
+"""Semantic prompts on simulated studies: recall by head against chance, control and ideal observer; maps against truth.
 
     python benchmarks/semantic_prompts.py --out FOLDER [--snr-db -13 -10 -7] [--seeds 0 1 2] [--part recall maps]
 
@@ -73,10 +73,12 @@ def maps(given: argparse.Namespace) -> pd.DataFrame:
                 )  # fmt: skip
                 run = experiment(given.out / f"run-{regions}{snr:g}-{seed}", study, seed, given)
                 found = Diagnosis(run)
-                contrasts[regions] = {t: level_contrast(found.maps(twin=t).by_level(LEVEL_OF)) for t in (False, True)}
+                contrasts[regions] = {
+                    t: level_contrast(found.maps(shuffled=t).by_level(LEVEL_OF)) for t in (False, True)
+                }
                 truths[regions] = found.truth()
             for regions, other in TWO.items():
-                own, exchanged, twin = (
+                own, exchanged, control = (
                     contrasts[regions][t].check(truths[which]).set_index("subject")
                     for t, which in ((False, regions), (False, other), (True, regions))
                 )
@@ -84,7 +86,7 @@ def maps(given: argparse.Namespace) -> pd.DataFrame:
                     rows.append({
                         "snr_db": snr, "seed": seed, "regions": regions, "map_of": person, "auc": own["auc"][person],
                         "spearman": own["spearman"][person], "auc_of_exchanged_truth": exchanged["auc"][person],
-                        "auc_of_twin": twin["auc"][person],
+                        "auc_of_control": control["auc"][person],
                     })  # fmt: skip
             pd.DataFrame(rows).to_csv(given.out / "maps.csv", index=False)
     return pd.DataFrame(rows)
@@ -115,7 +117,7 @@ def main() -> None:
     if "maps" in given.part:
         found = maps(given)
         found = found.assign(map_of=found["map_of"].where(found["map_of"] == "mean", "person"))
-        measures = ["auc", "auc_of_exchanged_truth", "auc_of_twin", "spearman"]
+        measures = ["auc", "auc_of_exchanged_truth", "auc_of_control", "spearman"]
         tell(found, ["map_of", "regions", "snr_db"], measures)
     if "recall" in given.part:
         table = recall(given)

@@ -107,7 +107,7 @@ def cheap(tmp_path_factory):
     )  # fmt: skip
     return {
         "dataset.root": str(study), "generator": None, "training.epochs": 2, "evaluation.n_boot": 100,
-        "evaluation.n_perm": 99, "evaluation.twin": False,
+        "evaluation.n_perm": 99, "evaluation.shuffled_control": False,
     }  # fmt: skip
 
 

@@ -17,7 +17,7 @@ dataset: {name: arrays, root: study}
 preprocessing: {}
 method: {name: lda}
 protocol: {select_on: last, average_test: 1}
-evaluation: {n_boot: 20, n_perm: 99, twin: false}
+evaluation: {n_boot: 20, n_perm: 99, shuffled_control: false}
 """
 NICE = """name: small
 dataset: {name: arrays, root: study}
@@ -25,7 +25,7 @@ preprocessing: {}
 method: {name: nice}
 protocol: {select_on: last, average_test: 1}
 training: {epochs: 1}
-evaluation: {n_boot: 20, n_perm: 99, twin: false}
+evaluation: {n_boot: 20, n_perm: 99, shuffled_control: false}
 """
 BIDS = """name: small
 dataset: {name: bids, root: bids, stimuli: pictures, concept: trial_type, split: {run: ["02"]}}

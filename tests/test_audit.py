@@ -28,7 +28,7 @@ def recipe(root, **changes):
     return Recipe.read({
         "name": "known", "dataset": {"name": "arrays", "root": str(root), "concept": "concept", **changes},
         "preprocessing": {}, "protocol": {"select_on": "last", "val_fraction": 0, "average_test": 1},
-        "method": {"name": "lda"}, "evaluation": {"n_boot": 50, "n_perm": 20, "twin": False},
+        "method": {"name": "lda"}, "evaluation": {"n_boot": 50, "n_perm": 20, "shuffled_control": False},
     })  # fmt: skip
 
 
@@ -114,7 +114,7 @@ def test_a_phantom_is_decoded_in_blocks_and_not_in_a_random_order(study, tmp_pat
         _, permuted, still, phantom = found.values()
         assert phantom.verdict == expected, found
         assert still.verdict == "pass"
-        assert permuted.verdict == "left out"  # the recipe has no twin
+        assert permuted.verdict == "left out"  # the recipe has no control
         assert not (experiment.out / "audit" / "phantom" / "trials").exists()
         again = list(retrained.controls(experiment, 150))
         assert again[-1] == phantom

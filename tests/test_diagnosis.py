@@ -26,7 +26,7 @@ def run(folder, regions: str, **changes) -> Experiment:
     )  # fmt: skip
     settings = {
         "dataset.root": str(root), "training.epochs": 12, "evaluation.n_boot": 50, "evaluation.n_perm": 50,
-        "evaluation.twin": False, "generator": None,
+        "evaluation.shuffled_control": False, "generator": None,
         "method": {"name": "semantic_prompts", "encoder": "projection", "slots": SLOTS}, **changes,
     }  # fmt: skip
     experiment = Experiment(Recipe.read("demo", settings), folder / "run")
@@ -80,7 +80,7 @@ def test_a_method_without_heads_is_refused(tmp_path):
     recipe = Recipe.read({
         "name": "x", "dataset": {"name": "arrays", "root": str(tmp_path / "trials")}, "method": {"name": "lda"},
         "protocol": {"average_test": 1, "select_on": "last", "val_fraction": 0},
-        "evaluation": {"twin": False},
+        "evaluation": {"shuffled_control": False},
     })  # fmt: skip
     experiment = Experiment(recipe, tmp_path / "run")
     experiment.prepare()

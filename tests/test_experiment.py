@@ -15,7 +15,7 @@ from phosphene.errors import PhospheneError
 from phosphene.evaluation.scores import COLUMNS
 from phosphene.runs.ceiling import ceilings
 from phosphene.runs.experiment import Experiment
-from phosphene.runs.preparation import shuffled
+from phosphene.runs.preparation import shuffle_stimuli
 from phosphene.runs.recipe import Recipe
 from phosphene.runs.scoring import score
 from phosphene.simulate.study import simulate
@@ -57,20 +57,20 @@ def test_scores_have_their_columns_and_stand_above_their_controls(finished):
     table = pd.read_csv(finished.out / "scores.csv")
     assert tuple(table.columns) == COLUMNS
     table = table.set_index("metric")
-    twin = scores(finished, "scores_shuffled")
+    control = scores(finished, "scores_shuffled")
     assert {"image_top1", "image_top5", "concept_top1", "caption_object_top1", "drawn_2way", "drawn_object"} <= set(
         table.index
     )
     assert table.loc["image_top5", "p"] < 0.01
     assert table.loc["image_top5", "ci_low"] > table.loc["image_top5", "chance"]
-    assert twin.loc["image_top5", "p"] > 0.01
-    assert table.loc["image_top5", "shuffled"] == pytest.approx(twin.loc["image_top5", "value"])
+    assert control.loc["image_top5", "p"] > 0.01
+    assert table.loc["image_top5", "shuffled"] == pytest.approx(control.loc["image_top5", "value"])
     asked = table[table.index.str.match("image_|concept_|within_|caption_")]
     better = np.where(asked.index == "image_median_rank", -1, 1)
     assert (better * (asked["ceiling"] - asked["value"]) >= 0).all()
     assert asked.loc["image_top1", "ceiling"] > 0.95
     assert table["ceiling"].notna().sum() == len(asked) >= 12
-    assert twin["ceiling"].isna().all()
+    assert control["ceiling"].isna().all()
     assert (table["protocol"] == finished.protocol.hash).all()
     assert (table["ci_low"] <= table["value"]).all()
     assert (table["value"] <= table["ci_high"]).all()
@@ -88,10 +88,10 @@ def test_no_ceiling_where_the_study_is_gone_or_the_trials_are_others(finished, t
     assert ceilings(again) == {}
 
 
-def test_one_picture_is_drawn_for_each_test_picture_and_each_twin(finished):
+def test_one_picture_is_drawn_for_each_test_picture_and_each_training(finished):
     (fold,) = finished.folds
-    for twin in (False, True):
-        assert all(finished.picture(fold, i, twin=twin).is_file() for i in range(48))
+    for shuffled in (False, True):
+        assert all(finished.picture(fold, i, shuffled=shuffled).is_file() for i in range(48))
 
 
 def test_a_run_that_is_drawn_loads_no_method_to_draw(finished, monkeypatch):
@@ -144,7 +144,7 @@ def test_another_recipe_is_refused_in_the_same_folder(finished, recipe):
 
 def test_a_folder_written_before_a_key_existed_goes_on(finished, tmp_path):
     written = yaml.safe_load((finished.out / "config.yaml").read_text())
-    for part, key in ((written, "captions"), (written["training"], "stages"), (written["evaluation"], "twin")):
+    for part, key in ((written, "captions"), (written["training"], "stages"), (written["evaluation"], "transductive")):
         part.pop(key)
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(written))
     Experiment(finished.recipe, tmp_path)
@@ -210,19 +210,19 @@ def test_a_missing_picture_is_named(study, tmp_path):
         Experiment(recipe, tmp_path / "run").run()
 
 
-def test_the_twin_keeps_the_eeg_and_breaks_the_pairs():
+def test_the_control_keeps_the_eeg_and_breaks_the_pairs():
     trials = make_trials(subjects=("01", "02"), repeats=8)
-    twin = shuffled(trials, 0)
-    np.testing.assert_array_equal(twin.eeg, trials.eeg)
-    assert sorted(twin.table["stimulus"]) == sorted(trials.table["stimulus"])
-    assert (twin.table["stimulus"] == trials.table["stimulus"]).mean() < 0.3
-    assert (twin.table["subject"] == trials.table["subject"]).all()
-    assert (twin.table["concept"] == "c" + twin.table["stimulus"].str[1]).all()
+    control = shuffle_stimuli(trials, 0)
+    np.testing.assert_array_equal(control.eeg, trials.eeg)
+    assert sorted(control.table["stimulus"]) == sorted(trials.table["stimulus"])
+    assert (control.table["stimulus"] == trials.table["stimulus"]).mean() < 0.3
+    assert (control.table["subject"] == trials.table["subject"]).all()
+    assert (control.table["concept"] == "c" + control.table["stimulus"].str[1]).all()
 
 
 def test_a_run_of_atm_draws_from_prior_and_low_level_path(finished, study, tmp_path):
     recipe = Recipe.read("atm", {
-        "dataset.root": str(study), **SETTINGS, "training.epochs": 1, "evaluation.twin": False,
+        "dataset.root": str(study), **SETTINGS, "training.epochs": 1, "evaluation.shuffled_control": False,
         "training.stages": {"prior": {"epochs": 2}, "low_level": {"epochs": 3}}, "method.low_level": "small",
         "method.strength": 0.75, "protocol.val_fraction": 0.1, "generator.steps": 4,
     })  # fmt: skip

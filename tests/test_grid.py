@@ -48,11 +48,11 @@ def plan(study):
         "recipe": "demo",
         "set": {
             "dataset.root": str(study), "generator": None, "training.epochs": 2, "evaluation.n_boot": 100,
-            "evaluation.n_perm": 100, "evaluation.twin": False,
+            "evaluation.n_perm": 100, "evaluation.shuffled_control": False,
         },
         "variants": {
             "small": {"method.encoder_args": {"input_dropout": 0.5}},
-            "full": {"evaluation.twin": True},
+            "full": {"evaluation.shuffled_control": True},
             "cross": {
                 "protocol.split": "leave_one_subject_out", "protocol.subjects": "joint", "protocol.and_given": True,
             },
@@ -257,7 +257,7 @@ def test_heads_are_paired_where_both_runs_have_them(study, tmp_path):
         "recipe": "semantic-prompts",
         "set": {
             "dataset.root": str(study), "generator": None, "training.epochs": 2, "evaluation.n_boot": 100,
-            "evaluation.n_perm": 100, "evaluation.twin": False,
+            "evaluation.n_perm": 100, "evaluation.shuffled_control": False,
             "method.encoder_args": {"dim": 8, "n_sources": 4, "width": 16, "depth": 1, "n_heads": 2},
             "method.width": 32,
         },

@@ -42,7 +42,7 @@ def blocks(language: str) -> list[str]:
 
 
 def whole(run: Path) -> None:
-    """A page, and scores that stand beside chance and twin."""
+    """A page, and scores that stand beside chance and control."""
     assert (run / "report.html").stat().st_size > 10_000
     scores = pd.read_csv(run / "scores.csv")
     assert "image_top1" in set(scores["metric"])

@@ -78,3 +78,19 @@ def test_null_takes_the_settings_of_a_stage_away_and_of_no_other():
     assert list(Recipe.read("eegcvpr40-synapse", given).training.stages) == ["align"]
     with pytest.raises(PhospheneError, match=r"cannot take 'training\.stages\.darw' away: did you mean 'draw'"):
         Recipe.read("eegcvpr40-synapse", {"dataset.root": "here", "training.stages.darw": None})
+
+
+def test_a_key_that_was_called_otherwise_is_read_and_told(tmp_path, caplog):
+    old = {**MINIMAL, "evaluation": {"twin": False, "n_perm": 99}}
+    found = Recipe.read(old)
+    assert (found.evaluation.shuffled_control, found.evaluation.n_perm) == (False, 99)
+    assert caplog.messages == ["the recipe: evaluation.twin is called evaluation.shuffled_control now"]
+    assert Recipe.filled(old) == found.what()  # a run folder of before goes on
+    assert not Recipe.read(MINIMAL, {"evaluation.twin": False}).evaluation.shuffled_control
+    new = {**MINIMAL, "evaluation": {"shuffled_control": True}}
+    assert not Recipe.read(new, {"evaluation.twin": False}).evaluation.shuffled_control
+    caplog.clear()
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(old))
+    assert not Recipe.read(path).evaluation.shuffled_control
+    assert caplog.messages == []

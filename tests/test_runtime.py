@@ -511,7 +511,7 @@ def test_a_run_goes_on_elsewhere_and_says_so(tmp_path, monkeypatch):
         tmp_path / "study", n_subjects=1, n_train_pictures=10, n_test_pictures=4, train_repeats=1, test_repeats=1
     )
     asked = {"dataset.root": str(study), "generator": None, "method": {"name": "ridge"}, "training": {},
-             "evaluation.twin": False}  # fmt: skip
+             "evaluation.shuffled_control": False}  # fmt: skip
     here = Experiment(Recipe.read("demo", asked), tmp_path / "run")
     here.run()
     assert read_json(tmp_path / "run" / "provenance.json")["runtime"] == [{"device": "cpu", "precision": "fp32"}]

@@ -30,7 +30,7 @@ import small_studies
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
-CHEAP = "evaluation: {n_boot: 20, n_perm: 49, twin: true}\n"
+CHEAP = "evaluation: {n_boot: 20, n_perm: 49, shuffled_control: true}\n"
 RECIPES = {
     "trained": f"""name: trained
 dataset: {{name: arrays, root: study}}

@@ -22,7 +22,7 @@ def run(cheap, scores_alone, tmp_path_factory):
     """Two people; every test picture has four repeats."""
     overrides = {
         **cheap,
-        "evaluation.twin": True,
+        "evaluation.shuffled_control": True,
         "evaluation.transductive": True,
         "training.epochs": 3,
         "evaluation.n_boot": 20,
@@ -89,7 +89,7 @@ def test_a_mean_is_of_successive_repeats_and_of_the_methods_own_output(run, tmp_
 def test_what_is_decoded_is_kept(run, tmp_path):
     reaveraged(run, [2], tmp_path)
     kept = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*.safetensors")}
-    assert len(kept) == 4  # two people, each with a twin
+    assert len(kept) == 4  # two people, each with a control
     reaveraged(run, [2], tmp_path)
     assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*.safetensors")} == kept
 

@@ -29,7 +29,7 @@ def is_a_figure(path):
 def grown(cheap, scores_alone, tmp_path_factory):
     out = tmp_path_factory.mktemp("grown") / "g"
     return growing_windows(
-        "demo", [0.1, 0.3], shape="cut", overrides={**cheap, **ONE, "evaluation.twin": True}, out=out
+        "demo", [0.1, 0.3], shape="cut", overrides={**cheap, **ONE, "evaluation.shuffled_control": True}, out=out
     )
 
 
@@ -56,7 +56,7 @@ def test_growing_windows_are_runs_on_windows_and_a_table_of_their_scores(grown):
 def test_an_analysis_goes_on_where_it_stopped_and_takes_more_windows(grown, cheap):
     kept = {path: path.stat().st_mtime_ns for path in grown.rglob("*.safetensors")}
     before = read(grown / "growing-windows.csv")
-    overrides = {**cheap, **ONE, "evaluation.twin": True}
+    overrides = {**cheap, **ONE, "evaluation.shuffled_control": True}
     growing_windows("demo", [0.1, 0.3, 0.2], shape="cut", overrides=overrides, out=grown)
     assert all(path.stat().st_mtime_ns == time for path, time in kept.items())
     after = read(grown / "growing-windows.csv")
@@ -86,7 +86,7 @@ def test_what_cannot_be_is_refused_before_anything_is_trained(cheap, tmp_path):
 
 
 def test_an_analysis_is_called_by_its_name(grown, cheap):
-    overrides = {**cheap, **ONE, "evaluation.twin": True}
+    overrides = {**cheap, **ONE, "evaluation.shuffled_control": True}
     arguments = {"ends": [0.1, 0.3], "shape": "cut", "overrides": overrides, "out": grown}
     assert call("growing-windows", "demo", arguments) == grown
     for name, given, message in (

@@ -117,7 +117,7 @@ def recipe(root, **changes):
         "name": "own", "dataset": {"name": "arrays", "root": str(root)},
         "preprocessing": {}, "method": {"name": "lda"},
         "protocol": {"select_on": "last", "average_test": 1, "split": "given"},
-        "evaluation": {"n_boot": 20, "n_perm": 10, "twin": False},
+        "evaluation": {"n_boot": 20, "n_perm": 10, "shuffled_control": False},
     }  # fmt: skip
     return Recipe.read(values, changes)
 

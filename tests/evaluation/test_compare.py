@@ -125,7 +125,7 @@ def folders(tmp_path_factory):
     base = {
         "name": "two", "dataset": {"name": "arrays", "root": str(root / "data")}, "method": {"name": "lda"},
         "protocol": {"split": "leave_one_run_out", "val_fraction": 0, "select_on": "last", "average_test": 1},
-        "evaluation": {"n_boot": 200, "n_perm": 500, "twin": False},
+        "evaluation": {"n_boot": 200, "n_perm": 500, "shuffled_control": False},
     }  # fmt: skip
     changes = {"late": {"window": [0.1, None]}, "early": {"window": [None, 0.1]}, "other": {"protocol.seed": 3}}
     for name, change in changes.items():

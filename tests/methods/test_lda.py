@@ -169,9 +169,9 @@ def test_houses_and_faces_of_subject_1_reach_the_reference():
     assert auc(labels, scores) >= 0.69
     assert auc_by_run(labels, scores, runs).min() > 0.6
 
-    twins = []
+    controls = []
     for seed in range(10):
         shuffled = shuffle_within(labels, runs, np.random.default_rng(seed))
-        twins.append(auc(shuffled, held_out(features, shuffled, folds, LDA.fit_predict), runs))
-    assert np.mean(twins) == pytest.approx(0.5, abs=0.025)  # their SD is 0.024, their mean's 0.008
-    assert max(twins) < 0.58
+        controls.append(auc(shuffled, held_out(features, shuffled, folds, LDA.fit_predict), runs))
+    assert np.mean(controls) == pytest.approx(0.5, abs=0.025)  # their SD is 0.024, their mean's 0.008
+    assert max(controls) < 0.58

@@ -77,7 +77,7 @@ def _write_scores(folder, rows, name="scores.csv"):
 
 @pytest.fixture(scope="module")
 def retrieval(tmp_path_factory):
-    """A run whose decoded vectors are the pictures' own plus noise, and whose twin's are another picture's."""
+    """A run whose decoded vectors are the pictures' own plus noise; its shuffled control's are another picture's."""
     root = tmp_path_factory.mktemp("retrieval")
     out, rng = root / "run", np.random.default_rng(0)
     scenes = [Scene(OBJECTS[i % 16], list(COLOURS)[i % 10], "snow", "left", i // 16) for i in range(N_TEST + N_TRAIN)]
@@ -111,19 +111,19 @@ def retrieval(tmp_path_factory):
         vectors = CLIPImage("mini").table(stimuli[:N_TEST]).vectors
     test = experiment.protocol.samples(experiment.trials.select(fold.test), "test")
     log = []
-    for twin in (False, True):
-        folder = experiment.folder(fold, twin)
+    for shuffled in (False, True):
+        folder = experiment.folder(fold, shuffled)
         NICE(63, N_TIMES, 50.0, encoder="projection").save(folder / "model")
         (folder / "decoded").mkdir()
         near = vectors + 0.02 * vectors.std() * torch.from_numpy(rng.standard_normal(vectors.shape)).float()
-        heads = {"head.image": (near if not twin else near.roll(7, 0)).contiguous()}
+        heads = {"head.image": (near if not shuffled else near.roll(7, 0)).contiguous()}
         save_file(heads, folder / "decoded/decoded.safetensors")
         test.table.to_csv(folder / "decoded/table.csv", index=False)
         log += [{"fold": folder.name, "stage": "align", "epoch": e, "loss": 3 / e, "val_loss": 3.5 / e} for e in (1, 2)]
         for i in range(N_TEST):
-            path = experiment.picture(fold, i, twin=twin)
+            path = experiment.picture(fold, i, shuffled=shuffled)
             path.parent.mkdir(parents=True, exist_ok=True)
-            Image.new("RGB", (64, 64), (10 * i, 100, 250 * twin)).save(path)
+            Image.new("RGB", (64, 64), (10 * i, 100, 250 * shuffled)).save(path)
     experiment.retrieve(fold).to_csv(experiment.folder(fold) / "retrieved.csv", index=False)
     (out / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in log) + '{"cut off')
     _write_scores(out, SCORES)
@@ -188,14 +188,15 @@ def test_headline_figures_stand_beside_their_controls(page, retrieval):
     shown = text(page)
     assert "Top-1 among 24 pictures of unseen concepts" in shown
     assert "31 % 95 % interval 25–38 %" in shown
-    assert "chance 0.5 % shuffled twin 0.5 % ideal observer 87 % p &lt; 0.001, corrected 0.002" in shown
-    assert "Above chance; the shuffled twin is at chance." in shown
+    assert "chance 0.5 % shuffled control 0.5 % ideal observer 87 % p &lt; 0.001, corrected 0.002" in shown
+    assert "Above chance; the shuffled control is at chance." in shown
     assert "Not distinguishable from chance." in shown
     rule = "Above chance means p <= 0.05, corrected for 4 tests (Holm); p decides, not the interval."
     (first, *_) = headline(retrieval)
     assert first == (
-        "Top-1 among 24 pictures of unseen concepts: 31 % (95 % interval 25–38 %, chance 0.5 %, shuffled twin 0.5 %, "
-        "ideal observer 87 %, p < 0.001, corrected 0.002). Above chance; the shuffled twin is at chance."
+        "Top-1 among 24 pictures of unseen concepts: 31 % (95 % interval 25–38 %, chance 0.5 %, "
+        "shuffled control 0.5 %, ideal observer 87 %, p < 0.001, corrected 0.002). "
+        "Above chance; the shuffled control is at chance."
     )
     assert conclusion(retrieval)[:-1] == headline(retrieval)
     assert conclusion(retrieval)[-1] == rule
@@ -297,9 +298,9 @@ def test_several_runs_share_a_page(retrieval, concept):
     assert len(ids) == len(set(ids))
 
 
-def test_without_twin_generator_log_pictures_and_record(made):
+def test_without_control_generator_log_pictures_and_record(made):
     config = yaml.safe_load(read(made / "config.yaml"))
-    config["evaluation"]["twin"] = False
+    config["evaluation"]["shuffled_control"] = False
     config["generator"] = None
     (made / "config.yaml").write_text(yaml.safe_dump(config))
     for name in ("scores_shuffled.csv", "log.jsonl", "provenance.json", "dataset.json"):
@@ -307,14 +308,14 @@ def test_without_twin_generator_log_pictures_and_record(made):
     shutil.rmtree(made / "images")
     _write_scores(made, [(*row[:6], np.nan, *row[7:]) for row in SCORES])
     shown = text(read(write_report(made)))
-    assert "Above chance; no shuffled twin to compare." in shown
+    assert "Above chance; no shuffled control to compare." in shown
     assert "No log was kept." in shown
     assert "Drawn" not in shown
 
 
 def test_the_ideal_observer_stands_in_the_table_where_it_is_known(page, made):
     shown = text(page)
-    assert "Shuffled twin Ideal observer p n" in shown
+    assert "Shuffled control Ideal observer p n" in shown
     assert "31 % 25–38 0.5 % 0.5 % 87 % &lt; 0.001 24" in shown
     assert "80 % 70–90 50 % 49 % – &lt; 0.001 24" in shown
     assert "knows what no decoder is told" in shown
@@ -334,11 +335,11 @@ def test_lost_pictures_leave_a_note(made):
     assert "no picture" in text(read(write_report(made)))
 
 
-def test_a_twin_above_chance_is_told(made):
+def test_a_control_above_chance_is_told(made):
     _write_scores(
         made, [(m, v, v, v, n, c, s, np.nan, 0.0005) for m, v, _, _, n, c, s, *_ in SCORES], "scores_shuffled.csv"
     )
-    assert "Above chance, but so is the shuffled twin" in text(read(write_report(made)))
+    assert "Above chance, but so is the shuffled control" in text(read(write_report(made)))
 
 
 def test_pictures_known_from_training_are_told(made):
@@ -410,8 +411,8 @@ def test_amounts(value, kind, shown):
     assert words.amount(value, kind) == shown
 
 
-ABOVE = "Above chance; the shuffled twin is at chance."
-SO_IS_THE_TWIN = "Above chance, but so is the shuffled twin: find out why before trusting it."
+ABOVE = "Above chance; the shuffled control is at chance."
+SO_IS_THE_CONTROL = "Above chance, but so is the shuffled control: find out why before trusting it."
 NOT = "Not distinguishable from chance."
 
 
@@ -421,15 +422,15 @@ def scored(**changed):
 
 
 @pytest.mark.parametrize(
-    ("changed", "twin", "grade", "said"),
+    ("changed", "control", "grade", "said"),
     [
         ({}, None, "good", ABOVE),
-        ({"shuffled": np.nan}, None, "good", "Above chance; no shuffled twin to compare."),
+        ({"shuffled": np.nan}, None, "good", "Above chance; no shuffled control to compare."),
         ({}, 0.3, "good", ABOVE),
-        ({}, 0.001, "bad", SO_IS_THE_TWIN),
-        ({"shuffled": 0.56}, None, "bad", SO_IS_THE_TWIN),
+        ({}, 0.001, "bad", SO_IS_THE_CONTROL),
+        ({"shuffled": 0.56}, None, "bad", SO_IS_THE_CONTROL),
         ({"shuffled": 0.56, "n": 12, "n_perm": 60}, None, "good", ABOVE),  # a mean of so few that lies there by chance
-        ({"shuffled": 0.56, "n": 240, "n_perm": 60}, None, "bad", SO_IS_THE_TWIN),
+        ({"shuffled": 0.56, "n": 240, "n_perm": 60}, None, "bad", SO_IS_THE_CONTROL),
         ({"p": 0.05}, 0.3, "good", ABOVE),  # the threshold counts
         ({"p": 0.06}, 0.3, "plain", f"{NOT} p decides, though the interval leaves chance out."),
         ({"p": 0.06, "ci_low": 0.4}, 0.3, "plain", NOT),
@@ -452,24 +453,25 @@ def scored(**changed):
          f"{NOT} It is worse than chance."),
     ],
 )  # fmt: skip
-def test_verdicts_follow_the_rule(changed, twin, grade, said):
-    found = words.verdict(scored(**changed), None if twin is None else pd.Series({"p": twin}))
+def test_verdicts_follow_the_rule(changed, control, grade, said):
+    found = words.verdict(scored(**changed), None if control is None else pd.Series({"p": control}))
     assert found == (grade, said)
 
 
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({}, "0.70 (95 % interval 0.60–0.80, chance 0.50, shuffled twin 0.50, p = 0.001)"),
+        ({}, "0.70 (95 % interval 0.60–0.80, chance 0.50, shuffled control 0.50, p = 0.001)"),
         ({"ci_low": np.nan, "ci_high": np.nan, "interval": "no interval: 2 test concepts are too few, 6 are needed"},
-         "0.70 (no interval: 2 test concepts are too few, 6 are needed, chance 0.50, shuffled twin 0.50, p = 0.001)"),
+         "0.70 (no interval: 2 test concepts are too few, 6 are needed, chance 0.50, shuffled control 0.50, "
+         "p = 0.001)"),
         ({"ci_low": 0.7, "ci_high": 0.7},  # of a table that was written before
          "0.70 (95 % interval 0.70–0.70 [the interval has no width: the samples are too few, or all alike], chance "
-         "0.50, shuffled twin 0.50, p = 0.001)"),
+         "0.50, shuffled control 0.50, p = 0.001)"),
         ({"ci_low": 0.0, "ci_high": 1.0}, "0.70 (95 % interval 0.00–1.00 [the interval holds every value: the samples "
-         "are too few], chance 0.50, shuffled twin 0.50, p = 0.001)"),
+         "are too few], chance 0.50, shuffled control 0.50, p = 0.001)"),
         ({"p": 0.0503, "n_tests": 3, "p_corrected": 0.151}, "0.70 (95 % interval 0.60–0.80, chance 0.50, shuffled "
-         "twin 0.50, p = 0.0503, corrected 0.15)"),
+         "control 0.50, p = 0.0503, corrected 0.15)"),
     ],
 )  # fmt: skip
 def test_a_score_on_one_line_says_what_its_interval_is_worth(changed, said):

@@ -18,7 +18,7 @@ DPI = 110
 _EEG, _CHANCE = "tab:blue", "0.5"
 #: what stands beside a value: column -> colour, marker, words
 _BESIDE = {
-    "shuffled": ("tab:orange", "x", "shuffled twin"), "ceiling": ("tab:green", "d", "ideal observer"),
+    "shuffled": ("tab:orange", "x", "shuffled control"), "ceiling": ("tab:green", "d", "ideal observer"),
     "chance": (_CHANCE, "|", "chance"),
 }  # fmt: skip
 
@@ -79,7 +79,7 @@ def _curve(ax: "Axes", at: pd.Series, rows: pd.DataFrame) -> None:
 
 
 def over_time(table: pd.DataFrame, metrics: Sequence[str], whole: str, *, growing: bool) -> "Figure":
-    """A curve over windows with its band, chance, shuffled twin, ideal observer, and the value of the whole trial.
+    """A curve over windows with its band, chance, shuffled control, ideal observer, and the value of the whole trial.
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ def over_counts(table: pd.DataFrame, metrics: Sequence[str]) -> "Figure":
 
 
 def side_by_side(table: pd.DataFrame, metrics: Sequence[str], *, label: str = "", unit: str = "") -> "Figure":
-    """A line a variant: value with its interval, chance, shuffled twin and ideal observer.
+    """A line a variant: value with its interval, chance, shuffled control and ideal observer.
 
     Parameters
     ----------

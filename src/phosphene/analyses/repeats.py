@@ -50,8 +50,8 @@ class Reaveraged(Experiment):
     def folds(self) -> list[Fold]:
         return [fold._replace(test=self._complete(fold.test)) for fold in self.source.folds]
 
-    def method(self, fold: Fold | None = None, twin: bool = False) -> Method:
-        return self.source.method(fold, twin)
+    def method(self, fold: Fold | None = None, shuffled: bool = False) -> Method:
+        return self.source.method(fold, shuffled)
 
     def _complete(self, test: np.ndarray) -> np.ndarray:
         """The test trials of means that are complete."""
@@ -63,10 +63,10 @@ class Reaveraged(Experiment):
 
     def todo(self, fold: Fold) -> bool:
         """Whether a fold is not decoded yet."""
-        return not all((self.folder(fold, twin) / "decoded").is_dir() for twin in self.twins)
+        return not all((self.folder(fold, shuffled) / "decoded").is_dir() for shuffled in self.trainings)
 
     def decode_fold(self, place: int, test: Trials) -> None:
-        """Decode a fold with its trained method and its twin's.
+        """Decode a fold with its trained method and its shuffled control's.
 
         Parameters
         ----------
@@ -75,11 +75,11 @@ class Reaveraged(Experiment):
         """
         fold, own = self.folds[place], self.source.folds[place]
         samples = self.protocol.samples(test.select(fold.test[own.test]), "test")
-        for twin in self.twins:
-            folder = self.folder(fold, twin) / "decoded"
+        for shuffled in self.trainings:
+            folder = self.folder(fold, shuffled) / "decoded"
             if folder.is_dir():
                 continue
-            heads = self.method(fold, twin).encode(samples)
+            heads = self.method(fold, shuffled).encode(samples)
             keep_decoded(folder, samples.table, heads)
 
 

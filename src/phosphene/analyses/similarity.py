@@ -55,10 +55,10 @@ def similarity(run: str | Path, *, order: str = "cluster", display: Display | No
         raise PhospheneError(f"unknown order '{order}': {nearest(order, ['cluster', *stimuli.columns])}")
     models = _models(source, stimuli)
     decoded = {subject: _matrix(own, names) for subject, own in vectors.items()}
-    twins = {}
-    if True in source.twins:
-        twins = {subject: _matrix(own, names) for subject, own in _vectors(source, True).items()}
-    table = _table(source, names, decoded, twins, models)
+    controls = {}
+    if True in source.trainings:
+        controls = {subject: _matrix(own, names) for subject, own in _vectors(source, True).items()}
+    table = _table(source, names, decoded, controls, models)
     place = rsa.clustered(models["pictures"]) if order == "cluster" else np.argsort(stimuli[order], kind="stable")
     groups = [] if order == "cluster" else stimuli[order].astype(str).tolist()
     out = source.out / "analyses"
@@ -73,11 +73,11 @@ def similarity(run: str | Path, *, order: str = "cluster", display: Display | No
     return out
 
 
-def _vectors(experiment: Experiment, twin: bool, half: int | None = None) -> Vectors:
+def _vectors(experiment: Experiment, shuffled: bool, half: int | None = None) -> Vectors:
     """The mean decoded vector of each subject and stimulus; ``half`` takes each picture's first or second sample."""
     found: dict[str, dict[str, list[np.ndarray]]] = defaultdict(lambda: defaultdict(list))
     for fold in experiment.folds:
-        table, points = experiment.tested(fold, twin), experiment.points(fold, twin)
+        table, points = experiment.tested(fold, shuffled), experiment.points(fold, shuffled)
         unit = points / np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-12)
         number = table.groupby(["subject", "stimulus"]).cumcount().to_numpy()
         for i, (subject, name) in enumerate(zip(table["subject"], table["stimulus"], strict=True)):
@@ -105,7 +105,7 @@ def _table(
     source: Experiment,
     names: np.ndarray,
     decoded: dict[str, np.ndarray],
-    twins: dict[str, np.ndarray],
+    controls: dict[str, np.ndarray],
     models: dict[str, np.ndarray],
 ) -> pd.DataFrame:
     evaluation, seed = source.recipe.evaluation, source.protocol.seed
@@ -113,7 +113,7 @@ def _table(
     matrices = dict(decoded)
     if len(decoded) > 1:
         matrices["all"] = np.mean(list(decoded.values()), axis=0)
-        twins = {**twins, **({"all": np.mean(list(twins.values()), axis=0)} if twins else {})}
+        controls = {**controls, **({"all": np.mean(list(controls.values()), axis=0)} if controls else {})}
         ceilings["all"] = (*rsa.noise_ceiling(list(decoded.values())), "subjects")
     rows: list[dict[str, Any]] = []
     for subject, matrix in matrices.items():
@@ -122,7 +122,7 @@ def _table(
             low, high, of = ceilings.get(subject, (np.nan, np.nan, ""))
             rows.append({
                 **found._asdict(), "subject": subject, "against": against, "chance": 0.0,
-                "shuffled": rsa.rho(twins[subject], model) if subject in twins else np.nan, "ceiling_low": low,
+                "shuffled": rsa.rho(controls[subject], model) if subject in controls else np.nan, "ceiling_low": low,
                 "ceiling_high": high, "ceiling_of": of, "seed": seed, "protocol": source.protocol.hash,
                 "backbone": getattr(source.method().image_space, "backbone", ""),
             })  # fmt: skip

@@ -50,7 +50,7 @@ WAYS = (
     Way("G1", "noise", "drawn from noise in place of the EEG, with its mean and covariance"),
     Way("G2", "noise_trained", "drawn by the method trained and tested on noise"),
     Way("G3", "silence", "drawn from an EEG of zeros"),
-    Way("G4", "shuffled", "drawn by the shuffled twin"),
+    Way("G4", "shuffled", "drawn by the shuffled control"),
     Way("G5", "oracle", "drawn from the true concept's name: the ceiling of a label"),
     Way("G6", "label", "drawn from the name of the concept read from the EEG, nothing else",
         "a label alone draws as well: the conditioning adds nothing"),
@@ -103,7 +103,7 @@ class Drawings:
             "nothing": lambda: Conditioning(prompt=[""] * len(self)), "prior": self._prior, "again": self._again,
         }  # fmt: skip
         if way.key == "shuffled":
-            return self._of_the_twin()
+            return self._of_the_control()
         if way.key in ("nearest", "same_label"):
             return [open_picture(path) for path in getattr(self, f"_{way.key}")()]
         folder = self.experiment.out / "audit" / "images" / way.key
@@ -133,10 +133,10 @@ class Drawings:
         asked = stand_in(self.experiment, "noise") if way == "noise_trained" else self.experiment
         return asked.method(fold).drawn_by(plain)
 
-    def _of_the_twin(self) -> list[Image.Image]:
-        if True not in self.experiment.twins:
-            raise CannotAsk("the run has no shuffled twin (evaluation.twin is false)")
-        return [self.experiment.drawing(f, i, twin=True) for f, i in self.samples]
+    def _of_the_control(self) -> list[Image.Image]:
+        if True not in self.experiment.trainings:
+            raise CannotAsk("the run has no shuffled control (evaluation.shuffled_control is false)")
+        return [self.experiment.drawing(f, i, shuffled=True) for f, i in self.samples]
 
     def _gathered(self, of: Callable[[Any], Conditioning]) -> Conditioning:
         """One conditioning of all samples; ``of`` gives that of every test sample of a fold."""

@@ -18,18 +18,18 @@ STAND_INS: dict[str, Callable[[Trials, int], Trials]] = {"noise": noise, "phanto
 
 
 def controls(experiment: Experiment, n_perm: int) -> Iterator[Control]:
-    """Two-way identification of the run, of its shuffled twin (G4), and of the method on noise (G2) and a phantom."""
+    """Two-way identification of the run, its shuffled control (G4), and the method on noise (G2) and a phantom."""
     shown = "does the run's own method tell what was shown?"
     if not trained(experiment):
         yield Control("retrained", shown, verdict="left out", reason="the run is not trained: finish it first")
         return
     yield asked(_answer(experiment, shown, experiment, False, n_perm))
     question = "and trained on pictures exchanged at random (G4)?"
-    if True in experiment.twins:
+    if True in experiment.trainings:
         found = _answer(experiment, question, experiment, True, n_perm)
         yield gate(found, "labels that mean nothing suffice: the score does not come from the EEG")
     else:
-        reason = "the run has no shuffled twin (evaluation.twin is false)"
+        reason = "the run has no shuffled control (evaluation.shuffled_control is false)"
         yield Control("retrained", question, verdict="left out", reason=reason)
     for kind, question, fault in (
         ("noise", "and trained and tested on noise (G2)?", "noise suffices: the score does not come from the EEG"),
@@ -41,13 +41,13 @@ def controls(experiment: Experiment, n_perm: int) -> Iterator[Control]:
 
 def trained(experiment: Experiment) -> bool:
     """Whether every fold of the run is decoded."""
-    return all((experiment.folder(f, t) / "decoded").is_dir() for f in experiment.folds for t in experiment.twins)
+    return all((experiment.folder(f, t) / "decoded").is_dir() for f in experiment.folds for t in experiment.trainings)
 
 
 def stand_in(experiment: Experiment, kind: str) -> Experiment:
     """The run of the same recipe on a stand-in for its EEG, trained; kept in `audit/`, without its trials."""
     recipe = experiment.recipe
-    recipe = recipe.model_copy(update={"evaluation": recipe.evaluation.model_copy(update={"twin": False})})
+    recipe = recipe.model_copy(update={"evaluation": recipe.evaluation.model_copy(update={"shuffled_control": False})})
     other = Experiment(recipe, experiment.out / "audit" / kind, experiment.display)
     if (other.out / "done").is_file():
         return other
@@ -61,24 +61,26 @@ def stand_in(experiment: Experiment, kind: str) -> Experiment:
     return other
 
 
-def similarity(experiment: Experiment, fold: Fold, decoder: Experiment, twin: bool) -> tuple[np.ndarray, np.ndarray]:
+def similarity(
+    experiment: Experiment, fold: Fold, decoder: Experiment, shuffled: bool
+) -> tuple[np.ndarray, np.ndarray]:
     """(n_samples, n_candidates) how much each candidate is like what ``decoder`` read, and which one was shown."""
-    table, tensors = decoder.decoded(fold, twin)
+    table, tensors = decoder.decoded(fold, shuffled)
     if "head.concept" not in tensors:
         gallery, truth = experiment.gallery(fold)
         pictures = experiment.method(fold).pictures(gallery).numpy()
-        return retrieval.cosine(decoder.points(fold, twin), pictures), truth
+        return retrieval.cosine(decoder.points(fold, shuffled), pictures), truth
     concepts = list(experiment.method(fold).concepts)  # type: ignore[arg-type]
     return tensors["head.concept"].numpy(), np.array([concepts.index(c) for c in table["concept"]])
 
 
-def _answer(experiment: Experiment, question: str, decoder: Experiment, twin: bool, n_perm: int) -> Control:
+def _answer(experiment: Experiment, question: str, decoder: Experiment, shuffled: bool, n_perm: int) -> Control:
     questions = []
     for fold in experiment.folds:
-        found, truth = similarity(experiment, fold, decoder, twin)
-        concepts = decoder.tested(fold, twin)["concept"].to_numpy(str)
-        # the twin reads the trials of a concept alike, rightly or wrongly: there a concept counts as one, however few
-        names = np.char.add(f"{fold.subject}/{fold.name}/", concepts if twin else units(concepts))
+        found, truth = similarity(experiment, fold, decoder, shuffled)
+        concepts = decoder.tested(fold, shuffled)["concept"].to_numpy(str)
+        # the control reads the trials of a concept alike, rightly or wrongly: there a concept counts as one
+        names = np.char.add(f"{fold.subject}/{fold.name}/", concepts if shuffled else units(concepts))
         questions.append(Question("two_way", retrieval.k_way(retrieval.ranks(found), 2), truth, names))
     answer = questions[0].join(questions[1:]).answer(n_perm=n_perm, n_boot=1000, seed=experiment.protocol.seed)
     return Control(

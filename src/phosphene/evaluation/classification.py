@@ -1,4 +1,4 @@
-"""Scores of a two-class decoder over runs: AUC, its interval, its permutation test, the shuffled twin. Pure functions.
+"""Scores of a two-class decoder over runs: AUC, its interval, permutation test and shuffled control. Pure functions.
 
 Design rationale
 ----------------
@@ -157,8 +157,8 @@ def interval(
 
 
 class Permutation(NamedTuple):
-    """Of `permutation_test`: true values and one-sided p (n_metrics,), the twins' values (n_perm, n_metrics), and the
-    smallest p that these shuffles allow."""
+    """Of `permutation_test`: true values and one-sided p (n_metrics,), those under shuffled labels
+    (n_perm, n_metrics), and the smallest p that these shuffles allow."""
 
     value: np.ndarray
     p: np.ndarray
@@ -167,7 +167,7 @@ class Permutation(NamedTuple):
 
     @property
     def shuffled(self) -> np.ndarray:
-        """(n_metrics,) mean over the shuffled twins: what the whole pipeline gives when labels mean nothing."""
+        """(n_metrics,) mean over the shuffled controls: what the whole pipeline gives when labels mean nothing."""
         return self.null.mean(axis=0)
 
 
@@ -215,7 +215,7 @@ def score(
     seed: int = 0,
     progress: Callable[[], None] = lambda: None,
 ) -> list[dict[str, Any]]:
-    """Cross-validate and test: a row of `scores.csv` for each of `METRICS`, with interval, chance, shuffled twin and p.
+    """Cross-validate and test: a row of `scores.csv` for each of `METRICS`, with its interval, controls and p.
 
     Parameters
     ----------
@@ -245,7 +245,7 @@ def score(
 
 
 def shuffle_within(labels: np.ndarray, runs: Groups | None, rng: np.random.Generator) -> np.ndarray:
-    """(n_trials,) the labels, shuffled within each run: train on these for the shuffled twin."""
+    """(n_trials,) the labels, shuffled within each run: train on these for the shuffled control."""
     shuffled = np.array(labels)
     for members in _groups(shuffled, runs):
         shuffled[members] = rng.permutation(shuffled[members])

@@ -49,12 +49,12 @@ class Diagnosis:
 
     # -- what heads listen to ----------------------------------------------------------------------
 
-    def maps(self, twin: bool = False) -> topography.Topography:
+    def maps(self, shuffled: bool = False) -> topography.Topography:
         """Absolute maps of every head and subject: the test trials' gradients, through the whitener's inverse."""
         patterns: dict[str, list[np.ndarray]] = {}
         subjects: list[str] = []
         for fold in self.experiment.folds:
-            found, whose = self._patterns(fold, twin)
+            found, whose = self._patterns(fold, shuffled)
             for head, pattern in found.items():
                 patterns.setdefault(head, []).append(pattern)
             subjects += whose
@@ -63,11 +63,11 @@ class Diagnosis:
         joined = {head: np.concatenate(parts) for head, parts in patterns.items()}
         return topography.topography(joined, signal, subjects=subjects, window=(max(first, signal.tmin), float(last)))
 
-    def _patterns(self, fold: Fold, twin: bool) -> tuple[dict[str, np.ndarray], list[str]]:
+    def _patterns(self, fold: Fold, shuffled: bool) -> tuple[dict[str, np.ndarray], list[str]]:
         """Patterns of a fold's test trials by head, and their subjects."""
         experiment = self.experiment
         (train, _, test), whiteners = experiment.samples(fold)
-        test, method = test.select(_some(len(test), [self.seed, 81])), experiment.method(fold, twin)
+        test, method = test.select(_some(len(test), [self.seed, 81])), experiment.method(fold, shuffled)
         subjects = test.table["subject"].tolist()
         targets = {
             head: target.table(test.stimuli)[test.table["stimulus"]]
@@ -117,9 +117,9 @@ class Diagnosis:
         truth = self.truth()
         if truth is not None:
             checks = [difference.check(truth).assign(of="run")]
-            if True in self.experiment.twins:
-                twin = contrast.level_contrast(self.maps(twin=True).by_level(LEVEL_OF))
-                checks.append(twin.check(truth).assign(of="shuffled twin"))
+            if True in self.experiment.trainings:
+                control = contrast.level_contrast(self.maps(shuffled=True).by_level(LEVEL_OF))
+                checks.append(control.check(truth).assign(of="shuffled control"))
             self._table("truth", pd.concat(checks, ignore_index=True))
 
     # -- what heads say ----------------------------------------------------------------------------

@@ -54,7 +54,7 @@ def _values(grid: Grid, kept: pd.DataFrame, shown: Sequence[str]) -> list[str]:
     for variant in grid.variants:
         of = kept[kept["variant"] == variant]
         rows.append([variant, *(_cell(of[of["metric"] == m], m) for m in shown)])
-    for what, column in (("chance", "chance"), ("shuffled twin", "shuffled"), ("ideal observer", "ceiling")):
+    for what, column in (("chance", "chance"), ("shuffled control", "shuffled"), ("ideal observer", "ceiling")):
         found = [kept.loc[kept["metric"] == m, column].astype(float) for m in shown]
         if any(values.notna().any() for values in found):
             rows.append([f"*{what}*", *(_range(values, m) for values, m in zip(found, shown, strict=True))])

@@ -36,7 +36,7 @@ def write_report(folder: str | Path, also: Sequence[str | Path] = ()) -> Path:
 
 
 def headline(folder: str | Path) -> list[str]:
-    """The scores that matter, a line each, with interval, chance, shuffled twin, p and the verdict of the rule."""
+    """The scores that matter, a line each, with interval, chance, shuffled control, p and the verdict of the rule."""
     return _lines(Run(folder))
 
 

@@ -172,13 +172,13 @@ def by_concept(trials: Trials, test: np.ndarray, concepts: Sequence[str], ch_nam
 
 
 def cumulative_ranks(places: dict[bool, np.ndarray], n_gallery: int) -> "Figure":
-    """Share of test pictures among the first k of ``n_gallery``, for the run, its twin and chance."""
+    """Share of test pictures among the first k of ``n_gallery``, for the run, its shuffled control and chance."""
     figure, (ax,) = canvas(5.2, 2.7)
     k = np.unique(np.r_[1:11, np.geomspace(1, n_gallery, 60).round()]).astype(int)
     k = k[k <= n_gallery]
-    for twin, colour, label in ((False, ACCENT, "EEG"), (True, SECOND, "shuffled twin")):
-        if twin in places:
-            ax.plot(k, [100 * np.mean(places[twin] <= q) for q in k], color=colour, lw=2, label=label)
+    for shuffled, colour, label in ((False, ACCENT, "EEG"), (True, SECOND, "shuffled control")):
+        if shuffled in places:
+            ax.plot(k, [100 * np.mean(places[shuffled] <= q) for q in k], color=colour, lw=2, label=label)
     ax.plot(k, 100 * k / n_gallery, color=MUTED, lw=1, ls=(0, (3, 3)), label="chance")
     ax.set_xscale("log")
     ticks = [t for t in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if t <= n_gallery]
@@ -221,22 +221,22 @@ def decisions(scores: np.ndarray, labels: np.ndarray, concepts: Sequence[str], b
 
 
 def losses(log: pd.DataFrame) -> "Figure":
-    """Training and validation loss by epoch, of the run and of its shuffled twin; thin lines are folds."""
+    """Training and validation loss by epoch, of the run and of its shuffled control; thin lines are folds."""
     stages = list(log["stage"].unique())
     figure, axes = canvas(min(7.6, 3.6 * len(stages) + 1.6), 2.5, len(stages))
     for ax, stage in zip(axes, stages, strict=True):
         here = log[log["stage"] == stage]
         for fold, rows in here.groupby("fold", sort=False):
-            twin = str(fold).endswith("-shuffled")
+            shuffled = str(fold).endswith("-shuffled")
             rows = rows.drop_duplicates("epoch", keep="last").sort_values("epoch")
-            colour = SECOND if twin else ACCENT
+            colour = SECOND if shuffled else ACCENT
             ax.plot(rows["epoch"], rows["loss"], color=colour, lw=1, ls=(0, (3, 2)))
             if rows["val_loss"].notna().any():
                 ax.plot(rows["epoch"], rows["val_loss"], color=colour, lw=1.6)
         ax.set_title(f"stage '{stage}'", color=INK, fontsize=9, loc="left")
         ax.set_xlabel("epoch")
         ax.set_ylabel("loss")
-        for colour, label in ((ACCENT, "EEG"), (SECOND, "shuffled twin")):
+        for colour, label in ((ACCENT, "EEG"), (SECOND, "shuffled control")):
             if label == "EEG" or here["fold"].str.endswith("-shuffled").any():
                 ax.plot([], [], color=colour, lw=1.6, label=label)
         ax.plot([], [], color=MUTED, lw=1, ls=(0, (3, 2)), label="training")

@@ -106,11 +106,11 @@ class Run:
     def folds(self) -> list[Fold]:
         return self.experiment.folds
 
-    def decoded(self, fold: Fold, twin: bool = False) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+    def decoded(self, fold: Fold, shuffled: bool = False) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
         """The test samples' table and what was decoded from them, `head.<name>`: (n_samples, dim)."""
-        key = (fold.subject, fold.name, twin)
+        key = (fold.subject, fold.name, shuffled)
         if key not in self._decoded:
-            table, tensors = self.experiment.decoded(fold, twin)
+            table, tensors = self.experiment.decoded(fold, shuffled)
             self._decoded[key] = table, {k: v.numpy() for k, v in tensors.items() if k.startswith("head.")}
         return self._decoded[key]
 
@@ -225,8 +225,8 @@ class Run:
         """What "above chance" means of the headline scores."""
         return rule(max((int(row["n_tests"]) for row in self.headline()), default=1))
 
-    def twin(self, row: pd.Series) -> pd.Series | None:
-        """The same headline score of the shuffled twin."""
+    def control(self, row: pd.Series) -> pd.Series | None:
+        """The same headline score of the shuffled control."""
         if self.scores_shuffled is None:
             return None
         same = (t for t in self._headline(self.scores_shuffled) if t["subject"] == row["subject"])
@@ -250,7 +250,7 @@ class Run:
                 "BLOCK-CONFOUNDED: test trials lie in blocks that training saw, so that the time of a trial may tell "
                 "its class; `phosphene audit` asks for what a block cannot give (C1, C4)."
             )
-        return words.verdict(row, self.twin(row))
+        return words.verdict(row, self.control(row))
 
     def label(self, row: pd.Series) -> str:
         """What a headline score asks, and of whom where there are several subjects."""
@@ -259,12 +259,12 @@ class Run:
         whom = "all subjects" if row["subject"] == "all" else f"subject {row['subject']}"
         return f"{asked}, {whom}" if several else asked
 
-    def similarity(self, fold: Fold, twin: bool = False) -> tuple[np.ndarray, np.ndarray] | None:
+    def similarity(self, fold: Fold, shuffled: bool = False) -> tuple[np.ndarray, np.ndarray] | None:
         """(n_samples, n_gallery) similarities and each sample's own gallery row; None if the space cannot be had."""
         try:
             gallery, truth = self.experiment.gallery(fold)
             pictures = self.experiment.method(fold).pictures(gallery).numpy()
-            return cosine(self.experiment.points(fold, twin), pictures), truth
+            return cosine(self.experiment.points(fold, shuffled), pictures), truth
         except Damaged:
             raise
         except (PhospheneError, KeyError, OSError):
@@ -272,13 +272,13 @@ class Run:
 
     @cached_property
     def places(self) -> dict[bool, np.ndarray]:
-        """Place of the picture seen for every test sample, in the order of the folds: of the run and of its twin."""
+        """Place of the picture seen for every test sample, fold by fold: of the run and of its shuffled control."""
         found = {}
-        for twin in self.experiment.twins if self.retrieves else ():
-            tables = [self.similarity(f, twin) for f in self.folds]
+        for shuffled in self.experiment.trainings if self.retrieves else ():
+            tables = [self.similarity(f, shuffled) for f in self.folds]
             known = [t for t in tables if t is not None]
             if len(known) == len(tables):
-                found[twin] = np.concatenate([median_rank(ranks(s).of(truth)) for s, truth in known])
+                found[shuffled] = np.concatenate([median_rank(ranks(s).of(truth)) for s, truth in known])
         return found
 
     @cached_property

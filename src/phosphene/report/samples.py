@@ -27,23 +27,23 @@ def _pictures(run: Run) -> list[Content]:
         )
     captions = any(s.captions for s in chosen)
     drawn = run.recipe.generator is not None
-    twin = drawn and True in run.experiment.twins
+    control = drawn and True in run.experiment.trainings
     head: list[Content] = ["Picture seen", "Five most similar of the gallery, from EEG"]
     head += [["Captions retrieved"]] if captions else []
     head += ["Drawn from EEG"] if drawn else []
-    head += ["Drawn by the shuffled twin"] if twin else []
+    head += ["Drawn by the shuffled control"] if control else []
     rows = []
     for sample in chosen:
         row: list[Content] = [_seen(run, sample), _strip(run, sample)]
         row += [_captions(sample)] if captions else []
         row += [_drawn(run, sample, False)] if drawn else []
-        row += [_drawn(run, sample, True)] if twin else []
+        row += [_drawn(run, sample, True)] if control else []
         rows.append(row)
     notes = "A green frame and a tick mark the picture seen; the figure under a picture is its cosine similarity."
     if drawn:
         draws = run.recipe.evaluation.draws
         first = "the only one made" if draws == 1 else f"the first of {draws}, all of which are scored"
-        notes += f" Each drawing is {first}; EEG and twin start from the same noise."
+        notes += f" Each drawing is {first}; EEG and shuffled control start from the same noise."
     return [tag("p", rule), table(head, rows, class_="samples"), tag("p", notes, class_="note")]
 
 
@@ -128,9 +128,9 @@ def _captions(sample: Sample) -> Content:
     return tag("dl", lines)
 
 
-def _drawn(run: Run, sample: Sample, twin: bool) -> Content:
-    path = run.experiment.picture(sample.fold, sample.row, twin=twin)
-    what = "drawn by the shuffled twin while" if twin else "drawn from EEG while"
+def _drawn(run: Run, sample: Sample, shuffled: bool) -> Content:
+    path = run.experiment.picture(sample.fold, sample.row, shuffled=shuffled)
+    what = "drawn by the shuffled control while" if shuffled else "drawn from EEG while"
     return picture(path, f"{what} {sample.seen['concept']} was seen", 104)
 
 

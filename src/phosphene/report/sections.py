@@ -54,7 +54,7 @@ def headline(run: Run) -> list[Content]:
         more = tag("p", f"{said[0].upper()}{said[1:]}.", class_="note") if said and bounds != "–" else None
         facts: list[Content] = [tag("span", f"chance {words.amount(row['chance'], kind)}")]
         if math.isfinite(row["shuffled"]):
-            facts.append(tag("span", f"shuffled twin {words.amount(row['shuffled'], kind)}"))
+            facts.append(tag("span", f"shuffled control {words.amount(row['shuffled'], kind)}"))
         if math.isfinite(row["ceiling"]):
             facts.append(tag("span", f"ideal observer {words.amount(row['ceiling'], kind)}"))
         facts.append(tag("span", words.p_value(row)))
@@ -70,18 +70,18 @@ def headline(run: Run) -> list[Content]:
             )
         )
     rule = (
-        f"The verdicts follow a rule. {run.rule()} A twin is at chance if by the same rule it is not above chance or, "
-        f"where it is the mean of many shuffles, if it lies within {words.TWIN_MARGIN:g} or three standard errors of "
-        "chance."
+        f"The verdicts follow a rule. {run.rule()} A shuffled control is at chance if by the same rule it is not above "
+        f"chance or, where it is the mean of many shuffles, if it lies within {words.CONTROL_MARGIN:g} or three "
+        "standard errors of chance."
     )
     return [tag("div", cards, class_="cards"), tag("p", rule, class_="note")] if cards else ["No headline score."]
 
 
 def scores(run: Run) -> list[Content]:
-    """Every score, with a chart of value, interval, chance and twin in its row."""
+    """Every score, with a chart of value, interval, chance and shuffled control in its row."""
     several = run.scores["subject"].nunique() > 1
     ideal = bool(np.isfinite(run.scores["ceiling"]).any())
-    head: list[Content] = ["Score", "Value", "95 % interval", "Chance", "Shuffled twin"]
+    head: list[Content] = ["Score", "Value", "95 % interval", "Chance", "Shuffled control"]
     head += [*(["Ideal observer"] if ideal else []), "p", "n", _scale()]
     parts: list[Content] = []
     for group in words.GROUPS:
@@ -105,7 +105,7 @@ def scores(run: Run) -> list[Content]:
         parts.append(table(head, lines, [tag("b", group), rests], class_="scores"))
     metrics = {words.words(m).title: words.words(m).meaning for m in run.scores["metric"]}
     legend = tag(
-        "p", _key("value"), " value with its interval   ", _key("twin"), " shuffled twin   ", _key("chance"),
+        "p", _key("value"), " value with its interval   ", _key("control"), " shuffled control   ", _key("chance"),
         " chance. Shares run from 0 to 100 %, AUC from 0 to 1, ranks from 1 to the size of the gallery. p is of each "
         "score by itself; verdicts are given on the headline scores alone, whose p is corrected for their number.",
         class_="note",
@@ -146,7 +146,7 @@ def _dots(row: pd.Series, n_gallery: int | None) -> Markup:
     if "ci_low" in known and "ci_high" in known:
         shapes.append(tag("line", x1=x(known["ci_low"]), y1=10, x2=x(known["ci_high"]), y2=10, class_="interval"))
     if "shuffled" in known:
-        shapes.append(tag("circle", cx=x(known["shuffled"]), cy=10, r=4, class_="twin"))
+        shapes.append(tag("circle", cx=x(known["shuffled"]), cy=10, r=4, class_="control"))
     shapes.append(tag("circle", cx=x(known.get("value", 0.0)), cy=10, r=4.5, class_="value"))
     alt = ", ".join(f"{name.replace('ci_', 'interval ')} {value:.3g}" for name, value in known.items())
     return tag("svg", shapes, viewBox="0 0 200 20", width=200, height=20, role="img", aria_label=alt)
@@ -157,7 +157,14 @@ def _spread(run: Run) -> list[Content]:
     if run.places:
         found = figures.cumulative_ranks(run.places, run.gallery_size)
         caption = "How many of the pictures seen are among the first k retrieved, for every k."
-        return [drawing(found, f"{run.key}-ranks", "share of pictures found against k, EEG, twin and chance", caption)]
+        return [
+            drawing(
+                found,
+                f"{run.key}-ranks",
+                "share of pictures found against k, EEG, shuffled control and chance",
+                caption,
+            )
+        ]
     if run.retrieves or len(run.concepts) != 2:
         return []
     score = np.array([s.score for s in run.samples])
@@ -233,7 +240,9 @@ def training(run: Run) -> list[Content]:
     if run.log.empty:
         solved = (run.folder / "log.jsonl").is_file()
         return [tag("p", "Solved in closed form: there is no curve to show." if solved else "No log was kept.")]
-    caption = "Loss of each epoch. The twin learns its training pairs too, but nothing that holds for validation."
+    caption = (
+        "Loss of each epoch. The shuffled control learns its training pairs too, but nothing that holds for validation."
+    )
     if not run.log["fold"].str.endswith("-shuffled").any():
         caption = "Loss of each epoch."
     return [drawing(figures.losses(run.log), f"{run.key}-losses", "training and validation loss by epoch", caption)]

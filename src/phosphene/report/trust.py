@@ -46,8 +46,8 @@ def how_far(run: Run) -> list[Content]:
         *[tag("p", tag("span", line, class_="bad")) for line in broken(run)],
         tag("h4", "The audit"),
         *audited(run),
-        tag("h4", "The shuffled twin"),
-        tag("p", twin(run)),
+        tag("h4", "The shuffled control"),
+        tag("p", shuffled_control(run)),
         tag("h4", "What these numbers do not show"),
         tag("ul", [tag("li", line) for line in limits(run)]),
     ]
@@ -134,7 +134,7 @@ def broken(run: Run) -> list[str]:
     return lines
 
 
-def twin(run: Run) -> str:
+def shuffled_control(run: Run) -> str:
     """What the control is."""
     n = run.recipe.evaluation.n_perm
     if run.scores_shuffled is not None:
@@ -146,10 +146,10 @@ def twin(run: Run) -> str:
         )
     if "concept" in run.heads:
         return (
-            f"The whole cross-validation was repeated {n:,} times with labels shuffled within each run. The twin's "
+            f"The whole cross-validation was repeated {n:,} times with labels shuffled within each run. The control's "
             "score is the mean of these, and p is how often one of them reached the true score."
         )
-    return "No shuffled twin was trained (evaluation.twin is false)."
+    return "No shuffled control was trained (evaluation.shuffled_control is false)."
 
 
 def limits(run: Run) -> list[str]:
@@ -181,7 +181,7 @@ def limits(run: Run) -> list[str]:
     if run.recipe.generator is not None:
         lines.append(
             "A drawing that looks good is no evidence: the generator draws plausible pictures from noise as well. "
-            "Compare it with the twin's, and trust the scores over all drawings."
+            "Compare it with the shuffled control's, and trust the scores over all drawings."
         )
     if not run.retrieves:
         lines.append(

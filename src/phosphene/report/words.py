@@ -9,7 +9,7 @@ import pandas as pd
 from phosphene.evaluation import chance
 from phosphene.evaluation.metrics import METRICS
 
-TWIN_MARGIN = 0.02  # how far the mean of many shuffles may lie from chance
+CONTROL_MARGIN = 0.02  # how far the mean of many shuffles may lie from chance
 
 
 class Words(NamedTuple):
@@ -192,36 +192,36 @@ def answer(row: pd.Series) -> chance.Answer:
     return chance.answer(row.get("p_corrected", row["p"]), 0.0 if math.isnan(least) else least)
 
 
-def twin_at_chance(row: pd.Series, twin: pd.Series | None) -> bool | None:
-    """None without a twin, or where its p can tell nothing. One trained twin is tested by its own p-value, a mean over
-    shuffles by its distance."""
-    if twin is not None and math.isfinite(twin["p"]):
-        return {"yes": False, "no": True}.get(answer(twin))
+def control_at_chance(row: pd.Series, control: pd.Series | None) -> bool | None:
+    """None without a control, or where its p can tell nothing. One trained control is tested by its own p-value, a
+    mean over shuffles by its distance."""
+    if control is not None and math.isfinite(control["p"]):
+        return {"yes": False, "no": True}.get(answer(control))
     if not math.isfinite(row["shuffled"]):
         return None
     n, n_perm = max(1.0, float(row.get("n", math.inf))), max(1, row.get("n_perm", 1))
     error = math.sqrt(0.5 / n / n_perm)  # of that mean, of two categories whose folds share their training
-    return bool(abs(row["shuffled"] - row["chance"]) <= max(TWIN_MARGIN, 3 * error))
+    return bool(abs(row["shuffled"] - row["chance"]) <= max(CONTROL_MARGIN, 3 * error))
 
 
-def verdict(row: pd.Series, twin: pd.Series | None) -> tuple[str, str]:
+def verdict(row: pd.Series, control: pd.Series | None) -> tuple[str, str]:
     """A class ("good", "plain" or "bad") and the sentence that the rule gives."""
-    said, control = answer(row), twin_at_chance(row, twin)
+    said, control = answer(row), control_at_chance(row, control)
     if said == "undecided":
         why = chance.why_undecided(row.get("p_min", math.nan), int(row.get("n_perm", 0)), n_tests=row.get("n_tests", 1))
         return "plain", f"Undecided: {why}."
     if control is False:
         if said == "yes":
-            return "bad", "Above chance, but so is the shuffled twin: find out why before trusting it."
-        return "bad", "Not above chance, and the shuffled twin is not at chance: something leaks or is broken."
+            return "bad", "Above chance, but so is the shuffled control: find out why before trusting it."
+        return "bad", "Not above chance, and the shuffled control is not at chance: something leaks or is broken."
     if said == "no":
         where = {0: "", 1: " p decides, though the interval leaves chance out.", -1: " It lies below chance."}
         if lower_is_better(row["metric"]):
             where[-1] = " It is worse than chance."
         return "plain", f"Not distinguishable from chance.{where[side(row)]}"
-    known = "no shuffled twin to compare" if control is None else "the shuffled twin is at chance"
-    if control is None and twin is not None:
-        known = "the shuffled twin tells nothing"
+    known = "no shuffled control to compare" if control is None else "the shuffled control is at chance"
+    if control is None and control is not None:
+        known = "the shuffled control tells nothing"
     reached = side(row) < 1 and not math.isnan(row["ci_low"] + row["ci_high"])
     return "good", f"Above chance; {known}.{' p decides, though the interval reaches chance.' if reached else ''}"
 
@@ -235,14 +235,14 @@ def p_value(row: pd.Series) -> str:
 
 
 def sentence(row: pd.Series) -> str:
-    """A score with its interval, chance, twin and p, on one line."""
+    """A score with its interval, chance, control and p, on one line."""
     kind = words(row["metric"]).kind
     unit, said = " %" if kind == "share" else "", no_interval(row, kind)
     bounds = interval(row, kind)
     parts = [said if bounds == "–" and said else f"95 % interval {bounds}{unit}{f' [{said}]' if said else ''}"]
     parts.append(f"chance {amount(row['chance'], kind)}")
     if math.isfinite(row["shuffled"]):
-        parts.append(f"shuffled twin {amount(row['shuffled'], kind)}")
+        parts.append(f"shuffled control {amount(row['shuffled'], kind)}")
     if math.isfinite(row.get("ceiling", math.nan)):
         parts.append(f"ideal observer {amount(row['ceiling'], kind)}")
     return f"{amount(row['value'], kind)} ({', '.join([*parts, p_value(row)])})"

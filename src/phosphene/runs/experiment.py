@@ -33,7 +33,7 @@ from phosphene.runs import provenance
 from phosphene.runs.checks import check
 from phosphene.runs.decoded import check_heads, keep_decoded, nearest_pictures, pictured, stand_for_categories
 from phosphene.runs.log import EpochLog
-from phosphene.runs.preparation import as_trained, cut, dataset_of, prepared, shuffled
+from phosphene.runs.preparation import as_trained, cut, dataset_of, prepared, shuffle_stimuli
 from phosphene.runs.recipe import Recipe, Runtime
 from phosphene.training.fit import fit
 from phosphene.utils import processes
@@ -234,31 +234,31 @@ class Experiment:
     def folds(self) -> list[Fold]:
         return list(self.protocol.folds(self.trials))
 
-    def folder(self, fold: Fold, twin: bool = False) -> Path:
+    def folder(self, fold: Fold, shuffled: bool = False) -> Path:
         subject = folder_name(fold.subject, "subject")
-        return self.out / "folds" / f"{subject}-{fold.name.replace('/', '.')}{'-shuffled' if twin else ''}"
+        return self.out / "folds" / f"{subject}-{fold.name.replace('/', '.')}{'-shuffled' if shuffled else ''}"
 
     @property
-    def twins(self) -> tuple[bool, ...]:
-        return (False, True) if self.recipe.evaluation.twin else (False,)
+    def trainings(self) -> tuple[bool, ...]:
+        return (False, True) if self.recipe.evaluation.shuffled_control else (False,)
 
     # -- training and decoding -------------------------------------------------------------------
 
     def train(self) -> None:
-        """A method for each fold, and its shuffled twin; both decode the same test trials."""
+        """A method for each fold, and its shuffled control; both decode the same test trials."""
         if processes.is_main():
             if not (self.out / "provenance.json").is_file():
                 provenance.write(self.out / "provenance.json", self.recipe, self.trials, self.overlaps())
             if not (self.out / "overlaps.csv").is_file():
                 with kept(self.out / "overlaps.csv") as part:
                     overlap_table(self.protocol, self.trials).to_csv(part, index=False)
-        todo = [(f, t) for f in self.folds for t in self.twins if not (self.folder(f, t) / "decoded").is_dir()]
+        todo = [(f, t) for f in self.folds for t in self.trainings if not (self.folder(f, t) / "decoded").is_dir()]
         processes.wait()  # all have looked before one writes
         method: type[Method] = find("method", self.recipe.method["name"])
         epochs = sum(self.recipe.training.of(s).epochs for s in method.stages if s not in method.solved)
         with self.display.bar("training", len(todo) * max(1, epochs)) as bar:
-            for fold, twin in todo:
-                bar(max(1, epochs) - self._train(fold, twin, bar))  # it may stop early, and have fewer stages
+            for fold, shuffled in todo:
+                bar(max(1, epochs) - self._train(fold, shuffled, bar))  # it may stop early, and have fewer stages
 
     def overlaps(self) -> dict[str, dict[str, int]]:
         """For each fold, how many test trials share a stimulus, its picture, concept, run, ... with training."""
@@ -268,7 +268,7 @@ class Experiment:
                 same_pictures(self.trials.stimuli, shown, bar)
         return {f"{f.subject}-{f.name}": overlaps(self.trials, f) for f in self.folds}
 
-    def _train(self, fold: Fold, twin: bool, bar: Bar) -> int:
+    def _train(self, fold: Fold, shuffled: bool, bar: Bar) -> int:
         """Train one fold and, in the main process, decode it; how many epochs the bar was told of."""
         told = 0
 
@@ -277,15 +277,16 @@ class Experiment:
             told += 1
             bar(1)
 
-        folder = self.folder(fold, twin)
+        folder = self.folder(fold, shuffled)
         if processes.is_main():
             provenance.ran(self.out / "provenance.json")
         (train, val, test), whiteners = self.samples(fold)
         if processes.is_main() and whiteners and not (folder / "whitening.safetensors").is_file():
             with kept(folder / "whitening.safetensors") as part:
                 save_file({"/".join(k): torch.from_numpy(w.whitening_) for k, w in whiteners.items()}, part)
-        if twin:
-            train, val = shuffled(train, self.protocol.seed), None if val is None else shuffled(val, self.protocol.seed)
+        if shuffled:
+            train = shuffle_stimuli(train, self.protocol.seed)
+            val = None if val is None else shuffle_stimuli(val, self.protocol.seed)
         if (folder / "model").is_dir():
             method = Method.from_pretrained(folder / "model")
         else:
@@ -337,38 +338,38 @@ class Experiment:
         )  # fmt: skip
         return method
 
-    def decoded(self, fold: Fold, twin: bool = False) -> tuple[pd.DataFrame, dict[str, torch.Tensor]]:
+    def decoded(self, fold: Fold, shuffled: bool = False) -> tuple[pd.DataFrame, dict[str, torch.Tensor]]:
         """The test trials' table and what was decoded from them: `head.<name>` and `condition.<field>`."""
-        table, folder = self.tested(fold, twin), self.folder(fold, twin) / "decoded"
+        table, folder = self.tested(fold, shuffled), self.folder(fold, shuffled) / "decoded"
         try:
             return table, load_file(folder / "decoded.safetensors")
         except (SafetensorError, OSError, ValueError) as error:
             raise PhospheneError(f"{folder} cannot be read ({error}): remove it and run again") from None
 
-    def tested(self, fold: Fold, twin: bool = False) -> pd.DataFrame:
+    def tested(self, fold: Fold, shuffled: bool = False) -> pd.DataFrame:
         """The test trials' table alone."""
-        folder = self.folder(fold, twin) / "decoded"
+        folder = self.folder(fold, shuffled) / "decoded"
         if not folder.is_dir():
             raise PhospheneError(f"{self.out} is not trained yet: finish it with `phosphene run`")
         intact(folder, f"remove {folder} and run again")
         return read_table(folder / "table.csv")
 
-    def points(self, fold: Fold, twin: bool = False) -> np.ndarray:
+    def points(self, fold: Fold, shuffled: bool = False) -> np.ndarray:
         """(n_samples, dim) what was decoded of the test samples, to be compared with `Method.pictures`."""
-        _, tensors = self.decoded(fold, twin)
+        _, tensors = self.decoded(fold, shuffled)
         heads = {k.removeprefix("head."): v for k, v in tensors.items() if k.startswith("head.")}
-        return np.asarray(self.method(fold, twin).points(heads))
+        return np.asarray(self.method(fold, shuffled).points(heads))
 
-    def conditioning(self, fold: Fold, twin: bool = False) -> Conditioning:
+    def conditioning(self, fold: Fold, shuffled: bool = False) -> Conditioning:
         """What the test samples are drawn from."""
-        _, tensors = self.decoded(fold, twin)
+        _, tensors = self.decoded(fold, shuffled)
         fields = {k.removeprefix("condition."): v for k, v in tensors.items() if k.startswith("condition.")}
-        path = self.folder(fold, twin) / "decoded" / "condition.json"
+        path = self.folder(fold, shuffled) / "decoded" / "condition.json"
         return Conditioning.unpacked(fields, read_json(path) if path.is_file() else {})
 
-    def method(self, fold: Fold | None = None, twin: bool = False) -> Method:
+    def method(self, fold: Fold | None = None, shuffled: bool = False) -> Method:
         """The trained method of a fold; of the first one by default."""
-        return Method.from_pretrained(self.folder(fold or self.folds[0], twin) / "model")
+        return Method.from_pretrained(self.folder(fold or self.folds[0], shuffled) / "model")
 
     def gallery(self, fold: Fold) -> tuple[pd.DataFrame, np.ndarray]:
         """The stimulus rows among which a test trial's picture is sought, and the row of each test sample's own."""
@@ -411,22 +412,22 @@ class Experiment:
     # -- pictures --------------------------------------------------------------------------------
 
     def draw(self) -> None:
-        """`images/<fold>/<trial>-<draw>.png` for every test trial; real EEG and shuffled twin share the noise."""
+        """`images/<fold>/<trial>-<draw>.png` for every test trial; real EEG and shuffled control share the noise."""
         if self.recipe.generator is None:
             return
         plain, draws, jobs = self.generator(), self.recipe.evaluation.draws, []
-        for fold, twin in [(f, t) for f in self.folds for t in self.twins]:
-            paths = [self.picture(fold, i, twin=twin) for i in range(len(self.tested(fold, twin)))]
-            jobs.append((fold, twin, paths))
+        for fold, shuffled in [(f, t) for f in self.folds for t in self.trainings]:
+            paths = [self.picture(fold, i, shuffled=shuffled) for i in range(len(self.tested(fold, shuffled)))]
+            jobs.append((fold, shuffled, paths))
         with self.display.bar("drawing pictures", sum(len(paths) for _, _, paths in jobs)) as bar:
-            for fold, twin, paths in jobs:
+            for fold, shuffled, paths in jobs:
                 if all(path.is_file() for path in paths):
                     bar(len(paths))
                     continue
                 provenance.ran(self.out / "provenance.json")
-                own, conditioning = self.method(fold, twin).drawn_by(plain), self.conditioning(fold, twin)
+                own, conditioning = self.method(fold, shuffled).drawn_by(plain), self.conditioning(fold, shuffled)
                 if conditioning.prompt is not None and (cut := own.shortened(conditioning.prompt)):
-                    self.note([f"{self.folder(fold, twin).name}, {cut}"])
+                    self.note([f"{self.folder(fold, shuffled).name}, {cut}"])
                 draw_missing(own, conditioning, paths, range(len(paths)), self.protocol.seed, draws, bar)
 
     @property
@@ -450,13 +451,13 @@ class Experiment:
         generator: Generator = build("generator", **self.recipe.generator)
         return generator
 
-    def picture(self, fold: Fold, trial: int, draw: int = 0, twin: bool = False) -> Path:
+    def picture(self, fold: Fold, trial: int, draw: int = 0, shuffled: bool = False) -> Path:
         """Where the picture drawn from one test trial lies."""
-        return self.out / "images" / self.folder(fold, twin).name / f"{trial:05d}-{draw}.png"
+        return self.out / "images" / self.folder(fold, shuffled).name / f"{trial:05d}-{draw}.png"
 
-    def drawing(self, fold: Fold, trial: int, draw: int = 0, twin: bool = False) -> Image.Image:
+    def drawing(self, fold: Fold, trial: int, draw: int = 0, shuffled: bool = False) -> Image.Image:
         """The picture drawn from one test trial."""
-        return open_picture(intact(self.picture(fold, trial, draw, twin), "remove it and run again"))
+        return open_picture(intact(self.picture(fold, trial, draw, shuffled), "remove it and run again"))
 
     # -- other trials ----------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""From a recipe to its trials: the dataset, captions joined to its stimuli, the window; and the twin's trials."""
+"""From a recipe to its trials: the dataset, captions joined to its stimuli, the window, and the shuffled control."""
 
 import inspect
 import logging
@@ -168,8 +168,8 @@ def load(name: str, preprocessing: Preprocessing | None = None, **arguments: Any
     return dataset.load(preprocessing or dataset.steps({}))
 
 
-def shuffled(trials: Trials, seed: int) -> Trials:
-    """The twin's trials: within each subject and session, EEG and stimuli are paired at random."""
+def shuffle_stimuli(trials: Trials, seed: int) -> Trials:
+    """The trials of the shuffled control: within each subject and session, EEG and stimuli are paired at random."""
     rng = np.random.default_rng([seed, 77])
     order = np.arange(len(trials))
     for _, rows in trials.table.groupby(["subject", "session"]).indices.items():

@@ -1,6 +1,7 @@
 """A recipe: one YAML file that holds everything a run depends on, checked before anything starts."""
 
 import inspect
+import logging
 import reprlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +22,9 @@ from phosphene.utils.paths import is_regular, regular
 SHIPPED = dict(sorted((path.stem, path) for path in (Path(__file__).parents[1] / "recipes").glob("**/*.yaml")))
 #: arguments of a method that a run knows from its trials
 FROM_TRIALS = ("n_chans", "n_times", "sfreq", "concepts")
+#: dotted keys by which recipes called things before -> what they are called now
+RENAMED = {"evaluation.twin": "evaluation.shuffled_control"}
+log = logging.getLogger(__name__)
 
 
 def shipped(source: str | Path) -> Path:
@@ -35,14 +39,14 @@ class Evaluation(Settings):
     ----------
     n_boot, n_perm : bootstrap draws and permutations.
     draws : pictures drawn for each test trial; all are scored, none is chosen.
-    twin : also train the shuffled twin (EEG and stimuli of the training trials paired at random).
+    shuffled_control : also train the shuffled control (EEG and stimuli of the training trials paired at random).
     transductive : also ask scores of the whole test set at once, under their own names (`evaluation.transductive`).
     """
 
     n_boot: Count = 2000
     n_perm: Count = 2000
     draws: Annotated[int, Field(gt=0, le=1000)] = 1
-    twin: bool = True
+    shuffled_control: bool = True
     transductive: bool = False
 
 
@@ -106,7 +110,7 @@ class Recipe(Settings):
     def filled(cls, written: Any) -> Any:
         """`what` of a recipe that was written before some key existed, by today's defaults; what is none, as it is."""
         try:
-            return cls(**written).what()
+            return cls(**_renamed(written)[0]).what()
         except (TypeError, ValidationError):
             return written
 
@@ -132,7 +136,13 @@ class Recipe(Settings):
                 raise PhospheneError(f"{path} is not readable YAML: {error}") from None
             if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
                 raise PhospheneError(f"{path} is not a recipe: it must hold keys such as dataset and method")
+        values, old = _renamed(values)
+        old += [key for key in overrides or {} if key in RENAMED]
+        if not origin.endswith("config.yaml"):  # that of a run was written by us
+            for key in dict.fromkeys(old):
+                log.warning("%s: %s is called %s now", origin, key, RENAMED[key])
         for key, value in (overrides or {}).items():
+            key = RENAMED.get(key, key)
             values = _set(values, key.split("."), value, key)
         follows = _following(values)
         for key, value in follows.items():
@@ -233,6 +243,19 @@ def parse_overrides(pairs: list[str], option: str = "--set") -> dict[str, Any]:
         except ValueError:
             raise PhospheneError(f"{option} {key}: the value is not readable YAML: quote it") from None
     return overrides
+
+
+def _renamed(values: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The values of a recipe by today's keys, and the old keys that it used."""
+    found = []
+    for key, now in RENAMED.items():
+        part, _, leaf = key.partition(".")
+        inner = values.get(part)
+        if isinstance(inner, dict) and leaf in inner:
+            kept = {name: value for name, value in inner.items() if name != leaf}
+            values = {**values, part: {**kept, now.removeprefix(f"{part}."): inner[leaf]}}
+            found.append(key)
+    return values, found
 
 
 def _set(values: dict[str, Any], path: list[str], value: Any, key: str) -> dict[str, Any]:

@@ -29,7 +29,7 @@ ATTRIBUTES = ("object", "colour", "background", "position")
 
 
 def score(experiment: Experiment) -> pd.DataFrame:
-    """Write `scores.csv`, `scores_shuffled.csv` (the same of the shuffled twin) and each fold's `retrieved.csv`.
+    """Write `scores.csv`, `scores_shuffled.csv` (the same of the shuffled control) and each fold's `retrieved.csv`.
 
     Returns
     -------
@@ -53,19 +53,19 @@ def _score(experiment: Experiment) -> pd.DataFrame:
 
 
 def _tables(experiment: Experiment) -> dict[str, pd.DataFrame]:
-    """`scores`, and `scores_shuffled` where a twin was trained."""
+    """`scores`, and `scores_shuffled` where a shuffled control was trained."""
     method = experiment.method()
     if "concept" in method.targets():
         return {"scores": scores.frame(_concepts(experiment, method))}
     answers = {}
-    jobs = len(experiment.folds) * len(experiment.twins)
+    jobs = len(experiment.folds) * len(experiment.trainings)
     crossed = _crossed(experiment.folds)
     with experiment.display.bar("scoring", jobs) as bar:
-        for twin in experiment.twins:
+        for shuffled in experiment.trainings:
             asked: dict[tuple[str, str], list[Any]] = defaultdict(list)
             for fold in experiment.folds:
                 unit = "test samples" if stand_for_categories(experiment.gallery(fold)[0]) else "test concepts"
-                for question in questions(experiment, fold, twin):
+                for question in questions(experiment, fold, shuffled):
                     if not isinstance(question, Unpaired):
                         question.crossed = crossed
                     if not isinstance(question, TwoCategories):
@@ -74,20 +74,20 @@ def _tables(experiment: Experiment) -> dict[str, pd.DataFrame]:
                     if len({f.subject for f in experiment.folds}) > 1:
                         asked["all", question.metric].append(question)
                 bar(1)
-            answers[twin] = {key: _answer(experiment, parts) for key, parts in asked.items()}
+            answers[shuffled] = {key: _answer(experiment, parts) for key, parts in asked.items()}
     ceiling = ceilings(experiment)
     tables = {}
-    for twin, rows in answers.items():
+    for shuffled, rows in answers.items():
         complete = [
             {
                 **row,
                 **_frame(experiment, subject),
                 "shuffled": answers.get(True, {}).get((subject, metric), {}).get("value"),
-                "ceiling": None if twin else ceiling.get((subject, metric)),
+                "ceiling": None if shuffled else ceiling.get((subject, metric)),
             }
             for (subject, metric), row in rows.items()
         ]
-        tables["scores_shuffled" if twin else "scores"] = scores.frame(complete)
+        tables["scores_shuffled" if shuffled else "scores"] = scores.frame(complete)
     return tables
 
 
@@ -111,11 +111,11 @@ def _answer(experiment: Experiment, parts: list[Any]) -> dict[str, Any]:
     )
 
 
-def questions(experiment: Experiment, fold: Fold, twin: bool) -> list[Asked]:
+def questions(experiment: Experiment, fold: Fold, shuffled: bool) -> list[Asked]:
     """Retrieval of pictures and captions, and what was drawn."""
-    table, tensors = experiment.decoded(fold, twin)
+    table, tensors = experiment.decoded(fold, shuffled)
     method = experiment.method(fold)
-    decoded = experiment.points(fold, twin)
+    decoded = experiment.points(fold, shuffled)
     gallery, truth = experiment.gallery(fold)
     vectors = method.pictures(gallery).numpy()
     concepts = gallery["concept"].to_numpy(str)
@@ -144,7 +144,7 @@ def questions(experiment: Experiment, fold: Fold, twin: bool) -> list[Asked]:
             texts = space.texts(list(captions)).numpy()
             questions += scores.caption_retrieval(decoded, texts, wanted, clusters, slot.level, name)
     if space is not None and experiment.recipe.generator is not None:
-        questions += _drawn(experiment, fold, twin, space, gallery.iloc[truth], clusters)
+        questions += _drawn(experiment, fold, shuffled, space, gallery.iloc[truth], clusters)
     return questions
 
 
@@ -172,11 +172,11 @@ def _by_heads(
 
 
 def _drawn(
-    experiment: Experiment, fold: Fold, twin: bool, space: CLIPImage, seen: pd.DataFrame, clusters: np.ndarray
+    experiment: Experiment, fold: Fold, shuffled: bool, space: CLIPImage, seen: pd.DataFrame, clusters: np.ndarray
 ) -> list[Asked]:
     """Every draw of every trial is scored; none is chosen."""
     draws = experiment.recipe.evaluation.draws
-    drawn = [experiment.drawing(fold, i, d, twin) for i in range(len(seen)) for d in range(draws)]
+    drawn = [experiment.drawing(fold, i, d, shuffled) for i in range(len(seen)) for d in range(draws)]
     rows = np.repeat(np.arange(len(seen)), draws)
     return drawn_questions(experiment, drawn, seen.iloc[rows], clusters[rows], space)
 
@@ -216,7 +216,7 @@ def drawn_questions(
 
 
 def _concepts(experiment: Experiment, method: Any) -> list[dict[str, Any]]:
-    """Scores of two concepts; p and twin refit the whole cross-validation on shuffled labels."""
+    """Scores of two concepts; p and shuffled control refit the whole cross-validation on shuffled labels."""
     evaluation, seed = experiment.recipe.evaluation, experiment.protocol.seed
     features, labels = method.features(experiment.trials), method.labels(experiment.trials)
     rows = []
