@@ -23,7 +23,7 @@ from phosphene import Conditioning, build
 from phosphene.evaluation import retrieval
 from phosphene.evaluation.scores import Question, picture_retrieval
 from phosphene.generators.diffusion import Diffusion
-from phosphene.restricted import read_torch
+from phosphene.utils.restricted import read_torch
 
 
 def scores(decoded: Tensor, gallery: Tensor, concepts: np.ndarray) -> pd.DataFrame:

@@ -180,7 +180,7 @@ def test_no_other_module_decides():
     odd = re.compile(r"""["']cuda|\.cuda\(|device: [^=,()]*= "cpu"|is_available\(\)""")
     root = Path(runtime.__file__).parent
     found = [str(p.relative_to(root)) for p in root.rglob("*.py") if odd.search(p.read_text(encoding="utf-8"))]
-    assert sorted(found) == ["processes.py", "runtime.py"]  # processes asks whether several share one
+    assert sorted(found) == ["runtime.py", "utils/processes.py"]  # processes asks whether several share one
 
 
 # ---------------------------------------------------------------- everything asks it
@@ -224,7 +224,7 @@ def test_priors_compute_where_they_are(name, cls, elsewhere):
 
 @pytest.mark.parametrize(("name", "cls"), list(classes("method").items()))
 def test_methods_decode_on_the_device_and_answer_on_the_cpu(name, cls, seen, tmp_path):
-    method = cls(**SHAPE, concepts=["c0", "c1", "c2", "c3"], **MORE.get(name, {}))
+    method = cls(**cls.taken(**SHAPE, concepts=["c0", "c1", "c2", "c3"]), **MORE.get(name, {}))
     fit(method, seen, settings=Training(epochs=1, batch_size=8), select_on="last", cache=tmp_path)
     method.save(tmp_path / "m")
     with runtime.using(device="meta"), Elsewhere() as mode:
@@ -244,7 +244,7 @@ def test_methods_decode_on_the_device_and_answer_on_the_cpu(name, cls, seen, tmp
 @pytest.mark.parametrize("name", ["nice", "ridge"])
 def test_training_runs_and_ends_on_the_device(name, elsewhere, seen, tmp_path):
     with runtime.using(device="cpu"):
-        method = build("method", name, **SHAPE, concepts=["c0", "c1", "c2", "c3"])
+        method = build("method", name, **SHAPE)
         method.space.table(seen.stimuli, tmp_path)  # so that none of it is fetched
     rows = []
     fit(method, seen, settings=Training(epochs=1, batch_size=8), select_on="last", cache=tmp_path, log=rows.append)
@@ -478,7 +478,7 @@ def test_a_judge_goes_on_with_fewer():
 
 
 def test_training_says_which_batch_size_to_set(seen, tmp_path):
-    method = build("method", "nice", **SHAPE, concepts=["c0", "c1", "c2", "c3"])
+    method = build("method", "nice", **SHAPE)
     narrow(method.encoder, 7, [])
     settings = Training(epochs=1, batch_size=8, accumulate=2)
     fix = r"^out of memory in the training of stage 'align': set training\.batch_size below 8, and training\.accumulate"
@@ -542,7 +542,12 @@ def test_the_commands_that_run_models_take_a_device(monkeypatch, tmp_path):
         asked.append(str(runtime.device()))
         raise PhospheneError("far enough")
 
-    for name in ("experiment.Experiment.open", "recipe.Recipe.read", "grid.schema.Grid.read", "captions.read_stimuli"):
+    for name in (
+        "runs.experiment.Experiment.open",
+        "runs.recipe.Recipe.read",
+        "grid.schema.Grid.read",
+        "captions.read_stimuli",
+    ):
         monkeypatch.setattr(f"phosphene.{name}", opened)
     monkeypatch.setattr("phosphene.api.study", opened)
     commands = {

@@ -16,8 +16,8 @@ BIN = Path(sys.executable).parent
 @pytest.mark.parametrize(
     "command",
     [
-        ["ruff", "check", "src", "tests", "tools"],
-        ["ruff", "format", "--check", "src", "tests", "tools"],
+        ["ruff", "check", "src", "tests", "tools", "examples"],
+        ["ruff", "format", "--check", "src", "tests", "tools", "examples"],
         pytest.param(["mypy"], marks=pytest.mark.slow),
         ["lint-imports"],
     ],

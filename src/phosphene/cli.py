@@ -1,6 +1,7 @@
 """The command line: a thin call of the library. Heavy imports wait until a verb needs them."""
 
 import functools
+import inspect
 import logging
 import os
 import signal
@@ -60,6 +61,10 @@ Device = Annotated[
     str | None,
     typer.Option("--device", metavar="NAME", help="Where models run: auto (a GPU if there is one), cpu, cuda:1, ..."),
 ]
+Plugin = Annotated[
+    list[str] | None,
+    typer.Option("--plugin", metavar="MODULE", help="A module that registers more, installed or in this folder."),
+]
 RunFolder = Annotated[Path, typer.Argument(help="A folder that `phosphene run` wrote.")]
 RecipeFile = Annotated[str, typer.Argument(help="A recipe: a YAML file, or the name of a shipped one.")]
 
@@ -75,6 +80,10 @@ def _verb(example: str) -> Any:
             try:
                 if "LOCAL_RANK" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1" and verb != "run":
                     raise PhospheneError(f"'{verb}' works in one process, only 'run' in several: start it alone")
+                if names := kwargs.pop("plugin", None):
+                    from phosphene import plugins
+
+                    plugins.load(names, here=True)
                 with _on(kwargs.pop("device", None)):
                     command(*args, **kwargs)
             except PhospheneError as error:
@@ -85,6 +94,10 @@ def _verb(example: str) -> Any:
             except KeyboardInterrupt:
                 _stop("stopped; the same command goes on from here", 130)
 
+        inner = inspect.signature(command)
+        option = inspect.Parameter("plugin", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Plugin)
+        guarded.__signature__ = inner.replace(parameters=[*inner.parameters.values(), option])  # type: ignore[attr-defined]
+        guarded.__annotations__ = {**command.__annotations__, "plugin": Plugin}
         return app.command(verb, epilog=f"Example: {example}")(guarded)
 
     return enter
@@ -115,12 +128,14 @@ def list_registered(
     """List what is registered: datasets, targets, encoders, priors, generators, methods, backbones, recipes."""
     from phosphene.backbones.table import BACKBONES
     from phosphene.errors import nearest
+    from phosphene.plugins import load_installed
     from phosphene.registry import PACKAGES, classes
     from phosphene.runs.recipe import SHIPPED, Recipe
 
     kinds = [*PACKAGES, "backbone", "recipe"]
     if kind is not None and kind.rstrip("s") not in kinds:
         raise PhospheneError(f"unknown kind '{kind}': {nearest(kind, kinds)}")
+    load_installed()
     for name in kinds if kind is None else [kind.rstrip("s")]:
         _say(name)
         if name == "recipe":

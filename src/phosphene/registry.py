@@ -17,6 +17,7 @@ from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from phosphene.errors import PhospheneError, nearest
+from phosphene.plugins import load_installed
 from phosphene.settings import Rule, number, shown
 
 PACKAGES = {
@@ -52,6 +53,7 @@ def register(kind: str, name: str) -> Callable[[C], C]:
 def classes(kind: str) -> dict[str, type]:
     """Name -> class, for every registered class of one kind."""
     _import(kind, f'@register("{kind}"')
+    load_installed()
     return dict(sorted(_classes[kind].items()))
 
 

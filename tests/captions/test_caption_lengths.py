@@ -86,7 +86,7 @@ def test_a_template_counts():
 )
 def test_a_method_tells_of_the_captions_that_are_read(name, more, slots):
     stimuli = pd.DataFrame({"concept": "a", "ObjectSnap": [LONG, "a"], "ThemeTag": [LONG, "b"]})
-    method: Method = build("method", name, n_chans=3, n_times=20, sfreq=50.0, concepts=["a", "b"], **more)
+    method: Method = build("method", name, n_chans=3, n_times=20, sfreq=50.0, **more)
     assert [sentence.split(":")[0] for sentence in method.shortened(stimuli)] == slots
 
 

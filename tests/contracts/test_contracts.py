@@ -12,7 +12,7 @@ from phosphene.datasets.base import Dataset
 from phosphene.encoders.base import Encoder
 from phosphene.errors import MissingExtra, PhospheneError
 from phosphene.generators.base import Conditioning, Generator
-from phosphene.methods.base import Method
+from phosphene.methods.base import Classifier, Method
 from phosphene.registry import PACKAGES, classes
 from phosphene.targets.base import Target
 
@@ -77,9 +77,12 @@ def test_methods_fit_encode_save_and_load(name, cls, tmp_path):
     trials = make_trials(tmp_path / "pictures", n_times=100)
     known = trials.select(concept=["c0", "c1", "c2", "c3"])
     torch.manual_seed(0)
-    method = cls(n_chans=trials.n_chans, n_times=100, sfreq=100.0, concepts=["c0", "c1", "c2", "c3"])
+    facts = cls.taken(n_chans=trials.n_chans, n_times=100, sfreq=100.0, concepts=["c0", "c1", "c2", "c3"])
+    method = cls(**facts)
     assert set(method.solved) <= set(method.stages)
-    json.dumps(method.config)
+    assert set(method.config) == set(inspect.signature(cls).parameters)
+    assert cls(**json.loads(json.dumps(method.config))).config == method.config
+    assert (cls.decodes == "concepts") == issubclass(cls, Classifier)
     assert method.citation
     fit(method, known, settings=Training(epochs=1, batch_size=8), select_on="last")
     heads = method.encode(known)

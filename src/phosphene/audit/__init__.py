@@ -95,7 +95,7 @@ def _vectors(experiment: Experiment, trials: Trials) -> pd.DataFrame | None:
         return None
     method = experiment.method()
     used = trials.stimuli[trials.stimuli.index.isin(trials.table["stimulus"])]
-    if "concept" in method.targets() or "image" not in used or (used["image"].astype(str) == "").any():
+    if method.decodes == "concepts" or "image" not in used or (used["image"].astype(str) == "").any():
         return None
     return pd.DataFrame(method.pictures(used).numpy(), index=used.index)
 

@@ -11,6 +11,7 @@ from phosphene.eeg.trials import Trials
 from phosphene.evaluation import retrieval
 from phosphene.evaluation.protocols import Fold
 from phosphene.evaluation.scores import Question
+from phosphene.methods.base import Classifier
 from phosphene.runs.experiment import Experiment
 from phosphene.utils.files import read_json
 
@@ -66,12 +67,11 @@ def similarity(
 ) -> tuple[np.ndarray, np.ndarray]:
     """(n_samples, n_candidates) how much each candidate is like what ``decoder`` read, and which one was shown."""
     table, tensors = decoder.decoded(fold, shuffled)
-    if "head.concept" not in tensors:
-        gallery, truth = experiment.gallery(fold)
-        pictures = experiment.method(fold).pictures(gallery).numpy()
-        return retrieval.cosine(decoder.points(fold, shuffled), pictures), truth
-    concepts = list(experiment.method(fold).concepts)  # type: ignore[arg-type]
-    return tensors["head.concept"].numpy(), np.array([concepts.index(c) for c in table["concept"]])
+    method = experiment.method(fold)
+    if isinstance(method, Classifier):
+        return tensors["head.concept"].numpy(), np.array([method.concepts.index(c) for c in table["concept"]])
+    gallery, truth = experiment.gallery(fold)
+    return retrieval.cosine(decoder.points(fold, shuffled), method.pictures(gallery).numpy()), truth
 
 
 def _answer(experiment: Experiment, question: str, decoder: Experiment, shuffled: bool, n_perm: int) -> Control:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from phosphene import runtime
 from phosphene.errors import PhospheneError, nearest
+from phosphene.plugins import load_installed
 from phosphene.settings import Rule
 from phosphene.utils.files import digest
 from phosphene.utils.progress import quiet
@@ -144,9 +145,24 @@ BACKBONES = {
 }  # fmt: skip
 
 
+def add(row: Backbone) -> Backbone:
+    """Enter a row of a plug-in: ``add(Backbone("my-clip", "clip", "me/my-clip", "MIT", Shapes(...), size=224))``.
+
+    ``repo`` may also be the path of a folder. What the row says of shapes must be what the model has:
+    `phosphene.testing.check_backbone` compares them.
+    """
+    if row.kind not in ("clip", "diffusion", "caption", "both"):
+        raise PhospheneError(f"backbone '{row.name}' is of kind '{row.kind}': give clip, diffusion, caption or both")
+    if BACKBONES.setdefault(row.name, row) != row:
+        raise PhospheneError(f"two backbones are called '{row.name}': rename one")
+    return row
+
+
 def backbone(name: str, kind: str) -> Backbone:
     """The row of ``name``, checked to be of ``kind`` ("clip", "diffusion" or "caption")."""
     kinds = (kind,) if kind == "caption" else (kind, "both")
+    if name not in BACKBONES:
+        load_installed()
     known = {n: row for n, row in BACKBONES.items() if row.kind in kinds}
     if name not in known:
         raise PhospheneError(f"unknown {kind} backbone '{name}': {nearest(name, known)}")

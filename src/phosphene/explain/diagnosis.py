@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -43,7 +43,7 @@ class Diagnosis:
         self.experiment, self.seed = experiment, experiment.protocol.seed
         self.folder = experiment.out / "explain"
         method = experiment.method()
-        if not hasattr(method, "heads"):
+        if not method.has_heads():
             raise PhospheneError(f"method '{method.name}' has no heads to explain: run semantic_prompts or nice")
         self.facts: dict[str, Any] = {"seed": self.seed, "protocol": experiment.protocol.hash, "left_out": {}}
 
@@ -74,7 +74,7 @@ class Diagnosis:
             for head, target in method.targets().items()
         }  # fmt: skip
         found = attribution.attribute(
-            cast(attribution.Heads, method.heads), np.asarray(test.eeg[:]), targets,
+            method.heads, np.asarray(test.eeg[:]), targets,
             subject=subjects,
         )  # fmt: skip
         if whiteners:

@@ -14,7 +14,6 @@ from phosphene.eeg.trials import Trials
 from phosphene.errors import PhospheneError
 from phosphene.generators.base import Conditioning
 from phosphene.methods.base import Method, in_batches, named, subject_rows
-from phosphene.priors.diffusion import DiffusionPrior
 from phosphene.registry import build, find
 from phosphene.targets.base import Target, TargetTable
 from phosphene.targets.clip import CLIPImage
@@ -60,7 +59,7 @@ class Aligned(Method):
             shape["n_subjects"] = len(self.subjects)
         self.encoder = build("encoder", encoder, **shape, **(encoder_args or {}))
         self.prior = build("prior", prior, n_inputs=self.space.dim, n_outputs=self.space.dim, **(prior_args or {}))
-        self.solved = () if isinstance(self.prior, DiffusionPrior) else ("prior",)
+        self.solved = ("prior",) if self.prior.solved else ()
 
     @classmethod
     def drawn_from(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:

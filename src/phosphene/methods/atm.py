@@ -20,7 +20,7 @@ from phosphene.losses import info_nce
 from phosphene.methods.aligned import Aligned
 from phosphene.methods.base import in_batches, settled
 from phosphene.networks.caption_adapter import RidgeTokens
-from phosphene.registry import EncoderArguments, EncoderName, PriorArguments, register
+from phosphene.registry import EncoderArguments, EncoderName, PriorArguments, PriorName, register
 from phosphene.settings import Count, Hertz, Strength, Weight
 from phosphene.targets.base import Target, TargetTable
 from phosphene.targets.clip import THIS_PICTURE, CLIPText
@@ -72,7 +72,6 @@ class ATM(Aligned):
     Parameters
     ----------
     n_chans, n_times, sfreq : the trials' shape and rate (Hz).
-    concepts : not used; every method is built from the same facts.
     preset : "default" is ours; "atm2024" and "atm2024-generation" are the two trainings of the code released in 2024,
         faults included. None, as of a saved method, adds nothing to what is given.
     encoder, encoder_args : a registered encoder and its further arguments, beside those of the preset.
@@ -106,7 +105,6 @@ class ATM(Aligned):
         n_chans: Count,
         n_times: Count,
         sfreq: Hertz | None = None,
-        concepts: list[str] | None = None,
         *,
         preset: Literal["default", "atm2024", "atm2024-generation"] | None = "default",
         encoder: EncoderName = "atm",
@@ -119,7 +117,7 @@ class ATM(Aligned):
         text: Weight | None = None,
         mse: Weight | None = None,
         subjects: list[str] | Literal[True] | None = None,
-        prior: Literal["diffusion", "ridge"] = "diffusion",
+        prior: PriorName = "diffusion",
         prior_args: PriorArguments = None,
         low_level: Literal["small", "published"] | None = None,
         low_level_args: LowLevelArguments = None,
@@ -135,13 +133,7 @@ class ATM(Aligned):
         encoder_args = {**(base.get("encoder_args", {}) if encoder == "atm" else {}), **(encoder_args or {})}
         prior_args = {**(base.get("prior_args", {}) if prior == "diffusion" else {}), **(prior_args or {})}
         super().__init__(n_chans, n_times, sfreq, backbone, encoder, encoder_args, subjects, prior, prior_args)
-        self.config = {
-            "n_chans": n_chans, "n_times": n_times, "sfreq": sfreq, "preset": None, "encoder": encoder,
-            "encoder_args": encoder_args, "backbone": backbone, **chosen, "subjects": subjects, "prior": prior,
-            "prior_args": prior_args, "low_level": low_level, "low_level_args": low_level_args,
-            "low_level_loss": low_level_loss, "autoencoder": autoencoder, "strength": strength,
-            "captioner": captioner,
-        }  # fmt: skip
+        self.config |= {"preset": None, "encoder_args": encoder_args, "prior_args": prior_args, **chosen}
         self.similarity, self.negatives = chosen["similarity"], chosen["negatives"]
         self.unit_targets = chosen["unit_targets"]
         self.weights = {key: float(chosen[key]) for key in ("contrastive", "text", "mse")}

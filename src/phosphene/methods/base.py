@@ -1,10 +1,12 @@
 """`Method`: one published system, wired from an encoder, target spaces and priors."""
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, TypeVar
 
+import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
@@ -30,16 +32,20 @@ T = TypeVar("T")
 class Method(nn.Module, ABC):
     """Base of every system.
 
-    The constructor's arguments are the configuration: JSON-able, kept by `save`. A stage is either trained by gradient
-    descent (``training_step``, run by `phosphene.training.fit`) or solved in closed form (``solve``). The class names
-    every stage that it may have; an instance, the stages of its configuration.
+    The constructor's arguments are the configuration: JSON-able, kept as `config` and by `save`. A stage is either
+    trained by gradient descent (``training_step``, run by `phosphene.training.fit`) or solved in closed form
+    (``solve``). The class names every stage that it may have; an instance, the stages of its configuration.
 
     Parameters
     ----------
     n_chans, n_times : shape of a trial.
     sfreq : sampling rate, Hz.
-    concepts : the training concepts, sorted; only classifying methods need them.
+    concepts : the training concepts, sorted. A run gives a method those of these four that its constructor takes.
     """
+
+    #: what is sought with what it decodes: "pictures" (by `points` and `pictures`), also with a head for each slot of
+    #: "captions", or "concepts" (see `Classifier`); scores, audit and page follow from it
+    decodes: ClassVar[Literal["pictures", "captions", "concepts"]] = "pictures"
 
     stages: tuple[str, ...] = ()
     solved: tuple[str, ...] = ()
@@ -53,6 +59,27 @@ class Method(nn.Module, ABC):
     citation: ClassVar[str]
 
     config: dict[str, Any]
+    __signature__: ClassVar[inspect.Signature]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        _, *others = inspect.signature(cls.__init__).parameters.values()
+        cls.__signature__ = inspect.Signature(others)  # else that of `__new__`
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Keeps the constructor's arguments, defaults filled in, as `config`."""
+        method = super().__new__(cls)
+        bound = cls.__signature__.bind_partial(*args, **kwargs)
+        bound.apply_defaults()
+        config = {key: list(value) if isinstance(value, tuple) else value for key, value in bound.arguments.items()}
+        object.__setattr__(method, "config", config)
+        return method
+
+    @classmethod
+    def taken(cls, **facts: Any) -> dict[str, Any]:
+        """Those of these facts of a study's trials that the constructor takes."""
+        known = inspect.signature(cls).parameters
+        return {key: value for key, value in facts.items() if key in known}
 
     def targets(self) -> dict[str, Target]:
         """The frozen spaces that training needs, by the name under which a batch holds their vectors."""
@@ -114,6 +141,19 @@ class Method(nn.Module, ABC):
 
     def forward(self, batch: dict[str, Any], stage: str) -> dict[str, Tensor]:
         return self.training_step(batch, stage)
+
+    def heads(self, eeg: Tensor, subject: Sequence[str] | None = None) -> dict[str, Tensor]:
+        """``{head: (batch, dim)}`` of EEG (batch, n_chans, n_times), differentiable: what `phosphene explain` asks of.
+
+        Parameters
+        ----------
+        subject : (batch,) whose trials they are, for methods that know people apart.
+        """
+        raise PhospheneError(f"method '{self.name}' has no heads to explain: run semantic_prompts or nice")
+
+    @classmethod
+    def has_heads(cls) -> bool:
+        return cls.heads is not Method.heads
 
     @abstractmethod
     def encode(self, trials: Trials) -> dict[str, Tensor]:
@@ -203,6 +243,33 @@ class Method(nn.Module, ABC):
         except Exception as error:
             raise PhospheneError(f"{folder / 'model.safetensors'} cannot be read ({error}): train again") from None
         return runtime.place(method.eval())
+
+
+class Classifier(Method):
+    """A method that tells concepts apart, and is cheap enough to be refitted for every permutation of its scores.
+
+    Its one head, "concept", holds (n_trials, n_concepts) probabilities in the order of `concepts`.
+    """
+
+    decodes = "concepts"
+    concepts: list[str]
+
+    @abstractmethod
+    def features(self, trials: Trials) -> np.ndarray:
+        """(n_trials, n_features) what it decides by."""
+
+    @staticmethod
+    @abstractmethod
+    def fit_predict(features: np.ndarray, labels: np.ndarray, new: np.ndarray) -> np.ndarray:
+        """(n_new,) log-odds of label 1 for ``new``, by a decoder trained on ``features`` and ``labels`` alone."""
+
+    def labels(self, trials: Trials) -> np.ndarray:
+        """(n_trials,) position of each trial's concept in `concepts`."""
+        codes = pd.Index(self.concepts).get_indexer(trials.table["concept"])
+        if (codes < 0).any():
+            odd = trials.table["concept"].iloc[int((codes < 0).argmax())]
+            raise PhospheneError(f"concept '{odd}' is not one of {', '.join(self.concepts)}: name it in concepts")
+        return codes
 
 
 def in_batches(

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from phosphene.eeg.trials import Trials
 from phosphene.errors import PhospheneError
-from phosphene.methods.base import Method
+from phosphene.methods.base import Classifier
 from phosphene.registry import register
 from phosphene.settings import Count, Hertz
 from phosphene.targets.base import Target, TargetTable
@@ -41,7 +41,7 @@ class Concepts(Target):
 
 
 @register("method", "lda")
-class LDA(Method):
+class LDA(Classifier):
     """Mean amplitudes in time bins, a shrunk covariance within class, a linear boundary.
 
     It decodes the concept only. A picture retrieved for a trial is the gallery's first one of the decoded concept: it
@@ -83,10 +83,6 @@ class LDA(Method):
             raise PhospheneError("method 'lda' tells at least two concepts apart: train it on trials of both")
         if not 1 <= bin_samples <= n_times:
             raise PhospheneError(f"bin_samples is {bin_samples}: choose 1 to {n_times}, the samples of a trial")
-        self.config = {
-            "n_chans": n_chans, "n_times": n_times, "sfreq": sfreq, "concepts": list(concepts),
-            "bin_samples": bin_samples,
-        }  # fmt: skip
         self.concepts, self.bin_samples, self.shape = list(concepts), bin_samples, (n_chans, n_times)
         n_scores = 1 if len(concepts) == 2 else len(concepts)
         self.register_buffer("weight", torch.zeros(n_scores, n_chans * (n_times // bin_samples), dtype=torch.float64))
@@ -108,14 +104,6 @@ class LDA(Method):
         n_bins = self.shape[1] // self.bin_samples
         eeg = np.asarray(trials.eeg[:, :, : n_bins * self.bin_samples], np.float64)
         return eeg.reshape(len(eeg), self.shape[0], n_bins, self.bin_samples).mean(axis=3).reshape(len(eeg), -1)
-
-    def labels(self, trials: Trials) -> np.ndarray:
-        """(n_trials,) position of each trial's concept in `concepts`."""
-        codes = pd.Index(self.concepts).get_indexer(trials.table["concept"])
-        if (codes < 0).any():
-            odd = trials.table["concept"].iloc[int((codes < 0).argmax())]
-            raise PhospheneError(f"concept '{odd}' is not one of {', '.join(self.concepts)}: name it in concepts")
-        return codes
 
     def solve(self, stage: str, trials: Trials, tables: dict[str, TargetTable]) -> None:
         weight, bias = boundary(self.features(trials), self.labels(trials), len(self.concepts))

@@ -24,7 +24,6 @@ class NICE(Aligned):
     Parameters
     ----------
     n_chans, n_times, sfreq : the trials' shape and rate (Hz).
-    concepts : not used; every method is built from the same facts.
     encoder : name of a registered encoder.
     encoder_args : its further arguments.
     backbone : CLIP row of the backbone table, the target space.
@@ -43,7 +42,6 @@ class NICE(Aligned):
         n_chans: Count,
         n_times: Count,
         sfreq: Hertz | None = None,
-        concepts: list[str] | None = None,
         *,
         encoder: EncoderName = "nice",
         encoder_args: EncoderArguments = None,
@@ -53,10 +51,6 @@ class NICE(Aligned):
         prior_args: PriorArguments = None,
     ):
         super().__init__(n_chans, n_times, sfreq, backbone, encoder, encoder_args, None, prior, prior_args)
-        self.config = {
-            "n_chans": n_chans, "n_times": n_times, "sfreq": sfreq, "encoder": encoder, "encoder_args": encoder_args,
-            "backbone": backbone, "cosine_weight": cosine_weight, "prior": prior, "prior_args": prior_args,
-        }  # fmt: skip
         self.cosine_weight = cosine_weight
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 

@@ -31,7 +31,6 @@ class Ridge(Method):
     Parameters
     ----------
     n_chans, n_times, sfreq : the trials' shape and rate (Hz).
-    concepts : not used; every method is built from the same facts.
     backbone : CLIP row of the backbone table, the target space.
     bin_samples : samples averaged into one feature; a remainder at the end is left out.
     alphas : penalties to choose from, see `RidgePrior`.
@@ -50,7 +49,6 @@ class Ridge(Method):
         n_chans: Count,
         n_times: Count,
         sfreq: Hertz | None = None,
-        concepts: list[str] | None = None,
         *,
         backbone: ClipRow = "mini",
         bin_samples: Count = 3,
@@ -59,10 +57,6 @@ class Ridge(Method):
         super().__init__()
         if not 1 <= bin_samples <= n_times:
             raise PhospheneError(f"bin_samples is {bin_samples}: choose 1 to {n_times}, the samples of a trial")
-        self.config = {
-            "n_chans": n_chans, "n_times": n_times, "sfreq": sfreq, "backbone": backbone, "bin_samples": bin_samples,
-            "alphas": list(alphas),
-        }  # fmt: skip
         self.space, self.bin_samples = CLIPImage(backbone), bin_samples
         self.map = RidgePrior(n_chans * (n_times // bin_samples), self.space.dim, tuple(alphas))
 

@@ -38,7 +38,6 @@ class SemanticPrompts(Method):
     Parameters
     ----------
     n_chans, n_times, sfreq : the trials' shape and rate (Hz).
-    concepts : not used; every method is built from the same facts.
     slots : the caption slots that have a head, columns of the stimulus table; None takes all ten.
     encoder, encoder_args : name of a registered encoder and its further arguments.
     width : length of the encoder's output, which the heads read.
@@ -57,6 +56,7 @@ class SemanticPrompts(Method):
     """
 
     name = "semantic_prompts"
+    decodes = "captions"
     stages: tuple[str, ...] = ("align", "captions")
     solved: tuple[str, ...] = ("captions",)
     citation = (
@@ -69,7 +69,6 @@ class SemanticPrompts(Method):
         n_chans: Count,
         n_times: Count,
         sfreq: Hertz | None = None,
-        concepts: list[str] | None = None,
         *,
         slots: Annotated[list[SlotName], Field(min_length=1)] | None = None,
         encoder: EncoderName = "spatiotemporal",
@@ -90,11 +89,6 @@ class SemanticPrompts(Method):
             raise PhospheneError(
                 f"unknown caption slot '{(unknown or [''])[0]}': {nearest((unknown or [''])[0], LEVEL_OF)}"
             )
-        self.config = {
-            "n_chans": n_chans, "n_times": n_times, "sfreq": sfreq, "slots": slots, "encoder": encoder,
-            "encoder_args": encoder_args, "width": width, "backbone": backbone, "loss": loss, "merge": merge,
-            "gallery": gallery, "subjects": subjects, "captions": captions, "null": null,
-        }  # fmt: skip
         self.backbone, self.loss, self.merge, self.from_test = backbone, loss, merge, gallery == "test_captions"
         self.subjects = named(subjects)
         dim = self._text.dim

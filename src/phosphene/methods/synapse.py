@@ -139,13 +139,7 @@ class SYNAPSE(Method):
         }  # fmt: skip
         self.chosen = _chosen(preset, given)
         self.sound(preset=preset, backbone=backbone, diffusion=diffusion, caption=caption, template=template, **given)
-        self.config = {
-            "n_chans": n_chans, "n_times": n_times, "sfreq": sfreq, "concepts": concepts, "preset": None,
-            "backbone": backbone, "diffusion": diffusion, "size": size, "autoencoder": autoencoder,
-            "autoencoder_args": autoencoder_args, "caption": caption, "template": template, **self.chosen,
-            "drawing": drawing, "n_adapter": n_adapter, "trainable": list(trainable), "checkpointing": checkpointing,
-            "drop": drop,
-        }  # fmt: skip
+        self.config |= {"preset": None, **self.chosen}
         self.weights = None if self.chosen["weights"] == "learned" else _weights(self.chosen["weights"])
         self.spreads = nn.Parameter(torch.ones(len(LOSSES))) if self.weights is None else None
         for name, value, known in (

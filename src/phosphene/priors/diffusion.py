@@ -3,16 +3,17 @@
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from phosphene import runtime
 from phosphene.backbones.samplers import Sampler
 from phosphene.errors import PhospheneError, nearest
 from phosphene.networks.denoisers import NETWORKS, default_widths, published_shape
 from phosphene.networks.sampling import check_schedule, denoise, guided, row_generators, scheduler_of
+from phosphene.priors.base import Prior
 from phosphene.registry import register
 from phosphene.settings import Count, DropoutRate, Guidance, Steps
 from phosphene.utils.finite import check_finite
@@ -22,7 +23,7 @@ DROPS = ("sample", "batch")
 
 
 @register("prior", "diffusion")
-class DiffusionPrior(nn.Module):
+class DiffusionPrior(Prior):
     """Diffusion over whole embeddings (ATM: Li et al., NeurIPS 2024, arXiv 2403.07721, stage I; details of its code).
 
     A network learns to predict the noise in image embeddings; sampling starts from noise and ends in an embedding. As
@@ -55,6 +56,7 @@ class DiffusionPrior(nn.Module):
     mean_out: Tensor
     scale_out: Tensor
     n_observed: Tensor
+    solved: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -75,7 +77,7 @@ class DiffusionPrior(nn.Module):
         keep_norm: bool = True,
         batch_size: Count = 1024,
     ):
-        super().__init__()
+        super().__init__(n_inputs, n_outputs)
         if network not in NETWORKS:
             raise PhospheneError(f"unknown network '{network}' of a diffusion prior: {nearest(network, NETWORKS)}")
         if drop_rule not in DROPS:
@@ -87,7 +89,6 @@ class DiffusionPrior(nn.Module):
         self.sound(
             sampler=sampler, steps=steps, clip_sample=clip_sample, standardise=standardise, predicts=predicts
         )  # refused now, not after the training
-        self.n_inputs, self.n_outputs = n_inputs, n_outputs
         self.predicts, self.standardise, self.clip_sample = predicts, standardise, clip_sample
         self.condition_drop, self.drop_rule = condition_drop, drop_rule
         self.sampler, self.steps, self.guidance, self.keep_norm = sampler, steps, guidance, keep_norm
@@ -146,7 +147,7 @@ class DiffusionPrior(nn.Module):
         log.info("%s: %s of widths %s, %d -> %d", path, network, shape["widths"], prior.n_inputs, prior.n_outputs)
         return prior.eval()
 
-    def observe(self, targets: Tensor, conditions: Tensor) -> "DiffusionPrior":
+    def observe(self, targets: Tensor, conditions: Tensor) -> Self:
         """Take mean and SD of training ``targets`` (n, n_outputs) and ``conditions`` (n, n_inputs), before training."""
         if min(len(targets), len(conditions)) < 2:
             raise PhospheneError(f"a diffusion prior needs 2 training samples or more, not {len(targets)}")

@@ -1,16 +1,17 @@
 """Ridge prior: from an EEG embedding to a full image embedding, in closed form."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from phosphene.errors import PhospheneError
+from phosphene.priors.base import Prior
 from phosphene.registry import register
 from phosphene.settings import Count, Penalties, Stretch
 from phosphene.utils.finite import check_finite
 
 
 @register("prior", "ridge")
-class RidgePrior(nn.Module):
+class RidgePrior(Prior):
     """Linear map with shrinkage, and the scale of real embeddings given back.
 
     A least-squares estimate shrinks towards the mean, and generators draw the mean as grey mush. So each dimension of
@@ -36,7 +37,7 @@ class RidgePrior(nn.Module):
         alphas: Penalties = (1e-3, 1e-2, 1e-1, 1.0, 10.0),
         stretch: Stretch = 3.0,
     ):
-        super().__init__()
+        super().__init__(n_inputs, n_outputs)
         self.alphas, self.stretch = tuple(alphas), stretch
         self.register_buffer("mean_in", torch.zeros(n_inputs))
         self.register_buffer("scale_in", torch.ones(n_inputs))

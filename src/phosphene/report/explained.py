@@ -24,7 +24,7 @@ def explained(run: Run) -> list[Content] | None:
     """The section; None where the method has no heads of several levels and nothing was explained."""
     folder = run.folder / "explain"
     if not (folder / "explain.json").is_file():
-        if "slots" not in run.recipe.method and run.recipe.method["name"] != "semantic_prompts":
+        if run.decodes != "captions":
             return None
         asks = f"`phosphene explain {run.folder}` asks what each head listens to, and looks for known faults."
         return [tag("p", f"Not explained yet: {asks}")]

@@ -18,6 +18,8 @@ from phosphene.evaluation.protocols import Fold
 from phosphene.evaluation.retrieval import cosine, median_rank, ranks
 from phosphene.evaluation.scores import COLUMNS
 from phosphene.evaluation.shared import closed_set
+from phosphene.methods.base import Method
+from phosphene.registry import find
 from phosphene.report import words
 from phosphene.runs.decoded import stand_for_categories
 from phosphene.runs.experiment import Experiment
@@ -125,9 +127,15 @@ class Run:
         return {k.removeprefix("head.") for k in self.experiment.decoded(self.folds[0])[1] if k.startswith("head.")}
 
     @property
+    def decodes(self) -> str:
+        """What the method decodes: "pictures", "captions" or "concepts"."""
+        method: type[Method] = find("method", self.recipe.method["name"])
+        return method.decodes
+
+    @property
     def retrieves(self) -> bool:
         """Whether single pictures are told apart, not only concepts."""
-        return "concept" not in self.heads and not self.categories
+        return self.decodes != "concepts" and not self.categories
 
     @cached_property
     def categories(self) -> bool:
@@ -289,7 +297,7 @@ class Run:
             table, tensors = self.decoded(fold)
             retrieved = self._retrieved(fold)
             scores = np.full(len(table), np.nan)
-            if "concept" in self.heads and tensors["head.concept"].shape[1] == 2:
+            if self.decodes == "concepts" and tensors["head.concept"].shape[1] == 2:
                 p = tensors["head.concept"].astype(float).clip(1e-9, 1)
                 scores = np.log(p[:, 1] / p[:, 0])
             elif self.categories and len(self.concepts) == 2 and (known := self.similarity(fold)) is not None:
@@ -318,7 +326,7 @@ class Run:
         stimuli = self.trials.stimuli
         if not self.retrieves:
             return
-        read = {slot.name for slot in NAMED} if "image" in self.heads else self.heads
+        read = self.heads if self.decodes == "captions" else {slot.name for slot in NAMED}
         slots = [slot for slot in NAMED if slot.name in stimuli and slot.name in read]
         for slot in slots:
             head, texts = "head.image", np.unique(stimuli[slot.name].to_numpy(str))

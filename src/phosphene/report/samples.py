@@ -71,7 +71,7 @@ def _concepts(run: Run) -> list[Content]:
             [_mark(good), f" {decided}"],
             _needle(run, sample) if binary else "–",
         ])  # fmt: skip
-    scale = "log-odds" if "concept" in run.heads else "difference of similarities"
+    scale = "log-odds" if run.decodes == "concepts" else "difference of similarities"
     head: list[Content] = [
         ["Category seen", tag("small", "subject/session/run")], "Picture retrieved", "Decided",
         f"Decision score: {scale}, {first} ← 0 → {second}" if binary else "Decision score",

@@ -144,7 +144,7 @@ def shuffled_control(run: Run) -> str:
             "The p-value of a score comes from "
             f"{n:,} random pairings of test samples with {'pictures' if run.retrieves else 'categories'}."
         )
-    if "concept" in run.heads:
+    if run.decodes == "concepts":
         return (
             f"The whole cross-validation was repeated {n:,} times with labels shuffled within each run. The control's "
             "score is the mean of these, and p is how often one of them reached the true score."

@@ -48,7 +48,7 @@ def check(recipe: Recipe, data: bool = True) -> None:
         _captions(recipe, dataset)
 
 
-def _parts(recipe: Recipe) -> Iterator[tuple[Any, dict[str, Any]]]:
+def parts(recipe: Recipe) -> Iterator[tuple[Any, dict[str, Any]]]:
     """Every class that a recipe names, with its arguments; those within others too."""
     for kind in ("dataset", "method", "generator"):
         if (part := getattr(recipe, kind)) is not None:
@@ -58,7 +58,7 @@ def _parts(recipe: Recipe) -> Iterator[tuple[Any, dict[str, Any]]]:
 
 
 def _extras(recipe: Recipe) -> None:
-    for cls, given in _parts(recipe):
+    for cls, given in parts(recipe):
         for module, extra in _needs(cls, given).items():
             if importlib.util.find_spec(module) is None:
                 raise MissingExtra(module.replace("_", "-"), extra)

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,7 @@ from phosphene.evaluation import classification
 from phosphene.evaluation.differences import Over, Scored, compare
 from phosphene.evaluation.protocols import Fold, joined
 from phosphene.evaluation.scores import Question
+from phosphene.methods.base import Classifier
 from phosphene.runs.experiment import Experiment
 from phosphene.runs.scoring import questions
 
@@ -99,7 +100,7 @@ def _by_run(experiment: Experiment) -> Scored:
     rows = []
     for fold in experiment.folds:
         table, tensors = experiment.decoded(fold)
-        concepts = experiment.method(fold).targets()["concept"].config()["concepts"]
+        concepts = cast(Classifier, experiment.method(fold)).concepts
         if len(concepts) != 2:
             raise PhospheneError(f"the runs tell {len(concepts)} concepts apart: two-class scores are of two")
         labels = (table["concept"] == concepts[1]).to_numpy().astype(int)

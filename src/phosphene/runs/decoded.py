@@ -55,7 +55,7 @@ def nearest_pictures(
     pictures = stimuli[pictured(stimuli)]
     if len(pictures) == 0:
         raise PhospheneError("the stimuli hold no picture to retrieve: add an 'image' column to the stimulus table")
-    if "concept" in heads:
+    if method.decodes == "concepts":
         similarity = cosine(heads["concept"].numpy(), method.targets()["concept"].table(pictures).vectors.numpy())
     else:
         similarity = cosine(np.asarray(method.points(heads)), np.asarray(method.pictures(pictures)))

@@ -80,6 +80,10 @@ class Experiment:
             raise PhospheneError(f"{self.out} holds a run of another recipe: choose another --out or remove it")
         runtime.follow(recipe.runtime.device, recipe.runtime.precision)
 
+    @property
+    def _kind(self) -> type[Method]:
+        return find("method", self.recipe.method["name"])
+
     def _config(self) -> dict[str, Any]:
         return self.recipe.model_dump(mode="json")
 
@@ -126,14 +130,14 @@ class Experiment:
 
     def _foreseen(self) -> list[str]:
         """What the scores will not be able to say; known before the training."""
-        lda, first = self.recipe.method["name"] == "lda", self.folds[0]
+        concepts, first = self._kind.decodes == "concepts", self.folds[0]
         seen = self.protocol.among(self.trials, first, self.trials.table["stimulus"][first.test].to_numpy())
         subjects = len({fold.subject for fold in self.folds})
         return foreseen.notes(
             self.trials.table, self.folds, split=self.recipe.dataset.get("split"),
-            categories=lda or stand_for_categories(seen.stimuli),
+            categories=concepts or stand_for_categories(seen.stimuli),
             n_perm=self.recipe.evaluation.n_perm,
-            n_tests=2 * subjects if lda else 4 if self.recipe.generator is None else 6,
+            n_tests=2 * subjects if concepts else 4 if self.recipe.generator is None else 6,
         )  # fmt: skip
 
     # -- data ----------------------------------------------------------------------------------
@@ -155,7 +159,7 @@ class Experiment:
         seen = self._windowed(trials)
         if self.recipe.silenced_outside is not None:
             cut(seen, self.recipe.silenced_outside, "silenced_outside")
-        method: type[Method] = find("method", self.recipe.method["name"])
+        method = self._kind
         for number, fold in enumerate(self.protocol.folds(seen)):
             self.folder(fold)
             train = seen.table[fold.train]
@@ -254,7 +258,7 @@ class Experiment:
                     overlap_table(self.protocol, self.trials).to_csv(part, index=False)
         todo = [(f, t) for f in self.folds for t in self.trainings if not (self.folder(f, t) / "decoded").is_dir()]
         processes.wait()  # all have looked before one writes
-        method: type[Method] = find("method", self.recipe.method["name"])
+        method = self._kind
         epochs = sum(self.recipe.training.of(s).epochs for s in method.stages if s not in method.solved)
         with self.display.bar("training", len(todo) * max(1, epochs)) as bar:
             for fold, shuffled in todo:
@@ -332,10 +336,11 @@ class Experiment:
         if arguments.get("subjects") is True:  # those of the training trials
             arguments["subjects"] = sorted(train["subject"].unique())
         torch.manual_seed(self.protocol.seed)
-        method: Method = build(
-            "method", n_chans=shape.n_chans, n_times=shape.n_times, sfreq=shape.signal.sfreq,
-            concepts=sorted(train["concept"].unique()), **arguments,
+        facts = self._kind.taken(
+            n_chans=shape.n_chans, n_times=shape.n_times, sfreq=shape.signal.sfreq,
+            concepts=sorted(train["concept"].unique()),
         )  # fmt: skip
+        method: Method = build("method", **facts, **arguments)
         return method
 
     def decoded(self, fold: Fold, shuffled: bool = False) -> tuple[pd.DataFrame, dict[str, torch.Tensor]]:
@@ -404,7 +409,7 @@ class Experiment:
         """
         table, tensors = self.decoded(fold)
         heads = {key.removeprefix("head."): v for key, v in tensors.items() if key.startswith("head.")}
-        shown = self.trials.stimuli if "concept" in heads else self.gallery(fold)[0]
+        shown = self.trials.stimuli if self._kind.decodes == "concepts" else self.gallery(fold)[0]
         if not pictured(shown).any():  # categories: the pictures of the study stand for them
             shown = self.trials.stimuli
         return nearest_pictures(self.method(fold), table, heads, shown, k)

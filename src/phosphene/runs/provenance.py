@@ -2,16 +2,18 @@
 
 import platform
 import subprocess
+import sys
 import time
-from importlib.metadata import version
+from importlib.metadata import packages_distributions, version
+from inspect import signature
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from phosphene import runtime
 from phosphene.backbones.table import BACKBONES
 from phosphene.eeg.trials import Trials
+from phosphene.runs.checks import parts
 from phosphene.runs.recipe import Recipe
 from phosphene.utils.checksums import keep_json
 from phosphene.utils.files import digest, read_json
@@ -25,7 +27,8 @@ def write(path: Path, recipe: Recipe, trials: Trials, overlaps: dict[str, dict[s
     """Versions, source revision, device, seeds, hashes of data and protocol, backbones, and overlaps of the split."""
     if path.is_file():
         return
-    used = {part.get("backbone", "mini") for part in (recipe.method, recipe.generator or {}) if _has_backbone(part)}
+    has = [(signature(cls).parameters.get("backbone"), given) for cls, given in parts(recipe)]
+    used = {given.get("backbone", its.default) for its, given in has if its is not None}
     keep_json(
         path,
         {
@@ -42,6 +45,7 @@ def write(path: Path, recipe: Recipe, trials: Trials, overlaps: dict[str, dict[s
             "data_hash": data_hash(trials),
             "n_trials": len(trials),
             "backbones": {name: BACKBONES[name].identity() for name in sorted(used) if name in BACKBONES},
+            "plugins": outside(recipe),
             "overlaps": overlaps,
         },
     )
@@ -59,13 +63,19 @@ def ran(path: Path) -> None:
         keep_json(path, {**facts, "runtime": [*before, now]})
 
 
-def _has_backbone(part: dict[str, Any]) -> bool:
-    import inspect
-
-    from phosphene.registry import find
-
-    kind = "generator" if part.get("name") in ("diffusion", "nearest") else "method"
-    return bool(part) and "backbone" in inspect.signature(find(kind, part["name"])).parameters
+def outside(recipe: Recipe) -> dict[str, dict[str, str]]:
+    """Of each module outside the package whose classes the recipe names, or that is its plug-in: its package's version
+    and the checksum of its file."""
+    names = {cls.__module__ for cls, _ in parts(recipe)} | set(recipe.plugins)
+    found = {}
+    for name in sorted(name for name in names if name.partition(".")[0] != "phosphene"):
+        file = getattr(sys.modules.get(name), "__file__", None)
+        packages = packages_distributions().get(name.partition(".")[0], [])
+        found[name] = {
+            "version": version(packages[0]) if packages else "",
+            "sha256": digest(Path(file), 64) if file else "",
+        }
+    return found
 
 
 def data_hash(trials: Trials) -> str:

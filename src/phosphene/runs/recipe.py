@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PrivateAttr, ValidationError
 
+from phosphene import plugins
 from phosphene.eeg.preprocessing import Preprocessing
 from phosphene.errors import PhospheneError, nearest
 from phosphene.evaluation.protocols import Protocol
@@ -83,6 +84,8 @@ class Recipe(Settings):
     method : `name` of a registered method and its arguments.
     generator : `name` of a registered generator and its arguments, or None for no pictures.
     runtime : where it runs, see `Runtime`; it does not count when recipes are compared.
+    plugins : modules outside the package that register what the recipe names, see `phosphene.plugins`; those given as
+        ``--plugin`` are added. They do not count when recipes are compared.
     """
 
     name: str
@@ -100,11 +103,12 @@ class Recipe(Settings):
     generator: dict[str, Any] | None = None
     evaluation: Evaluation = Field(default_factory=Evaluation)
     runtime: Runtime = Field(default_factory=Runtime)
+    plugins: list[str] = Field(default_factory=list)
     _follows: dict[str, Any] = PrivateAttr(default_factory=dict)
 
     def what(self) -> dict[str, Any]:
-        """All of it but where it runs."""
-        return self.model_dump(mode="json", exclude={"runtime"})
+        """All of it but where it runs, and where the code of plug-ins is found."""
+        return self.model_dump(mode="json", exclude={"runtime", "plugins"})
 
     @classmethod
     def filled(cls, written: Any) -> Any:
@@ -144,6 +148,7 @@ class Recipe(Settings):
         for key, value in (overrides or {}).items():
             key = RENAMED.get(key, key)
             values = _set(values, key.split("."), value, key)
+        values = _plugged(values)
         follows = _following(values)
         for key, value in follows.items():
             values = _set(values, key.split("."), value, key)
@@ -243,6 +248,16 @@ def parse_overrides(pairs: list[str], option: str = "--set") -> dict[str, Any]:
         except ValueError:
             raise PhospheneError(f"{option} {key}: the value is not readable YAML: quote it") from None
     return overrides
+
+
+def _plugged(values: dict[str, Any]) -> dict[str, Any]:
+    """The values with the plug-ins that the user named; all are imported now, since what follows asks for classes."""
+    named = values.get("plugins") or []
+    if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
+        return values  # told by the schema
+    plugins.load(named)
+    every = list(dict.fromkeys([*named, *plugins.asked()]))
+    return {**values, "plugins": every} if every else values
 
 
 def _renamed(values: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:

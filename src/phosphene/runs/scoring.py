@@ -16,6 +16,7 @@ from phosphene.evaluation.metrics.unpaired import Unpaired
 from phosphene.evaluation.protocols import Fold
 from phosphene.evaluation.retrieval import cosine
 from phosphene.evaluation.scores import Question
+from phosphene.methods.base import Classifier
 from phosphene.runs.ceiling import ceilings
 from phosphene.runs.decoded import stand_for_categories
 from phosphene.runs.experiment import Experiment
@@ -55,7 +56,7 @@ def _score(experiment: Experiment) -> pd.DataFrame:
 def _tables(experiment: Experiment) -> dict[str, pd.DataFrame]:
     """`scores`, and `scores_shuffled` where a shuffled control was trained."""
     method = experiment.method()
-    if "concept" in method.targets():
+    if isinstance(method, Classifier):
         return {"scores": scores.frame(_concepts(experiment, method))}
     answers = {}
     jobs = len(experiment.folds) * len(experiment.trainings)
@@ -143,7 +144,7 @@ def questions(experiment: Experiment, fold: Fold, shuffled: bool) -> list[Asked]
             wanted = np.array([row[s] for s in table["stimulus"]])
             texts = space.texts(list(captions)).numpy()
             questions += scores.caption_retrieval(decoded, texts, wanted, clusters, slot.level, name)
-    if space is not None and experiment.recipe.generator is not None:
+    if experiment.recipe.generator is not None:
         questions += _drawn(experiment, fold, shuffled, space, gallery.iloc[truth], clusters)
     return questions
 
@@ -172,7 +173,12 @@ def _by_heads(
 
 
 def _drawn(
-    experiment: Experiment, fold: Fold, shuffled: bool, space: CLIPImage, seen: pd.DataFrame, clusters: np.ndarray
+    experiment: Experiment,
+    fold: Fold,
+    shuffled: bool,
+    space: CLIPImage | None,
+    seen: pd.DataFrame,
+    clusters: np.ndarray,
 ) -> list[Asked]:
     """Every draw of every trial is scored; none is chosen."""
     draws = experiment.recipe.evaluation.draws
@@ -182,7 +188,7 @@ def _drawn(
 
 
 def drawn_questions(
-    experiment: Experiment, drawn: list[Image.Image], seen: pd.DataFrame, clusters: np.ndarray, space: CLIPImage
+    experiment: Experiment, drawn: list[Image.Image], seen: pd.DataFrame, clusters: np.ndarray, space: CLIPImage | None
 ) -> list[Asked]:
     """What is asked of pictures, wherever they come from.
 
@@ -191,19 +197,20 @@ def drawn_questions(
     drawn : the pictures.
     seen : (n_drawn) stimulus rows of what was seen.
     clusters : (n_drawn,) pictures that are not independent share an entry.
-    space : CLIP's image space.
+    space : CLIP's image space; without one, pictures are compared by their pixels and attributes alone.
     """
     unique = seen[~seen.index.duplicated()]
     row = {name: i for i, name in enumerate(unique.index)}
     truth = np.array([row[name] for name in seen.index])
-    real = space.table(unique).vectors.numpy()
     questions: list[Asked] = []
-    questions += scores.drawn_pictures(space.images(drawn).numpy(), real, truth, clusters, space.backbone)
+    if space is not None:
+        real = space.table(unique).vectors.numpy()
+        questions += scores.drawn_pictures(space.images(drawn).numpy(), real, truth, clusters, space.backbone)
     if len(unique) > 1:
         shown = [open_picture(path) for path in unique["image"]]
         by = str((experiment.recipe.generator or {}).get("backbone", ""))
         questions += pixel_questions(drawn, shown, truth, clusters, block=10, backbone=by)
-        if space.backbone == "mini":
+        if space is not None and space.backbone == "mini":
             sets = mini_features(drawn), clusters, mini_features(shown), unique.index.to_numpy(str)
             concepts = unique["concept"].to_numpy(str)
             questions += [Unpaired(name, *sets, concepts) for name in ("fid_mini", "kid_mini")]
@@ -215,7 +222,7 @@ def drawn_questions(
     return questions
 
 
-def _concepts(experiment: Experiment, method: Any) -> list[dict[str, Any]]:
+def _concepts(experiment: Experiment, method: Classifier) -> list[dict[str, Any]]:
     """Scores of two concepts; p and shuffled control refit the whole cross-validation on shuffled labels."""
     evaluation, seed = experiment.recipe.evaluation, experiment.protocol.seed
     features, labels = method.features(experiment.trials), method.labels(experiment.trials)
