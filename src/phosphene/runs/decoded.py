@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from phosphene.errors import PhospheneError
 from phosphene.evaluation.retrieval import cosine
 from phosphene.generators.base import Conditioning
-from phosphene.methods.base import Method
+from phosphene.methods.base import Classifier, Method
 from phosphene.utils.checksums import kept
 from phosphene.utils.files import write_json
 from phosphene.utils.finite import check_finite
@@ -53,9 +53,11 @@ def nearest_pictures(
 ) -> pd.DataFrame:
     """The table with the ``k`` most similar pictures of ``stimuli`` for each row; ties in the stimuli's order."""
     pictures = stimuli[pictured(stimuli)]
+    if isinstance(method, Classifier) and "concept" in pictures:  # of others, it knows nothing
+        pictures = pictures[pictures["concept"].isin(method.concepts)]
     if len(pictures) == 0:
         raise PhospheneError("the stimuli hold no picture to retrieve: add an 'image' column to the stimulus table")
-    if method.decodes == "concepts":
+    if isinstance(method, Classifier):
         similarity = cosine(heads["concept"].numpy(), method.targets()["concept"].table(pictures).vectors.numpy())
     else:
         similarity = cosine(np.asarray(method.points(heads)), np.asarray(method.pictures(pictures)))
