@@ -410,13 +410,26 @@ def decode(
 
 
 @_verb("phosphene evaluate runs/demo")
-def evaluate(run: RunFolder, device: Device = None) -> None:
+def evaluate(
+    run: RunFolder,
+    pictures: Annotated[
+        list[str] | None,
+        typer.Option(metavar="METRIC", help="Metrics of the drawings in place of the recipe's; may be repeated."),
+    ] = None,
+    device: Device = None,
+) -> None:
     """Compute the scores of a finished run again, from what it decoded and drew."""
     from phosphene.report import conclusion
+    from phosphene.runs.checks import check_extras
     from phosphene.runs.experiment import Experiment
+    from phosphene.runs.recipe import Recipe
     from phosphene.runs.scoring import score
 
-    table = score(Experiment.open(run, _display()))
+    experiment = Experiment.open(run, _display())
+    if pictures is not None:
+        experiment.recipe = Recipe.read(experiment.recipe.model_dump(), {"evaluation.pictures": pictures})
+        check_extras(experiment.recipe)
+    table = score(experiment)
     _say(table.drop(columns="interval").to_string(index=False))
     for said in dict.fromkeys(table["interval"].dropna()):
         _say(said) if said else None

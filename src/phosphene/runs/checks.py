@@ -13,6 +13,7 @@ from phosphene.captions import Said
 from phosphene.datasets.base import Dataset
 from phosphene.eeg.preprocessing import Preprocessing, n_samples
 from phosphene.errors import MissingExtra, PhospheneError
+from phosphene.evaluation.metrics.table import needs
 from phosphene.registry import build, checked, find, inner
 from phosphene.runs.preparation import dataset_of, slots_of
 from phosphene.runs.recipe import Recipe
@@ -37,7 +38,7 @@ def check(recipe: Recipe, data: bool = True) -> None:
     PhospheneError
         One line that names the first fault and the fix.
     """
-    _extras(recipe)
+    check_extras(recipe)
     recipe.protocol.check()
     _generator(recipe)
     dataset = dataset_of(recipe) if data else None
@@ -57,11 +58,21 @@ def parts(recipe: Recipe) -> Iterator[tuple[Any, dict[str, Any]]]:
             yield from ((found, own) for _, found, own, _ in inner(cls, given))
 
 
-def _extras(recipe: Recipe) -> None:
+def check_extras(recipe: Recipe) -> None:
+    """Refuse a recipe whose optional packages are not installed; none is imported."""
     for cls, given in parts(recipe):
         for module, extra in _needs(cls, given).items():
-            if importlib.util.find_spec(module) is None:
-                raise MissingExtra(module.replace("_", "-"), extra)
+            _found(module, extra)
+    asked = recipe.evaluation.pictures
+    if asked and recipe.generator is None:
+        raise PhospheneError("evaluation.pictures are metrics of drawings: add a generator, or leave them out")
+    for module, extra in needs(asked).items():
+        _found(module, extra)
+
+
+def _found(module: str, extra: str) -> None:
+    if importlib.util.find_spec(module) is None:
+        raise MissingExtra(module.replace("_", "-"), extra)
 
 
 def _needs(cls: Any, given: dict[str, Any]) -> dict[str, str]:

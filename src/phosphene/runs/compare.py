@@ -63,7 +63,7 @@ def compare_runs(
 
 def scored(experiment: Experiment) -> list[Scored]:
     """Every metric of a finished run, sample by sample, all folds together."""
-    if "concept" in experiment.method().targets():
+    if isinstance(experiment.method(), Classifier):
         return [_by_run(experiment)]
     asked: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for fold in experiment.folds:

@@ -25,6 +25,7 @@ from phosphene.eeg.trials import Trials, read_table
 from phosphene.eeg.whitening import Whitener, whiten, whitened_by
 from phosphene.errors import PhospheneError, nearest
 from phosphene.evaluation import foreseen
+from phosphene.evaluation.metrics.chosen import network as metrics_network
 from phosphene.evaluation.protocols import Fold, overlap_table, overlaps
 from phosphene.generators.base import Conditioning, Generator
 from phosphene.methods.base import Method
@@ -115,6 +116,8 @@ class Experiment:
         runtime.device()  # what cannot be is refused now, not after the training
         only_own(self.out, "config.yaml", HELD)
         check(self.recipe, data=not (self.out / "trials").is_dir())
+        for name in self.recipe.evaluation.pictures if processes.is_main() else ():
+            metrics_network(name)  # weights that are missing are told now
         with processes.main_first():
             self._same_data()
             self.prepare(for_scores=True)

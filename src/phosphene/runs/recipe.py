@@ -12,6 +12,7 @@ from pydantic import Field, PrivateAttr, ValidationError
 from phosphene import plugins
 from phosphene.eeg.preprocessing import Preprocessing
 from phosphene.errors import PhospheneError, nearest
+from phosphene.evaluation.metrics.table import OfDrawings
 from phosphene.evaluation.protocols import Protocol
 from phosphene.registry import checked, find
 from phosphene.runtime import Precision
@@ -41,6 +42,8 @@ class Evaluation(Settings):
     n_boot, n_perm : bootstrap draws and permutations.
     draws : pictures drawn for each test trial; all are scored, none is chosen.
     shuffled_control : also train the shuffled control (EEG and stimuli of the training trials paired at random).
+    pictures : the field's metrics of drawings, beside PixCorr, SSIM and the backbone's own: clip, alexnet2, alexnet5,
+        inception, effnet, swav, lpips, ga (50-way), fid, kid, is. All but clip need the extra ``metrics``.
     transductive : also ask scores of the whole test set at once, under their own names (`evaluation.transductive`).
     """
 
@@ -48,6 +51,7 @@ class Evaluation(Settings):
     n_perm: Count = 2000
     draws: Annotated[int, Field(gt=0, le=1000)] = 1
     shuffled_control: bool = True
+    pictures: list[OfDrawings] = Field(default_factory=list)
     transductive: bool = False
 
 

@@ -1,6 +1,7 @@
 """From a finished run folder to its score tables: which questions can be asked, and their answers."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image
 from phosphene.captions import LEVEL_OF, NAMED, SLOTS
 from phosphene.evaluation import classification, scores, transductive
 from phosphene.evaluation.categories import TwoCategories
+from phosphene.evaluation.metrics import chosen
 from phosphene.evaluation.metrics.inception import mini_features
 from phosphene.evaluation.metrics.paired import pixel_questions
 from phosphene.evaluation.metrics.unpaired import Unpaired
@@ -184,11 +186,17 @@ def _drawn(
     draws = experiment.recipe.evaluation.draws
     drawn = [experiment.drawing(fold, i, d, shuffled) for i in range(len(seen)) for d in range(draws)]
     rows = np.repeat(np.arange(len(seen)), draws)
-    return drawn_questions(experiment, drawn, seen.iloc[rows], clusters[rows], space)
+    more = experiment.recipe.evaluation.pictures
+    return drawn_questions(experiment, drawn, seen.iloc[rows], clusters[rows], space, more)
 
 
 def drawn_questions(
-    experiment: Experiment, drawn: list[Image.Image], seen: pd.DataFrame, clusters: np.ndarray, space: CLIPImage | None
+    experiment: Experiment,
+    drawn: list[Image.Image],
+    seen: pd.DataFrame,
+    clusters: np.ndarray,
+    space: CLIPImage | None,
+    more: Sequence[str] = (),
 ) -> list[Asked]:
     """What is asked of pictures, wherever they come from.
 
@@ -197,6 +205,7 @@ def drawn_questions(
     drawn : the pictures.
     seen : (n_drawn) stimulus rows of what was seen.
     clusters : (n_drawn,) pictures that are not independent share an entry.
+    more : the field's metrics, see `phosphene.evaluation.metrics.chosen`.
     space : CLIP's image space; without one, pictures are compared by their pixels and attributes alone.
     """
     unique = seen[~seen.index.duplicated()]
@@ -214,6 +223,9 @@ def drawn_questions(
             sets = mini_features(drawn), clusters, mini_features(shown), unique.index.to_numpy(str)
             concepts = unique["concept"].to_numpy(str)
             questions += [Unpaired(name, *sets, concepts) for name in ("fid_mini", "kid_mini")]
+        if more:
+            names, of_names = unique.index.to_numpy(str), unique["concept"].to_numpy(str)
+            questions += chosen.questions(more, chosen.Drawings(drawn, shown, truth, clusters, names, of_names))
     if set(ATTRIBUTES) <= set(seen.columns):
         from phosphene.simulate.judge import load_judge
 

@@ -82,9 +82,9 @@ def pixel_questions(
     """
     truth, clusters = np.asarray(truth), np.asarray(clusters)
     parts: dict[str, list[Question]] = {"pixcorr": [], "ssim": [], "ssim_columns": []}
-    for seen in _blocks(truth, clusters, block):
+    for seen in blocks(truth, clusters, block):
         rows = np.flatnonzero(np.isin(truth, seen))
-        ours, theirs = _pick(drawn, rows), _pick(real, seen)
+        ours, theirs = pick(drawn, rows), pick(real, seen)
         own = np.searchsorted(seen, truth[rows])
         tables = {
             "pixcorr": pixels.pixcorr(ours, theirs, side=side),
@@ -96,22 +96,23 @@ def pixel_questions(
     return [found[0].join(found[1:]) if len(found) > 1 else found[0] for found in parts.values()]
 
 
-def _blocks(truth: np.ndarray, clusters: np.ndarray, block: int) -> list[np.ndarray]:
+def blocks(truth: np.ndarray, clusters: np.ndarray, block: int) -> list[np.ndarray]:
     """Sorted pictures of each block: clusters as they appear, two or more, until it has ``block`` pictures."""
     if len(truth) == 0 or truth.shape != clusters.shape:
         raise PhospheneError(f"truth {truth.shape} and clusters {clusters.shape}: give one of each for each drawing")
-    blocks: list[list[np.ndarray]] = [[]]
+    made: list[list[np.ndarray]] = [[]]
     for name in dict.fromkeys(clusters.tolist()):
-        if len(blocks[-1]) >= 2 and sum(map(len, blocks[-1])) >= block:
-            blocks.append([])
-        blocks[-1].append(np.unique(truth[clusters == name]))
-    if len(blocks) > 1 and len(blocks[-1]) < 2:
-        last = blocks.pop()
-        blocks[-1] += last
-    return [np.unique(np.concatenate(parts)) for parts in blocks]
+        if len(made[-1]) >= 2 and sum(map(len, made[-1])) >= block:
+            made.append([])
+        made[-1].append(np.unique(truth[clusters == name]))
+    if len(made) > 1 and len(made[-1]) < 2:
+        last = made.pop()
+        made[-1] += last
+    return [np.unique(np.concatenate(parts)) for parts in made]
 
 
-def _pick(pictures: Pictures, rows: np.ndarray) -> Pictures:
+def pick(pictures: Pictures, rows: np.ndarray) -> Pictures:
+    """These pictures, in this order."""
     return [pictures[i] for i in rows] if isinstance(pictures, Sequence) else pictures[rows]
 
 

@@ -1,11 +1,14 @@
 """THE table of metrics: formula, source, direction, backbone and library of each, to stand beside its value."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, Literal
 
 from phosphene.errors import PhospheneError, nearest
 
+#: what a recipe may ask of drawings, see `chosen`
+OfDrawings = Literal["clip", "alexnet2", "alexnet5", "inception", "effnet", "swav", "lpips", "ga", "fid", "kid", "is"]
 UNPAIRED = "never sees which EEG made which picture: exchanging the EEG of all trials cannot change it"
 
 
@@ -203,3 +206,12 @@ def metric(name: str) -> Metric:
     if name not in METRICS:
         raise PhospheneError(f"unknown metric '{name}': {nearest(name, METRICS)}")
     return METRICS[name]
+
+
+def needs(names: Sequence[str]) -> dict[str, str]:
+    """Of metrics that a recipe asks for, the modules that they import -> the extra that brings them."""
+    found = set()
+    for name in names:
+        found |= set() if name == "clip" else {"torchvision"}
+        found |= {"lpips": {"lpips"}, "fid": {"torch_fidelity"}}.get("fid" if name in ("kid", "is") else name, set())
+    return dict.fromkeys(sorted(found), "metrics")
