@@ -3,13 +3,14 @@
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
 
-from conftest import make_trials
+from conftest import make_trials, without_checksums
 from phosphene.eeg.trials import Trials
 from phosphene.errors import PhospheneError
 from phosphene.evaluation.scores import COLUMNS
@@ -218,6 +219,27 @@ def test_the_control_keeps_the_eeg_and_breaks_the_pairs():
     assert (control.table["stimulus"] == trials.table["stimulus"]).mean() < 0.3
     assert (control.table["subject"] == trials.table["subject"]).all()
     assert (control.table["concept"] == "c" + control.table["stimulus"].str[1]).all()
+
+
+def test_the_control_exchanges_within_a_session_alone():
+    """Else what differs between sessions (days, caps) would be read from it, and chance would not be what it says."""
+    trials = make_trials(subjects=("01", "02"), repeats=4)
+    table = trials.table.copy()
+    table["session"] = np.where(table["stimulus"].str[1].astype(int) % 2, "01", "02")  # each has pictures of its own
+    control = shuffle_stimuli(replace(trials, table=table), 0)
+    shown = [t.groupby(["subject", "session"])["stimulus"].agg(sorted) for t in (table, control.table)]
+    assert shown[0].to_dict() == shown[1].to_dict()
+    assert (control.table["stimulus"] == table["stimulus"]).mean() < 0.4
+
+
+def test_the_ideal_observer_hears_no_more_than_the_run(finished, tmp_path):
+    """What is silenced is silent for it too: of the time before the response it reads next to nothing."""
+    folder = without_checksums(Path(shutil.copytree(finished.out, tmp_path / "run")))
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    (folder / "config.yaml").write_text(yaml.safe_dump({**config, "silenced_outside": [0.0, 0.03]}))
+    whole, silent = (ceilings(e)["01", "image_top1"] for e in (finished, Experiment.open(folder)))
+    assert whole > 0.95
+    assert silent < 0.3
 
 
 def test_a_run_of_atm_draws_from_prior_and_low_level_path(finished, study, tmp_path):

@@ -39,3 +39,21 @@ def test_more_noise_shrinks_more():
 def test_too_few_samples():
     with pytest.raises(PhospheneError, match="at least 3"):
         RidgePrior(2, 2).fit(torch.zeros(2, 2), torch.zeros(2, 2))
+
+
+def test_of_noise_the_largest_penalty_is_taken_though_it_fits_worst():
+    """What is compared is the leave-one-out error: that of the fit is smallest without any penalty."""
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(30, 20, generator=generator), torch.randn(30, 4, generator=generator)
+    alphas = (1e-6, 1e-2, 1e3)
+    chosen = RidgePrior(20, 4, alphas=alphas, stretch=1.0).fit(x, y)
+    single = {alpha: RidgePrior(20, 4, alphas=(alpha,), stretch=1.0).fit(x, y) for alpha in alphas}
+    torch.testing.assert_close(chosen.weight, single[1e3].weight)
+    fit = {alpha: float((prior(x) - y).square().mean()) for alpha, prior in single.items()}
+    assert min(fit, key=fit.get) == 1e-6
+    left_out = {}
+    for alpha in alphas:
+        rows = [torch.arange(30) != i for i in range(30)]
+        away = [RidgePrior(20, 4, alphas=(alpha,), stretch=1.0).fit(x[r], y[r])(x[~r]) - y[~r] for r in rows]
+        left_out[alpha] = float(torch.cat(away).square().mean())
+    assert min(left_out, key=left_out.get) == 1e3
