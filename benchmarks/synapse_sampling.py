@@ -35,7 +35,7 @@ class Scene:
     def __init__(self, run: Path, n: int):
         experiment = Experiment.open(run)
         fold = experiment.folds[0]
-        table = experiment.tested(fold)
+        table = experiment.decoded(fold).table
         rows = np.unique(np.linspace(0, len(table) - 1, min(n, len(table))).astype(int))
         self.method: Any = experiment.method(fold)
         self.condition: Conditioning = experiment.conditioning(fold).rows(rows.tolist())

@@ -176,13 +176,13 @@ def test_decoding_saved_trials_gives_what_the_run_gave(finished, tmp_path):
     (fold,) = finished.folds
     test = Trials.load(finished.out / "trials").select(split="test")
     out = finished.decode(test, tmp_path / "decoded")
-    table, tensors = finished.decoded(fold)
+    table, heads = finished.decoded(fold)
     retrieved = pd.read_csv(out / "retrieved.csv")
     assert list(retrieved["stimulus"]) == list(table["stimulus"])
     from safetensors.torch import load_file
 
     again = load_file(out / "decoded.safetensors")["head.image"]
-    np.testing.assert_allclose(again, tensors["head.image"], rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(again, heads["image"], rtol=1e-3, atol=1e-4)
     assert len([*(out / "images").glob("*.png")]) == 48
     with pytest.raises(PhospheneError, match="exists already"):
         finished.decode(test, out)
@@ -230,6 +230,26 @@ def test_the_control_exchanges_within_a_session_alone():
     shown = [t.groupby(["subject", "session"])["stimulus"].agg(sorted) for t in (table, control.table)]
     assert shown[0].to_dict() == shown[1].to_dict()
     assert (control.table["stimulus"] == table["stimulus"]).mean() < 0.4
+
+
+def test_the_whitening_of_a_run_has_seen_no_test_trial(tmp_path):
+    trials = make_trials(tmp_path / "pictures", n_concepts=8, n_times=100)
+    tested = (trials.table["split"] == "test").to_numpy()
+    found = []
+    for factor in (1.0, 30.0):
+        eeg = np.where(tested[:, None, None], factor, 1).astype(np.float32) * trials.eeg
+        replace(trials, eeg=eeg).save(tmp_path / f"{factor}")
+        recipe = Recipe.read({
+            "name": "x", "dataset": {"name": "arrays", "root": str(tmp_path / f"{factor}")}, "whitening": "epochs",
+            "method": {"name": "ridge"}, "preprocessing": {},
+        })  # fmt: skip
+        experiment = Experiment(recipe, tmp_path / f"run{factor}")
+        ((train, _, test), whiteners) = experiment.samples(experiment.folds[0])
+        (whitener,) = whiteners.values()
+        found.append((whitener.whitening_, np.asarray(train.eeg[:]), np.asarray(test.eeg[:])))
+    for place in (0, 1):
+        np.testing.assert_array_equal(found[0][place], found[1][place])
+    np.testing.assert_allclose(30 * found[0][2], found[1][2], rtol=1e-4, atol=1e-4)
 
 
 def test_the_ideal_observer_hears_no_more_than_the_run(finished, tmp_path):

@@ -515,12 +515,12 @@ def test_a_run_goes_on_elsewhere_and_says_so(tmp_path, monkeypatch):
     here = Experiment(Recipe.read("demo", asked), tmp_path / "run")
     here.run()
     assert read_json(tmp_path / "run" / "provenance.json")["runtime"] == [{"device": "cpu", "precision": "fp32"}]
-    vectors = here.decoded(here.folds[0])[1]["head.image"]
+    vectors = here.decoded(here.folds[0]).heads["image"]
 
     there = Experiment(Recipe.read("demo", asked | {"runtime.precision": "bf16"}), tmp_path / "run")
     shutil.rmtree(there.folder(there.folds[0]) / "decoded")
     there.run()  # the model is trained already
-    assert torch.equal(there.decoded(there.folds[0])[1]["head.image"], vectors)
+    assert torch.equal(there.decoded(there.folds[0]).heads["image"], vectors)
     opened = Experiment.open(tmp_path / "run")
     assert opened.recipe.runtime.precision == runtime.precision() == "bf16"
     used = read_json(tmp_path / "run" / "provenance.json")["runtime"]

@@ -75,15 +75,13 @@ def test_a_mean_is_of_successive_repeats_and_of_the_methods_own_output(run, tmp_
     fold, own = view.folds[0], run.folds[0]
     assert fold.test.sum() == 120  # the fourth repeat is left over
     assert own.test.sum() == 160
-    table, tensors = view.decoded(fold)
+    table, heads = view.decoded(fold)
     assert (table["n_averaged"] == 3).all()
     (_, _, test), _ = Reaveraged(run, 1, tmp_path / "x").samples(own)
     name = table["stimulus"][7]
     rows = np.flatnonzero((test.table["stimulus"] == name).to_numpy())[:3]
     mean = test.select(rows).average(3)
-    np.testing.assert_allclose(
-        tensors["head.image"][7].numpy(), run.method(own).encode(mean)["image"][0].numpy(), atol=1e-5
-    )
+    np.testing.assert_allclose(heads["image"][7].numpy(), run.method(own).encode(mean)["image"][0].numpy(), atol=1e-5)
 
 
 def test_what_is_decoded_is_kept(run, tmp_path):

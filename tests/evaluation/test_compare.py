@@ -184,7 +184,7 @@ def test_every_draw_of_a_trial_is_in_its_sample(monkeypatch):
         Question("image_median_rank", hits[:n], truth[:n], table["concept"].to_numpy(str), np.median, False),
     ]
     experiment = SimpleNamespace(
-        folds=[fold], protocol=protocol, tested=lambda fold: table,
+        folds=[fold], protocol=protocol, decoded=lambda fold: SimpleNamespace(table=table),
         method=lambda: SimpleNamespace(targets=lambda: {"image": None}),
     )  # fmt: skip
     monkeypatch.setattr(runs, "questions", lambda *arguments: questions)

@@ -110,13 +110,13 @@ def test_captions_are_sought_among_all_captions_not_those_of_the_test(monkeypatc
             self.recipe = type("Recipe", (), {"generator": None, "evaluation": Evaluation()})
 
         def decoded(self, fold, shuffled=False):
-            return test, {"head.image": torch.randn(len(test), 16, generator=torch.Generator().manual_seed(0))}
+            return test, {"image": torch.randn(len(test), 16, generator=torch.Generator().manual_seed(0))}
 
         def method(self, fold):
             return Decoder()
 
         def points(self, fold, shuffled=False):
-            return self.decoded(fold)[1]["head.image"].numpy()
+            return self.decoded(fold)[1]["image"].numpy()
 
         def gallery(self, fold):
             gallery = trials.stimuli[trials.stimuli.index.isin(test["stimulus"])]

@@ -77,7 +77,7 @@ def _vectors(experiment: Experiment, shuffled: bool, half: int | None = None) ->
     """The mean decoded vector of each subject and stimulus; ``half`` takes each picture's first or second sample."""
     found: dict[str, dict[str, list[np.ndarray]]] = defaultdict(lambda: defaultdict(list))
     for fold in experiment.folds:
-        table, points = experiment.tested(fold, shuffled), experiment.points(fold, shuffled)
+        table, points = experiment.decoded(fold, shuffled).table, experiment.points(fold, shuffled)
         unit = points / np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-12)
         number = table.groupby(["subject", "stimulus"]).cumcount().to_numpy()
         for i, (subject, name) in enumerate(zip(table["subject"], table["stimulus"], strict=True)):

@@ -75,7 +75,7 @@ class Drawings:
         space = experiment.method().image_space
         assert space is not None
         self.space = space
-        tables = [experiment.tested(fold) for fold in experiment.folds]
+        tables = [experiment.decoded(fold).table for fold in experiment.folds]
         everything = [(f, i) for f, table in zip(experiment.folds, tables, strict=True) for i in range(len(table))]
         rng = np.random.default_rng([self.seed, 71])
         chosen = sorted(rng.permutation(len(everything))[:n_pictures].tolist())

@@ -195,7 +195,7 @@ def _all_kept(experiment: Experiment) -> Control:
     draws, lost = experiment.recipe.evaluation.draws, 0
     n = 0
     for fold in experiment.folds:
-        for i in range(len(experiment.tested(fold))):
+        for i in range(len(experiment.decoded(fold).table)):
             n += 1
             lost += not all(experiment.picture(fold, i, d).is_file() for d in range(draws))
     return Control(

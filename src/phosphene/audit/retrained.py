@@ -66,10 +66,10 @@ def similarity(
     experiment: Experiment, fold: Fold, decoder: Experiment, shuffled: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """(n_samples, n_candidates) how much each candidate is like what ``decoder`` read, and which one was shown."""
-    table, tensors = decoder.decoded(fold, shuffled)
+    table, heads = decoder.decoded(fold, shuffled)
     method = experiment.method(fold)
     if isinstance(method, Classifier):
-        return tensors["head.concept"].numpy(), np.array([method.concepts.index(c) for c in table["concept"]])
+        return heads["concept"].numpy(), np.array([method.concepts.index(c) for c in table["concept"]])
     gallery, truth = experiment.gallery(fold)
     return retrieval.cosine(decoder.points(fold, shuffled), method.pictures(gallery).numpy()), truth
 
@@ -78,7 +78,7 @@ def _answer(experiment: Experiment, question: str, decoder: Experiment, shuffled
     questions = []
     for fold in experiment.folds:
         found, truth = similarity(experiment, fold, decoder, shuffled)
-        concepts = decoder.tested(fold, shuffled)["concept"].to_numpy(str)
+        concepts = decoder.decoded(fold, shuffled).table["concept"].to_numpy(str)
         # the control reads the trials of a concept alike, rightly or wrongly: there a concept counts as one
         names = np.char.add(f"{fold.subject}/{fold.name}/", concepts if shuffled else units(concepts))
         questions.append(Question("two_way", retrieval.k_way(retrieval.ranks(found), 2), truth, names))

@@ -138,9 +138,9 @@ class Diagnosis:
         targets: dict[str, list[np.ndarray]] = {}
         tables = []
         for fold in self.experiment.folds:
-            table, tensors = self.experiment.decoded(fold)
+            table, heads = self.experiment.decoded(fold)
             for head, target in self.experiment.method(fold).targets().items():
-                decoded.setdefault(head, []).append(tensors[f"head.{head}"].numpy())
+                decoded.setdefault(head, []).append(heads[head].numpy())
                 shown = self.experiment.trials.stimuli.loc[list(dict.fromkeys(table["stimulus"]))]
                 targets.setdefault(head, []).append(target.table(shown)[table["stimulus"]].numpy())
             tables.append(table)
@@ -176,7 +176,7 @@ class Diagnosis:
             return
         pictures, names = [], []
         for fold in experiment.folds:
-            table = experiment.tested(fold)
+            table = experiment.decoded(fold).table
             for i, name in enumerate(table["stimulus"]):
                 for d in range(experiment.recipe.evaluation.draws):
                     pictures.append(experiment.drawing(fold, i, d))

@@ -87,7 +87,7 @@ def _drawn(run: Run) -> list[Content]:
     places = {}
     for fold in run.folds:
         name = run.experiment.folder(fold).name
-        for i, (_, seen) in enumerate(run.decoded(fold)[0].iterrows()):
+        for i, (_, seen) in enumerate(run.decoded(fold).table.iterrows()):
             path = f"{name}-{i:05d}.png"
             if all((folder / key / path).is_file() for key in kinds):
                 places[path] = (fold, i, seen)

@@ -21,7 +21,7 @@ from phosphene.evaluation.shared import closed_set
 from phosphene.methods.base import Method
 from phosphene.registry import find
 from phosphene.report import words
-from phosphene.runs.decoded import stand_for_categories
+from phosphene.runs.decoded import Decoded, stand_for_categories
 from phosphene.runs.experiment import Experiment
 from phosphene.runs.log import entries
 from phosphene.utils.checksums import intact
@@ -71,7 +71,6 @@ class Run:
         self.provenance: dict[str, Any] = self._json("provenance.json")
         self.dataset: dict[str, Any] = self._json("dataset.json")
         self.audit: list[dict[str, Any]] = self._json("audit.json").get("controls", [])
-        self._decoded: dict[tuple[str, str, bool], tuple[pd.DataFrame, dict[str, np.ndarray]]] = {}
         for fold in self.folds:
             self.decoded(fold)
 
@@ -108,13 +107,9 @@ class Run:
     def folds(self) -> list[Fold]:
         return self.experiment.folds
 
-    def decoded(self, fold: Fold, shuffled: bool = False) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
-        """The test samples' table and what was decoded from them, `head.<name>`: (n_samples, dim)."""
-        key = (fold.subject, fold.name, shuffled)
-        if key not in self._decoded:
-            table, tensors = self.experiment.decoded(fold, shuffled)
-            self._decoded[key] = table, {k: v.numpy() for k, v in tensors.items() if k.startswith("head.")}
-        return self._decoded[key]
+    def decoded(self, fold: Fold, shuffled: bool = False) -> Decoded:
+        """The test samples of a fold and what was decoded of them."""
+        return self.experiment.decoded(fold, shuffled)
 
     @cached_property
     def test(self) -> np.ndarray:
@@ -124,7 +119,7 @@ class Run:
 
     @cached_property
     def heads(self) -> set[str]:
-        return {k.removeprefix("head.") for k in self.experiment.decoded(self.folds[0])[1] if k.startswith("head.")}
+        return set(self.decoded(self.folds[0]).heads)
 
     @property
     def decodes(self) -> str:
@@ -294,11 +289,11 @@ class Run:
         """Every test sample, fold by fold."""
         found: list[Sample] = []
         for fold in self.folds:
-            table, tensors = self.decoded(fold)
+            table, heads = self.decoded(fold)
             retrieved = self._retrieved(fold)
             scores = np.full(len(table), np.nan)
-            if self.decodes == "concepts" and tensors["head.concept"].shape[1] == 2:
-                p = tensors["head.concept"].astype(float).clip(1e-9, 1)
+            if self.decodes == "concepts" and heads["concept"].shape[1] == 2:
+                p = heads["concept"].numpy().astype(float).clip(1e-9, 1)
                 scores = np.log(p[:, 1] / p[:, 0])
             elif self.categories and len(self.concepts) == 2 and (known := self.similarity(fold)) is not None:
                 names = list(self.experiment.gallery(fold)[0]["concept"])
@@ -329,9 +324,9 @@ class Run:
         read = self.heads if self.decodes == "captions" else {slot.name for slot in NAMED}
         slots = [slot for slot in NAMED if slot.name in stimuli and slot.name in read]
         for slot in slots:
-            head, texts = "head.image", np.unique(stimuli[slot.name].to_numpy(str))
+            head, texts = "image", np.unique(stimuli[slot.name].to_numpy(str))
             if slot.name in self.heads:  # the method's own gallery: the captions of the training pictures
-                head = f"head.{slot.name}"
+                head = slot.name
                 texts = np.array(self.experiment.captions(self.folds[0], slot.name)[0])
             try:
                 space = self.experiment.method().image_space
@@ -343,7 +338,7 @@ class Run:
             except (PhospheneError, KeyError, OSError):
                 return
             for sample in chosen:
-                decoded = self.decoded(sample.fold)[1][head][[sample.row]]
+                decoded = self.decoded(sample.fold).heads[head].numpy()[[sample.row]]
                 best = str(texts[int(cosine(decoded, vectors)[0].argmax())])
                 true = str(stimuli.loc[sample.seen["stimulus"], slot.name])
                 sample.captions += ((slot.level, best, true),)

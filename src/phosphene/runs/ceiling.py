@@ -84,8 +84,8 @@ class Ceiling:
         gallery, truth = self.experiment.gallery(fold)
         concepts = gallery["concept"].to_numpy(str)
         found = scores.ranked_pictures(posterior, summed(posterior, concepts)[1], truth, concepts)
-        _, tensors = self.experiment.decoded(fold)
-        heads = [slot for slot in SLOTS if f"head.{slot.name}" in tensors and slot.name in gallery]
+        decoded = self.experiment.decoded(fold).heads
+        heads = [slot for slot in SLOTS if slot.name in decoded and slot.name in gallery]
         if heads:
             return [*found, *self._by_heads(fold, posterior, gallery, concepts[truth], heads)]
         for slot in (s for s in NAMED if s.name in gallery):

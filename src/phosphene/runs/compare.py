@@ -67,7 +67,7 @@ def scored(experiment: Experiment) -> list[Scored]:
         return [_by_run(experiment)]
     asked: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for fold in experiment.folds:
-        table = experiment.tested(fold)
+        table = experiment.decoded(fold).table
         names = _names(table, fold, _TRIAL if experiment.protocol.average_test == 1 else _MEAN)
         for question in questions(experiment, fold, False):
             if not isinstance(question, Question):  # a distance of whole sets has no samples to pair
@@ -99,12 +99,12 @@ def _by_run(experiment: Experiment) -> Scored:
     """AUC within each run of the recording that shows both classes; a run is the sample and the cluster."""
     rows = []
     for fold in experiment.folds:
-        table, tensors = experiment.decoded(fold)
+        table, heads = experiment.decoded(fold)
         concepts = cast(Classifier, experiment.method(fold)).concepts
         if len(concepts) != 2:
             raise PhospheneError(f"the runs tell {len(concepts)} concepts apart: two-class scores are of two")
         labels = (table["concept"] == concepts[1]).to_numpy().astype(int)
-        scores = tensors["head.concept"].numpy()[:, 1]
+        scores = heads["concept"].numpy()[:, 1]
         aucs = classification.auc_by_run(labels, scores, classification.run_names(table)).dropna()
         rows += [(f"{fold.subject}-{fold.name}: {run}", run, value) for run, value in aucs.items()]
     names, runs, values = (np.array(column) for column in zip(*rows, strict=True))

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,19 @@ from phosphene.methods.base import Classifier, Method
 from phosphene.utils.checksums import kept
 from phosphene.utils.files import write_json
 from phosphene.utils.finite import check_finite
+
+
+class Decoded(NamedTuple):
+    """What a method decoded of a fold's test samples.
+
+    Parameters
+    ----------
+    table : (n_samples, columns) the samples, as in the trial table.
+    heads : head -> (n_samples, dim) float32.
+    """
+
+    table: pd.DataFrame
+    heads: dict[str, torch.Tensor]
 
 
 def keep_decoded(

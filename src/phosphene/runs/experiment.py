@@ -15,8 +15,8 @@ import safetensors.numpy
 import torch
 import yaml
 from PIL import Image
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 
 from phosphene import runtime
 from phosphene.captions import said
@@ -32,7 +32,7 @@ from phosphene.methods.base import Method
 from phosphene.registry import build, find
 from phosphene.runs import provenance
 from phosphene.runs.checks import check
-from phosphene.runs.decoded import check_heads, keep_decoded, nearest_pictures, pictured, stand_for_categories
+from phosphene.runs.decoded import Decoded, check_heads, keep_decoded, nearest_pictures, pictured, stand_for_categories
 from phosphene.runs.log import EpochLog
 from phosphene.runs.preparation import as_trained, cut, dataset_of, prepared, shuffle_stimuli
 from phosphene.runs.recipe import Recipe, Runtime
@@ -71,6 +71,7 @@ class Experiment:
     def __init__(self, recipe: Recipe, out: str | Path, display: Display | None = None):
         self.recipe, self.out, self.display = recipe, Path(out), display or Silent()
         self.protocol, self.log = recipe.protocol, EpochLog(self.out / "log.jsonl")
+        self._read: dict[tuple[str, str, bool], Decoded] = {}
         has_room(self.out)
         path = intact(self.out / "config.yaml", _RESTORE)
         try:
@@ -346,34 +347,39 @@ class Experiment:
         method: Method = build("method", **facts, **arguments)
         return method
 
-    def decoded(self, fold: Fold, shuffled: bool = False) -> tuple[pd.DataFrame, dict[str, torch.Tensor]]:
-        """The test trials' table and what was decoded from them: `head.<name>` and `condition.<field>`."""
-        table, folder = self.tested(fold, shuffled), self.folder(fold, shuffled) / "decoded"
-        try:
-            return table, load_file(folder / "decoded.safetensors")
-        except (SafetensorError, OSError, ValueError) as error:
-            raise PhospheneError(f"{folder} cannot be read ({error}): remove it and run again") from None
+    def decoded(self, fold: Fold, shuffled: bool = False) -> Decoded:
+        """The test samples and what was decoded of them; read once, and not to be changed."""
+        key = (fold.subject, fold.name, shuffled)
+        if key not in self._read:
+            folder = self._decoded_folder(fold, shuffled)
+            self._read[key] = Decoded(read_table(folder / "table.csv"), self._tensors(folder, "head."))
+        return self._read[key]
 
-    def tested(self, fold: Fold, shuffled: bool = False) -> pd.DataFrame:
-        """The test trials' table alone."""
+    def _decoded_folder(self, fold: Fold, shuffled: bool) -> Path:
         folder = self.folder(fold, shuffled) / "decoded"
         if not folder.is_dir():
             raise PhospheneError(f"{self.out} is not trained yet: finish it with `phosphene run`")
-        intact(folder, f"remove {folder} and run again")
-        return read_table(folder / "table.csv")
+        return intact(folder, f"remove {folder} and run again")
+
+    @staticmethod
+    def _tensors(folder: Path, prefix: str) -> dict[str, torch.Tensor]:
+        """Those of `decoded.safetensors` whose names begin so, by the rest of their names."""
+        try:
+            with safe_open(folder / "decoded.safetensors", "pt") as file:
+                names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118
+                return {name.removeprefix(prefix): file.get_tensor(name) for name in names}
+        except (SafetensorError, OSError, ValueError) as error:
+            raise PhospheneError(f"{folder} cannot be read ({error}): remove it and run again") from None
 
     def points(self, fold: Fold, shuffled: bool = False) -> np.ndarray:
         """(n_samples, dim) what was decoded of the test samples, to be compared with `Method.pictures`."""
-        _, tensors = self.decoded(fold, shuffled)
-        heads = {k.removeprefix("head."): v for k, v in tensors.items() if k.startswith("head.")}
-        return np.asarray(self.method(fold, shuffled).points(heads))
+        return np.asarray(self.method(fold, shuffled).points(self.decoded(fold, shuffled).heads))
 
     def conditioning(self, fold: Fold, shuffled: bool = False) -> Conditioning:
         """What the test samples are drawn from."""
-        _, tensors = self.decoded(fold, shuffled)
-        fields = {k.removeprefix("condition."): v for k, v in tensors.items() if k.startswith("condition.")}
-        path = self.folder(fold, shuffled) / "decoded" / "condition.json"
-        return Conditioning.unpacked(fields, read_json(path) if path.is_file() else {})
+        folder = self._decoded_folder(fold, shuffled)
+        path = folder / "condition.json"
+        return Conditioning.unpacked(self._tensors(folder, "condition."), read_json(path) if path.is_file() else {})
 
     def method(self, fold: Fold | None = None, shuffled: bool = False) -> Method:
         """The trained method of a fold; of the first one by default."""
@@ -381,7 +387,7 @@ class Experiment:
 
     def gallery(self, fold: Fold) -> tuple[pd.DataFrame, np.ndarray]:
         """The stimulus rows among which a test trial's picture is sought, and the row of each test sample's own."""
-        table = self.tested(fold)
+        table = self.decoded(fold).table
         pictures = "all" if self.protocol.gallery == "all" else "test"  # concepts are made of the test pictures
         protocol = self.protocol.model_copy(update={"gallery": pictures})
         found = protocol.among(self.trials, fold, table["stimulus"])
@@ -393,7 +399,7 @@ class Experiment:
         names = self.trials.table["stimulus"][fold.train if part == "train" else fold.test]
         captions = sorted(set(stimuli[names]))
         row = {caption: i for i, caption in enumerate(captions)}
-        table = self.tested(fold)
+        table = self.decoded(fold).table
         return captions, np.array([row.get(stimuli[name], -1) for name in table["stimulus"]])
 
     def said_of(self, fold: Fold, slot: str, captions: Sequence[str]) -> tuple[np.ndarray, list[str]]:
@@ -410,8 +416,7 @@ class Experiment:
 
         Where only the concept is decoded or known, the gallery is every picture of the study.
         """
-        table, tensors = self.decoded(fold)
-        heads = {key.removeprefix("head."): v for key, v in tensors.items() if key.startswith("head.")}
+        table, heads = self.decoded(fold)
         shown = self.trials.stimuli if self._kind.decodes == "concepts" else self.gallery(fold)[0]
         if not pictured(shown).any():  # categories: the pictures of the study stand for them
             shown = self.trials.stimuli
@@ -425,7 +430,7 @@ class Experiment:
             return
         plain, draws, jobs = self.generator(), self.recipe.evaluation.draws, []
         for fold, shuffled in [(f, t) for f in self.folds for t in self.trainings]:
-            paths = [self.picture(fold, i, shuffled=shuffled) for i in range(len(self.tested(fold, shuffled)))]
+            paths = [self.picture(fold, i, shuffled=shuffled) for i in range(len(self.decoded(fold, shuffled).table))]
             jobs.append((fold, shuffled, paths))
         with self.display.bar("drawing pictures", sum(len(paths) for _, _, paths in jobs)) as bar:
             for fold, shuffled, paths in jobs:

@@ -116,7 +116,7 @@ def _answer(experiment: Experiment, parts: list[Any]) -> dict[str, Any]:
 
 def questions(experiment: Experiment, fold: Fold, shuffled: bool) -> list[Asked]:
     """Retrieval of pictures and captions, and what was drawn."""
-    table, tensors = experiment.decoded(fold, shuffled)
+    table, heads = experiment.decoded(fold, shuffled)
     method = experiment.method(fold)
     decoded = experiment.points(fold, shuffled)
     gallery, truth = experiment.gallery(fold)
@@ -136,9 +136,8 @@ def questions(experiment: Experiment, fold: Fold, shuffled: bool) -> list[Asked]
         questions = [one for one in found if one.metric.startswith(asked)]
         if experiment.recipe.evaluation.transductive and not asked:
             questions += transductive.questions(decoded, vectors, truth, concepts, name)
-    heads = {slot.name for slot in SLOTS} & {key.removeprefix("head.") for key in tensors}
-    if heads:
-        questions += _by_heads(experiment, fold, tensors, table, clusters, name)
+    if not heads.keys().isdisjoint(slot.name for slot in SLOTS):
+        questions += _by_heads(experiment, fold, heads, table, clusters, name)
     elif space is not None:
         for slot in (s for s in NAMED if s.name in experiment.trials.stimuli):
             captions, index = np.unique(experiment.trials.stimuli[slot.name].to_numpy(str), return_inverse=True)
@@ -152,12 +151,12 @@ def questions(experiment: Experiment, fold: Fold, shuffled: bool) -> list[Asked]
 
 
 def _by_heads(
-    experiment: Experiment, fold: Fold, tensors: dict[str, Any], table: pd.DataFrame, clusters: np.ndarray, name: str
+    experiment: Experiment, fold: Fold, heads: dict[str, Any], table: pd.DataFrame, clusters: np.ndarray, name: str
 ) -> list[Asked]:
     """Captions found by the head of each slot: among those of the training, and, so named, among those of the test."""
     text, found = CLIPText(backbone=name), []
-    for slot in (s for s in SLOTS if f"head.{s.name}" in tensors):
-        decoded = tensors[f"head.{slot.name}"].numpy()
+    for slot in (s for s in SLOTS if s.name in heads):
+        decoded = heads[slot.name].numpy()
         known, _ = experiment.captions(fold, slot.name, "train")
         for part, suffix in (("train", ""), ("test", ".of_test_captions")):
             captions, truth = experiment.captions(fold, slot.name, part)
