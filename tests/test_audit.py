@@ -11,8 +11,7 @@ from PIL import Image, ImageOps
 from typer.testing import CliRunner
 
 from conftest import without_checksums
-from phosphene.audit import audit, lines, pictures, retrained
-from phosphene.audit import surrogates as stand_ins
+from phosphene.audit import audit, lines, pictures, retrained, surrogates
 from phosphene.audit.decoding import Control
 from phosphene.audit.drawings import WAYS, Drawings
 from phosphene.cli import app
@@ -89,14 +88,14 @@ def test_a_block_design_is_taken_at_its_word(study, tmp_path):
 
 def test_stand_ins_keep_moments_and_layout_and_hold_no_picture():
     trials = known_trials("rapid", seed=1, n_classes=20, per_class=5)
-    made = stand_ins.noise(trials, seed=3)
+    made = surrogates.noise(trials, seed=3)
     eeg, other = np.asarray(trials.eeg), np.asarray(made.eeg[:])
     flat, still = (x.transpose(1, 0, 2).reshape(x.shape[1], -1) for x in (eeg, other))
     size = np.abs(np.cov(flat)).max()
     np.testing.assert_allclose(np.cov(still), np.cov(flat), atol=0.1 * size)
     np.testing.assert_allclose(made.eeg[7:9], other[7:9])  # whatever is read together
     assert made.table.equals(trials.table)
-    moved = np.asarray(stand_ins.phantom(trials, seed=3).eeg[:]).mean(axis=2)
+    moved = np.asarray(surrogates.phantom(trials, seed=3).eeg[:]).mean(axis=2)
     order = np.argsort(trials.table["onset"])
     slow = moved[order] - moved.mean(axis=0)
     lagged = (slow[1:] * slow[:-1]).mean() / (slow * slow).mean()

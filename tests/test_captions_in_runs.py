@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from conftest import make_trials
-from phosphene.captions import SLOTS, Said, pictures_in, write
+from phosphene.captions import SLOTS, CaptionTable, pictures_in, write
 from phosphene.datasets.base import Dataset
 from phosphene.errors import PhospheneError
 from phosphene.registry import build
@@ -47,7 +47,7 @@ def people(path, stimuli, **columns):
 def test_captions_replace_columns_of_the_same_name(tmp_path, stimuli):
     path = people(tmp_path / "p.csv", stimuli, ObjectSnap=[f"a {s}\x07" for s in stimuli.index], other="no slot")
     old = stimuli.assign(ObjectSnap="old", ThemeTag="kept").sample(frac=1, random_state=0)
-    joined = Said.read(path).join(old, needed=["ObjectSnap"]).loc[stimuli.index]
+    joined = CaptionTable.read(path).join(old, needed=["ObjectSnap"]).loc[stimuli.index]
     assert joined["ObjectSnap"].tolist() == [f"a {s}" for s in stimuli.index]
     assert set(joined["ThemeTag"]) == {"kept"}
     assert "other" not in joined
@@ -57,7 +57,7 @@ def test_one_column_of_captions_is_the_first_slot_and_files_are_found_by_name(tm
     pd.DataFrame({"stimulus": [f"{s}.png" for s in stimuli.index], "caption": stimuli["concept"]}).to_csv(
         tmp_path / "p.tsv", sep="\t", index=False
     )
-    joined = Said.read(tmp_path / "p.tsv").join(stimuli, needed=["ObjectSnap"])
+    joined = CaptionTable.read(tmp_path / "p.tsv").join(stimuli, needed=["ObjectSnap"])
     assert (joined["ObjectSnap"] == stimuli["concept"]).all()
 
 
@@ -71,15 +71,15 @@ def test_pictures_of_a_folder_are_found_by_the_end_of_their_path(tmp_path, stimu
     said.iloc[::-1].to_csv(tmp_path / "p.csv", index=False)
     captioner = build("captioner", "file", path=str(tmp_path / "p.csv"))
     write(captioner, pictures_in(tmp_path / "set"), tmp_path / "c", SLOTS[:1])
-    joined = Said.read(tmp_path / "c").join(moved, set(moved.index), ["ObjectSnap"])
+    joined = CaptionTable.read(tmp_path / "c").join(moved, set(moved.index), ["ObjectSnap"])
     assert (joined["ObjectSnap"] == stimuli["concept"]).all()
     same = moved.assign(image=[path.replace("class", "klass") for path in moved["image"]])
     shutil.copytree(tmp_path / "set" / "class", tmp_path / "set" / "klass")
     with pytest.raises(PhospheneError, match="'s00' has no ObjectSnap"):  # another class's picture, were it the same
-        Said.read(tmp_path / "c").join(same)
+        CaptionTable.read(tmp_path / "c").join(same)
     Image.new("RGB", (9, 9)).save(moved["image"].iloc[0])
     with pytest.raises(PhospheneError, match="'s00' has no ObjectSnap"):  # and not the one that was captioned
-        Said.read(tmp_path / "c").join(moved)
+        CaptionTable.read(tmp_path / "c").join(moved)
 
 
 def test_another_picture_of_the_same_name_is_not_taken_for_the_captioned_one(tmp_path):
@@ -94,18 +94,18 @@ def test_another_picture_of_the_same_name_is_not_taken_for_the_captioned_one(tmp
     captioner = build("captioner", "file", path=str(tmp_path / "p.csv"))
     write(captioner, pictures_in(tmp_path / "test"), tmp_path / "c", SLOTS[:1])
     for named in (stimuli, stimuli.rename({"0": "t0", "1": "t1"})):  # found by name, and by picture
-        joined = Said.read(tmp_path / "c").join(named, set(named.index[:2]))
+        joined = CaptionTable.read(tmp_path / "c").join(named, set(named.index[:2]))
         assert joined["ObjectSnap"].tolist() == ["red", "taller"]
         assert joined.index.tolist() == named.index[:2].tolist()
     write(captioner, stimuli[["concept"]].iloc[:2], tmp_path / "d", SLOTS[:1])  # of names alone, without a checksum
-    joined = Said.read(tmp_path / "d").join(stimuli, needed=())
+    joined = CaptionTable.read(tmp_path / "d").join(stimuli, needed=())
     assert joined["ObjectSnap"].tolist() == ["red", "taller", "", ""]
 
 
 def test_a_folder_of_captions_joins_in_any_order_and_refuses_what_it_lacks(tmp_path, stimuli):
     said = stimuli.assign(ObjectSnap=[f"a thing {s}" for s in stimuli.index], KindName=[*stimuli["concept"]])
     made = write(build("captioner", "drawn"), said, tmp_path / "c", SLOTS[:2])
-    told = Said.read(tmp_path / "c")
+    told = CaptionTable.read(tmp_path / "c")
     joined = told.join(stimuli)
     assert list(joined.columns) == [*stimuli.columns, "ObjectSnap", "KindName"]
     assert joined["ObjectSnap"].to_dict() == made.wide()["ObjectSnap"].to_dict()
@@ -114,10 +114,10 @@ def test_a_folder_of_captions_joins_in_any_order_and_refuses_what_it_lacks(tmp_p
     assert told.join(stimuli.assign(ObjectSnap="old")).at["s00", "ObjectSnap"] == "a thing s00"
     write(build("captioner", "drawn"), said.iloc[:2], tmp_path / "part", SLOTS[:2])
     with pytest.raises(PhospheneError, match="10 in all"):
-        Said.read(tmp_path / "part").join(stimuli)
+        CaptionTable.read(tmp_path / "part").join(stimuli)
     write(build("captioner", "drawn"), said.assign(ObjectSnap=["", *said["ObjectSnap"][1:]]), tmp_path / "e", SLOTS[:1])
     with pytest.raises(PhospheneError, match="'s00' has no ObjectSnap"):
-        Said.read(tmp_path / "e").join(stimuli)
+        CaptionTable.read(tmp_path / "e").join(stimuli)
 
 
 def test_captions_of_concepts_stand_for_their_pictures(tmp_path, stimuli):
@@ -125,12 +125,12 @@ def test_captions_of_concepts_stand_for_their_pictures(tmp_path, stimuli):
     pd.DataFrame({"concept": concepts, "ThemeTag": [f"all about {c}" for c in concepts]}).to_csv(
         tmp_path / "p.csv", index=False
     )
-    joined = Said.read(tmp_path / "p.csv").join(stimuli, set(stimuli.index), ["ThemeTag"])
+    joined = CaptionTable.read(tmp_path / "p.csv").join(stimuli, set(stimuli.index), ["ThemeTag"])
     assert joined["ThemeTag"].tolist() == [f"all about {c}" for c in stimuli["concept"]]
 
 
 def test_a_missing_caption_is_named_with_its_slot_and_fix(tmp_path, stimuli):
-    told = Said.read(people(tmp_path / "p.csv", stimuli, ObjectSnap=["", *["a thing"] * (len(stimuli) - 1)]))
+    told = CaptionTable.read(people(tmp_path / "p.csv", stimuli, ObjectSnap=["", *["a thing"] * (len(stimuli) - 1)]))
     with pytest.raises(PhospheneError, match=r"'s00' has no ObjectSnap in .*p\.csv .*1 in all.*method\.slots"):
         told.join(stimuli, set(stimuli.index), ["ObjectSnap"])
     with pytest.raises(PhospheneError, match=r"no stimulus has a caption MoodWord, as .*no such column.*method\.slots"):
@@ -144,10 +144,10 @@ def test_a_missing_caption_is_named_with_its_slot_and_fix(tmp_path, stimuli):
 def test_changed_pictures_are_refused(tmp_path, stimuli):
     said_of = stimuli.assign(ObjectSnap="a thing")
     write(build("captioner", "drawn"), said_of, tmp_path / "c", SLOTS[:1])
-    assert (Said.read(tmp_path / "c").join(stimuli, set(stimuli.index))["ObjectSnap"] == "a thing").all()
+    assert (CaptionTable.read(tmp_path / "c").join(stimuli, set(stimuli.index))["ObjectSnap"] == "a thing").all()
     Image.new("RGB", (9, 9)).save(stimuli["image"].iloc[3])
     with pytest.raises(PhospheneError, match="not the picture that was captioned as 's11': caption it again"):
-        Said.read(tmp_path / "c").join(stimuli, set(stimuli.index))
+        CaptionTable.read(tmp_path / "c").join(stimuli, set(stimuli.index))
 
 
 @pytest.mark.parametrize(
@@ -164,12 +164,12 @@ def test_changed_pictures_are_refused(tmp_path, stimuli):
 def test_unreadable_tables_are_one_line(tmp_path, name, text, message):
     (tmp_path / name).write_text(text)
     with pytest.raises(PhospheneError, match=message) as caught:
-        Said.read(tmp_path / name)
+        CaptionTable.read(tmp_path / name)
     assert "\n" not in str(caught.value)
     with pytest.raises(PhospheneError, match="no folder of captions"):
-        Said.read(tmp_path)
+        CaptionTable.read(tmp_path)
     with pytest.raises(PhospheneError, match="do not exist.*muse-categories"):
-        Said.read(tmp_path / "nowhere.csv")
+        CaptionTable.read(tmp_path / "nowhere.csv")
 
 
 def test_prepared_trials_have_the_captions(study, stimuli, tmp_path):

@@ -23,7 +23,7 @@ from conftest import make_trials, without_checksums
 from phosphene.analyses import call
 from phosphene.api import run
 from phosphene.captions import pictures_in, read_slots, read_stimuli, write
-from phosphene.captions.said import Said, fingerprint
+from phosphene.captions.join import CaptionTable, fingerprint
 from phosphene.datasets.download.names import unpack
 from phosphene.datasets.events import read_cells
 from phosphene.datasets.muse_csv import read_csv
@@ -449,8 +449,8 @@ READERS = {
     "a recipe": ("x.yaml", Recipe.read),
     "a grid": ("x.yaml", Grid.read),
     "slots": ("x.yaml", read_slots),
-    "captions": ("x.csv", Said.read),
-    "captions as JSON": ("x.json", Said.read),
+    "captions": ("x.csv", CaptionTable.read),
+    "captions as JSON": ("x.json", CaptionTable.read),
     "a fingerprint of captions": ("x.csv", fingerprint),
     "stimuli to caption": ("x.csv", read_stimuli),
     "an array": ("x.npy", open_eeg),

@@ -61,7 +61,7 @@ class Heard:
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         self.test = item.nodeid
 
-    def listen(self) -> None:
+    def map_heads(self) -> None:
         """From now on every answer is noted as it is made."""
         make = PhospheneError.__init__
 

@@ -52,6 +52,7 @@ app = typer.Typer(
     help="Decode, reconstruct and explain what a person saw, from their EEG.",
     no_args_is_help=True,
     add_completion=False,
+    context_settings={"max_content_width": 120},
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )

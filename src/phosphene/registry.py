@@ -18,7 +18,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from phosphene.errors import PhospheneError, nearest
 from phosphene.plugins import load_installed
-from phosphene.settings import Rule, number, shown
+from phosphene.settings import Rule, as_text, number
 
 PACKAGES = {
     "dataset": "phosphene.datasets",
@@ -156,7 +156,7 @@ def checked(cls: Callable[..., Any], arguments: dict[str, Any], where: str) -> d
         except ValueError as error:
             said = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
             raise PhospheneError(
-                f"{where}: {key}: {said.removeprefix('Value error, ')} (given: {shown(value)})"
+                f"{where}: {key}: {said.removeprefix('Value error, ')} (given: {as_text(value)})"
             ) from None
     for key, found, given, mark in inner(cls, values):
         if taken := [name for name in mark.supplied if name in given]:

@@ -85,7 +85,7 @@ def _names(hint: Any, kinds: Sequence[Any]) -> bool:
     return any(hint is kind for kind in kinds) or any(_names(part, kinds) for part in get_args(hint))
 
 
-def shown(value: Any) -> str:
+def as_text(value: Any) -> str:
     """A value as errors show it: of a long one begin and end."""
     return reprlib.repr(value)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from phosphene.captions import Said, said
+from phosphene.captions import CaptionTable, join
 from phosphene.evaluation.categories import TwoCategories, reached
 from phosphene.evaluation.classification import shuffle_within
 from phosphene.evaluation.scores import by_level, categories, ranked_captions
@@ -15,10 +15,10 @@ from phosphene.runs.recipe import Recipe
 
 def test_the_packages_table_says_each_slot_of_the_recipe_differently():
     recipe = Recipe.read("muse-semantic-prompts", {"dataset.root": "somewhere"})
-    table = Said.read(recipe.captions).table
+    table = CaptionTable.read(recipe.captions).table
     for slot in slots_of(recipe):
         assert table.at["house", slot] != table.at["face", slot] != ""
-    assert said.fingerprint(recipe.captions) == said.fingerprint(said.SHIPPED[recipe.captions])
+    assert join.fingerprint(recipe.captions) == join.fingerprint(join.SHIPPED[recipe.captions])
 
 
 def test_two_categories_are_scored_within_runs_and_chance_is_widened_where_folds_cross():

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from phosphene.captions import SLOTS, Captions, Said, pictures_in, read_stimuli, write
+from phosphene.captions import SLOTS, Captions, CaptionTable, pictures_in, read_stimuli, write
 from phosphene.captions.base import LONGEST
 from phosphene.captions.people import File
 from phosphene.errors import PhospheneError
@@ -38,7 +38,7 @@ WRITTEN = {
 @pytest.mark.parametrize("name", WRITTEN)
 def test_the_same_captions_however_they_are_written(tmp_path, pictures, name):
     (tmp_path / name).write_bytes(WRITTEN[name].encode())
-    assert Said.read(tmp_path / name).table["ObjectSnap"].to_dict() == {"cat": CAT, "dog": DOG}
+    assert CaptionTable.read(tmp_path / name).table["ObjectSnap"].to_dict() == {"cat": CAT, "dog": DOG}
     made = write(File(str(tmp_path / name)), pictures, tmp_path / "out", SLOTS[:1])
     assert made.wide()["ObjectSnap"].to_dict() == {"cat": CAT, "dog": DOG}
 
@@ -67,8 +67,8 @@ def test_the_same_captions_however_they_are_written(tmp_path, pictures, name):
 )
 def test_what_is_no_table_of_captions(tmp_path, pictures, name, data, message):
     (tmp_path / name).write_bytes(data)
-    for ask in (Said.read, lambda path: File(str(path)).check(pictures, SLOTS[:1])):
-        if "concept" in message and ask is not Said.read:
+    for ask in (CaptionTable.read, lambda path: File(str(path)).check(pictures, SLOTS[:1])):
+        if "concept" in message and ask is not CaptionTable.read:
             continue
         with pytest.raises(PhospheneError) as error:
             ask(tmp_path / name)
@@ -82,15 +82,15 @@ def test_missing_captions_are_empty(tmp_path, pictures):
         "b.json": '[{"stimulus": "cat", "ObjectSnap": "a cat"}, {"stimulus": "dog"}]',
     }.items():
         (tmp_path / name).write_text(text)
-        assert Said.read(tmp_path / name).table["ObjectSnap"].tolist() == ["a cat", ""]
+        assert CaptionTable.read(tmp_path / name).table["ObjectSnap"].tolist() == ["a cat", ""]
         assert File(str(tmp_path / name)).caption(pictures, SLOTS[:1]) == [{"ObjectSnap": "a cat"}, {"ObjectSnap": ""}]
 
 
 def test_whole_numbers_name_stimuli(tmp_path):
     (tmp_path / "a.csv").write_text("stimulus,ObjectSnap\n1.0,a cat\n2.0,a dog\n")
-    assert Said.read(tmp_path / "a.csv").table.index.tolist() == ["1", "2"]
+    assert CaptionTable.read(tmp_path / "a.csv").table.index.tolist() == ["1", "2"]
     (tmp_path / "a.json").write_text('[{"stimulus": 1.0, "ObjectSnap": "a"}, {"stimulus": 2, "ObjectSnap": "b"}]')
-    assert Said.read(tmp_path / "a.json").table.index.tolist() == ["1", "2"]
+    assert CaptionTable.read(tmp_path / "a.json").table.index.tolist() == ["1", "2"]
 
 
 def test_stimuli_to_be_captioned(tmp_path, pictures):
@@ -125,7 +125,7 @@ def test_captions_of_more_than_600_characters_are_counted(tmp_path, pictures, ca
     trials = make_trials(tmp_path / "more")
     said = ["x " * LONGEST, *["a thing"] * (len(trials.stimuli) - 1)]
     pd.DataFrame({"stimulus": trials.stimuli.index, "ObjectSnap": said}).to_csv(tmp_path / "p.csv", index=False)
-    told = Said.read(tmp_path / "p.csv")
+    told = CaptionTable.read(tmp_path / "p.csv")
     assert any("1 captions of" in note and "longer than 600 characters" in note
                for note in _captioned(trials, told, ["ObjectSnap"]).notes)  # fmt: skip
     (tmp_path / "q.csv").write_text(f"stimulus,ObjectSnap\ncat,{'x ' * LONGEST}\ndog,{'y' * LONGEST}\n")

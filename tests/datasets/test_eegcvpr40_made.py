@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from phosphene.captions import Said
+from phosphene.captions import CaptionTable
 from phosphene.datasets.eegcvpr40.dataset import EEGCVPR40
 from phosphene.datasets.eegcvpr40.names import ANIMALS, CHANNELS
 from phosphene.datasets.eegcvpr40.simulated import simulate
@@ -49,7 +49,7 @@ def test_the_files_are_those_of_the_published_study(root):
 
 
 def test_captions_say_what_is_drawn(root):
-    said = Said.read(root / "captions.csv")
+    said = CaptionTable.read(root / "captions.csv")
     trials = load(root, splits="all", images="images")
     stimuli = said.join(trials.stimuli, set(trials.table["stimulus"]), ["ObjectSnap", "PlaceView"])
     shown = show(DESIGNS["block"], n_classes=4, n_per_class=6)

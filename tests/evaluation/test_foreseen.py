@@ -6,7 +6,7 @@ import pytest
 
 from phosphene.eeg.trials import Signal, Trials
 from phosphene.errors import PhospheneError
-from phosphene.evaluation import foreseen
+from phosphene.evaluation import power
 from phosphene.evaluation.protocols import Fold, Protocol
 
 
@@ -27,7 +27,7 @@ def folds(table):
 
 
 def told(table, n_perm=2000, n_tests=4, categories=False, split=None):
-    return foreseen.notes(table, list(folds(table)), categories=categories, n_perm=n_perm, n_tests=n_tests, split=split)
+    return power.notes(table, list(folds(table)), categories=categories, n_perm=n_perm, n_tests=n_tests, split=split)
 
 
 @pytest.mark.parametrize(

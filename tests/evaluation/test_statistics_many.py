@@ -9,7 +9,6 @@ from scipy.stats import kstest, norm
 from phosphene.errors import PhospheneError
 from phosphene.evaluation.corrections import corrected
 from phosphene.evaluation.statistics import permutation
-from phosphene.evaluation.time_course import over_time
 
 P = st.lists(st.floats(0, 1), min_size=1, max_size=30).map(np.array)
 
@@ -75,67 +74,3 @@ def test_the_pairing_s_p_is_uniform_under_the_null():
         score = lambda order, t=table: t[np.arange(20), order].mean()  # noqa: E731
         ps.append(permutation(score, 20, n_perm=199, seed=seed))
     assert kstest(ps, "uniform").pvalue > 0.05
-
-
-# -- over time ---------------------------------------------------------------------------------
-
-
-def smooth(rng, n_units=12, n_points=60):
-    return np.stack([np.convolve(rng.standard_normal(n_points + 8), np.ones(9) / 3, "valid") for _ in range(n_units)])
-
-
-def test_exact_flips_of_three_units():
-    x = np.array([[1.0, 0.0], [2.0, 1.0], [3.0, -1.0]])
-    found = over_time(x)
-    np.testing.assert_allclose(found.mean, [2, 0])
-    np.testing.assert_allclose(found.t, [2 * np.sqrt(3), 0], atol=1e-12)
-    assert found.p.tolist() == [2 / 8, 1.0]
-    assert over_time(x, two_sided=False).p[0] == 1 / 8
-    assert over_time(-x, two_sided=False).p[0] == 1.0
-
-
-@pytest.mark.parametrize("threshold", [None, 2.2])
-def test_the_error_holds_over_all_points(threshold):
-    least, single = [], []
-    for seed in range(400):
-        found = over_time(smooth(np.random.default_rng([seed, 4])), threshold=threshold, n_perm=199, seed=seed)
-        least.append(found.p.min())
-        single.append((np.abs(found.t) > 2.2).any())  # t of 11 degrees at p = 0.05
-    assert 0.025 <= np.mean(np.array(least) <= 0.05) <= 0.08
-    assert np.mean(single) > 0.3
-
-
-def test_an_effect_is_found_where_it_is():
-    x = smooth(np.random.default_rng(1), 16)
-    x[:, 20:35] += 2.0
-    for threshold in (None, 2.2):
-        found = over_time(x, threshold=threshold, n_perm=999)
-        assert (found.p[24:31] < 0.01).all()
-        assert (found.p[:12] > 0.05).all()
-        assert (found.p[45:] > 0.05).all()
-    assert found.p[24] == found.p[30]  # a run of points is one finding
-
-
-def test_runs_of_opposite_sign_are_two():
-    x = 0.1 * np.random.default_rng(1).standard_normal((10, 6))
-    x[:, :2] += 1
-    x[:, 2:4] -= 0.15
-    both, above = over_time(x, threshold=2.3), over_time(x, threshold=2.3, two_sided=False)
-    assert both.p[0] == both.p[1] <= 0.01
-    assert above.p[2] == above.p[3] == 1.0
-    assert over_time(-x, threshold=2.3).p.tolist() == both.p.tolist()
-
-
-def test_constant_points_do_not_divide_by_nothing():
-    x = np.zeros((8, 3))
-    x[:, 1] = 1.0
-    found = over_time(x, n_perm=300)
-    assert np.isfinite(found.t).all()
-    assert found.p.tolist() == [1.0, 2 / 256, 1.0]
-
-
-def test_effects_that_cannot_be_tested_are_refused():
-    with pytest.raises(PhospheneError, match=r"two units or more, finite; these are \(1, 4\)"):
-        over_time(np.ones((1, 4)))
-    with pytest.raises(PhospheneError, match="give a positive t"):
-        over_time(np.ones((5, 4)), threshold=-1)

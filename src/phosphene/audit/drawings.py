@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from phosphene.audit.retrained import stand_in
+from phosphene.audit.retrained import surrogate_run
 from phosphene.audit.surrogates import noise
 from phosphene.eeg.trials import Trials
 from phosphene.evaluation.retrieval import cosine
@@ -130,7 +130,7 @@ class Drawings:
         """What draws a way: the fold's own generator where a model was asked, that of everybody for words."""
         if way not in ("noise", "noise_trained", "silence", "again"):
             return plain
-        asked = stand_in(self.experiment, "noise") if way == "noise_trained" else self.experiment
+        asked = surrogate_run(self.experiment, "noise") if way == "noise_trained" else self.experiment
         return asked.method(fold).drawn_by(plain)
 
     def _of_the_control(self) -> list[Image.Image]:
@@ -161,7 +161,7 @@ class Drawings:
         return self._decoded(self.experiment)
 
     def _trained_on_noise(self) -> Conditioning:
-        return self._decoded(stand_in(self.experiment, "noise"))
+        return self._decoded(surrogate_run(self.experiment, "noise"))
 
     def _from_noise(self) -> Conditioning:
         return self._gathered(lambda fold: self._conditioned(fold, noisy=True))

@@ -15,7 +15,7 @@ from phosphene.methods.base import Classifier
 from phosphene.runs.experiment import Experiment
 from phosphene.utils.files import read_json
 
-STAND_INS: dict[str, Callable[[Trials, int], Trials]] = {"noise": noise, "phantom": phantom}
+SURROGATES: dict[str, Callable[[Trials, int], Trials]] = {"noise": noise, "phantom": phantom}
 
 
 def controls(experiment: Experiment, n_perm: int) -> Iterator[Control]:
@@ -37,7 +37,7 @@ def controls(experiment: Experiment, n_perm: int) -> Iterator[Control]:
         ("phantom", "and trained and tested on a phantom, noise with slow states?",
          "slow states suffice, without a brain: the order of the pictures is confounded with time"),
     ):  # fmt: skip
-        yield gate(_answer(experiment, question, stand_in(experiment, kind), False, n_perm), fault)
+        yield gate(_answer(experiment, question, surrogate_run(experiment, kind), False, n_perm), fault)
 
 
 def trained(experiment: Experiment) -> bool:
@@ -45,7 +45,7 @@ def trained(experiment: Experiment) -> bool:
     return all((experiment.folder(f, t) / "decoded").is_dir() for f in experiment.folds for t in experiment.trainings)
 
 
-def stand_in(experiment: Experiment, kind: str) -> Experiment:
+def surrogate_run(experiment: Experiment, kind: str) -> Experiment:
     """The run of the same recipe on a stand-in for its EEG, trained; kept in `audit/`, without its trials."""
     recipe = experiment.recipe
     recipe = recipe.model_copy(update={"evaluation": recipe.evaluation.model_copy(update={"shuffled_control": False})})
@@ -54,7 +54,7 @@ def stand_in(experiment: Experiment, kind: str) -> Experiment:
         return other
     if not (other.out / "trials").is_dir():
         facts = read_json(experiment.out / "dataset.json")
-        made = STAND_INS[kind](Trials.load(experiment.prepare()), experiment.protocol.seed)
+        made = SURROGATES[kind](Trials.load(experiment.prepare()), experiment.protocol.seed)
         other.adopt(made, {**facts, "stand_in": kind})
     other.train()
     (other.out / "done").touch()

@@ -12,8 +12,8 @@ Design rationale
 
 from phosphene.captions.base import Captioner, clean
 from phosphene.captions.contradictions import Contradiction, contradictions
+from phosphene.captions.join import CaptionTable
 from phosphene.captions.quality import check, lines
-from phosphene.captions.said import Said
 from phosphene.captions.slots import CLIP_TOKENS, LEVEL_OF, LEVELS, NAMED, SLOTS, Slot, SlotName, choose, read_slots
 from phosphene.captions.store import Captions, write
 from phosphene.captions.tables import pictures_in, read_stimuli
@@ -24,10 +24,10 @@ __all__ = [
     "LEVEL_OF",
     "NAMED",
     "SLOTS",
+    "CaptionTable",
     "Captioner",
     "Captions",
     "Contradiction",
-    "Said",
     "Slot",
     "SlotName",
     "check",

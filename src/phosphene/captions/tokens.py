@@ -47,10 +47,10 @@ def cut(captions: Sequence[str], tokenizer: Any, limit: int) -> tuple[list[str],
     return long, sum(len(same) for same in meant.values() if len(set(same)) > 1)
 
 
-def told(what: str, captions: Sequence[str], tokenizer: Any, limit: int) -> str:
+def shortened_sentence(what: str, captions: Sequence[str], tokenizer: Any, limit: int) -> str:
     """The same as a sentence; empty where no caption is cut.
 
-    >>> told("prompts", [], None, 77)
+    >>> shortened_sentence("prompts", [], None, 77)
     ''
     """
     long, alike = cut(captions, tokenizer, limit)

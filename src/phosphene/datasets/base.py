@@ -15,7 +15,7 @@ from phosphene.datasets.shares import unmet
 from phosphene.datasets.stimulus_tables import PICTURES
 from phosphene.datasets.stored import check_size
 from phosphene.eeg.lazy import EEG, read, spooled, stays
-from phosphene.eeg.preprocessing import NothingLeft, Preprocessing, told
+from phosphene.eeg.preprocessing import NothingLeft, Preprocessing, count_reasons
 from phosphene.eeg.scale import check_levels, level
 from phosphene.eeg.trials import Signal, Trials, concatenate
 from phosphene.errors import PhospheneError, nearest
@@ -231,6 +231,7 @@ class Dataset(ABC):
         trials.notes += doubts(trials.table)
         if dropped:
             where = ", ".join(f"{name} {count}" for name, count in dropped.items())
-            trials.notes.append(f"{sum(dropped.values())} of {events} epochs dropped ({told(reasons)}): {where}")
+            counted = count_reasons(reasons)
+            trials.notes.append(f"{sum(dropped.values())} of {events} epochs dropped ({counted}): {where}")
         trials.notes += unmet(trials.table, getattr(self, "split", None))
         return trials

@@ -21,7 +21,7 @@ from phosphene.datasets.stimulus_tables import (
     split_column,
     stimulus_table,
 )
-from phosphene.datasets.stretches import annotated_stretches, mark, told_apart
+from phosphene.datasets.stretches import annotated_stretches, mark, separate_stretches
 from phosphene.datasets.synthetic import Synthetic
 from phosphene.errors import MissingExtra, PhospheneError, nearest
 from phosphene.registry import register
@@ -175,7 +175,7 @@ class Bids(Dataset):
         shows = partial(
             shows_picture, stimuli=self.pictures, image=self._image(events), concept=self.concept, folders=self._folders
         )
-        events, self._stretches, self._said = told_apart(events, shows, "events.tsv")
+        events, self._stretches, self._said = separate_stretches(events, shows, "events.tsv")
         said = [column for column in dict.fromkeys((self.event, "trial_type")) if column in events]
         self._names = {str(name) for column in said for name in events[column]}
         events = kept(events, self.keep, "events.tsv")

@@ -32,7 +32,7 @@ from phosphene.datasets.stimulus_tables import (
     stimulus_table,
 )
 from phosphene.datasets.stored import check_shape, check_size, check_values, counts_note
-from phosphene.datasets.stretches import annotated_stretches, mark, spanned, told_apart
+from phosphene.datasets.stretches import annotated_stretches, mark, separate_stretches, spanned
 from phosphene.eeg.lazy import EEG
 from phosphene.eeg.preprocessing import Preprocessing, check_eeg
 from phosphene.eeg.trials import Signal, Trials
@@ -164,7 +164,7 @@ def from_mne(
     rows, shows = pd.concat(shown), partial(shows_picture, stimuli=stimuli, prefix="")
     stretches = pd.DataFrame(columns=[_PART])
     if not epoched:
-        rows, stretches, said = told_apart(rows, partial(shows, image=image, concept=concept), where)
+        rows, stretches, said = separate_stretches(rows, partial(shows, image=image, concept=concept), where)
         notes += said
         if not len(rows):
             raise PhospheneError(f"{where} name bad stretches alone: no event shows a picture")

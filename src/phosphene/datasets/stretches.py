@@ -29,7 +29,7 @@ _NAMED_IN = ("stimulus", "trial_type", "description")  # columns in which a row 
 _COLUMNS = ["onset", "duration", "name"]
 
 
-def told_apart(
+def separate_stretches(
     rows: pd.DataFrame, shows: Callable[[pd.DataFrame], np.ndarray], where: object
 ) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
     """The events among ``rows``; the bad stretches, with `onset`, `duration` (s) and `name`; and notes.

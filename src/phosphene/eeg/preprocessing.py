@@ -297,7 +297,7 @@ class Preprocessing:
         reasons = Counter(_reason(log, raw.ch_names) for log in epochs.drop_log if log)
         if len(kept) == 0:
             fix = "check preprocessing.reject, tmin and tmax, and the bad stretches"
-            raise NothingLeft(f"none of {len(table)} epochs is left: {fix} ({told(reasons)})")
+            raise NothingLeft(f"none of {len(table)} epochs is left: {fix} ({count_reasons(reasons)})")
         if dropped is not None:
             dropped.update(reasons)
         if grid is not None and self.sfreq is not None:
@@ -452,7 +452,7 @@ def _reason(log: Sequence[str], ch_names: Sequence[str]) -> str:
     return _ENDS
 
 
-def told(reasons: Counter[str]) -> str:
+def count_reasons(reasons: Counter[str]) -> str:
     """Reasons with their counts, the most frequent first."""
     return ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
 

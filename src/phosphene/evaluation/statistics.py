@@ -2,7 +2,7 @@
 
 `bootstrap` and `permutation` are behind every row of `scores.csv`. `clustered_bootstrap` is for scores that share more
 than one thing (subject, block, picture), `paired` compares two methods on the same samples. Many tests at once are
-answered for by `corrections` and `time_course`.
+answered for by `corrections`; those over time by `mne.stats`.
 
 References
 ----------

@@ -94,7 +94,7 @@ class Diagnosis:
         found = read_json(path).get("truth") if path.is_file() else None
         return found if isinstance(found, dict) and all(found.values()) else None
 
-    def listen(self) -> None:
+    def map_heads(self) -> None:
         """Maps by head and level, theme minus object, and how they compare with sources that are known."""
         maps = self.maps()
         self._table("maps", maps.frame())
@@ -124,7 +124,7 @@ class Diagnosis:
 
     # -- what heads say ----------------------------------------------------------------------------
 
-    def speak(self) -> None:
+    def compare_heads(self) -> None:
         """Dominant heads, collapse, and t-SNE of the decoded heads."""
         decoded, targets, table = self._decoded()
         stimulus = table["stimulus"].to_numpy(str)
@@ -219,7 +219,7 @@ def explain(folder: str | Path, display: Display | None = None) -> Path:
     """
     experiment = Experiment.open(folder, display or Silent())
     found = Diagnosis(experiment)
-    steps = (found.listen, found.speak, found.draw)
+    steps = (found.map_heads, found.compare_heads, found.draw)
     with alone(experiment.out), experiment.display.bar("explaining", len(steps)) as bar:
         for step in steps:
             step()

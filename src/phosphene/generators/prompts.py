@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from phosphene import runtime
-from phosphene.captions.tokens import cut, told
+from phosphene.captions.tokens import cut, shortened_sentence
 from phosphene.generators.base import Prompt, blended
 from phosphene.utils.progress import quiet
 
@@ -64,7 +64,7 @@ class Wording:
 
     def shortened(self, prompts: Sequence[Prompt]) -> str:
         """A sentence on the captions that the tokenizer will cut; empty where there are none."""
-        return told("prompts", _captions(prompts), self.pipe.tokenizer, self.limit)
+        return shortened_sentence("prompts", _captions(prompts), self.pipe.tokenizer, self.limit)
 
     def _states(self, captions: list[str]) -> dict[str, dict[str, Tensor]]:
         """Of each caption its (n_tokens, dim) states and, where the pipeline reads one, its (dim,) pooled embedding."""

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from phosphene.captions import Said
+from phosphene.captions import CaptionTable
 from phosphene.datasets.base import Dataset
 from phosphene.eeg.preprocessing import Preprocessing, n_samples
 from phosphene.errors import MissingExtra, PhospheneError
@@ -94,7 +94,11 @@ def _steps(recipe: Recipe, dataset: Dataset | None) -> Preprocessing:
 
 def _captions(recipe: Recipe, dataset: Dataset) -> None:
     """Every slot that the method reads has a column, in the captions or in the stimulus table."""
-    told = Said("the stimulus table", pd.DataFrame()) if recipe.captions is None else Said.read(recipe.captions)
+    told = (
+        CaptionTable("the stimulus table", pd.DataFrame())
+        if recipe.captions is None
+        else CaptionTable.read(recipe.captions)
+    )
     if needed := slots_of(recipe):
         told.lacking(dataset.stimuli(), needed)
 

@@ -19,12 +19,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from phosphene import runtime
-from phosphene.captions import said
+from phosphene.captions import join
 from phosphene.eeg.lazy import lazy, read
 from phosphene.eeg.trials import Trials, read_table
 from phosphene.eeg.whitening import Whitener, whiten, whitened_by
 from phosphene.errors import PhospheneError, nearest
-from phosphene.evaluation import foreseen
+from phosphene.evaluation import power
 from phosphene.evaluation.metrics.chosen import network as metrics_network
 from phosphene.evaluation.protocols import Fold, overlap_table, overlaps
 from phosphene.generators.base import Conditioning, Generator
@@ -125,19 +125,19 @@ class Experiment:
             self._keep_where()
         if processes.is_main():
             self.note(self.recipe.notes())
-            for note in self._foreseen():
+            for note in self._power():
                 log.warning(note)
         self.train()
         if processes.is_main():
             self.draw()
         return self.out
 
-    def _foreseen(self) -> list[str]:
+    def _power(self) -> list[str]:
         """What the scores will not be able to say; known before the training."""
         concepts, first = self._kind.decodes == "concepts", self.folds[0]
         seen = self.protocol.among(self.trials, first, self.trials.table["stimulus"][first.test].to_numpy())
         subjects = len({fold.subject for fold in self.folds})
-        return foreseen.notes(
+        return power.notes(
             self.trials.table, self.folds, split=self.recipe.dataset.get("split"),
             categories=concepts or stand_for_categories(seen.stimuli),
             n_perm=self.recipe.evaluation.n_perm,
@@ -154,7 +154,7 @@ class Experiment:
             facts = {fact: getattr(dataset, fact) for fact in ("licence", "citation", "design", "simulated")}
             facts |= {"name": self.recipe.dataset["name"], "fingerprint": dataset.fingerprint()}
             if self.recipe.captions is not None:
-                facts["captions"] = said.fingerprint(self.recipe.captions)
+                facts["captions"] = join.fingerprint(self.recipe.captions)
             self.adopt(trials, facts, for_scores)
         return folder
 
@@ -205,7 +205,7 @@ class Experiment:
             raise PhospheneError(f"{path} is not as the run wrote it: choose another --out, or remove {self.out}")
         captions = self.recipe.captions
         told = facts.get("captions")
-        if captions is not None and told and said.is_there(captions) and said.fingerprint(captions) != told:
+        if captions is not None and told and join.is_there(captions) and join.fingerprint(captions) != told:
             raise PhospheneError(
                 f"captions {captions} have changed since {self.out} was prepared: choose another --out, or remove it"
             )
@@ -402,7 +402,7 @@ class Experiment:
         table = self.decoded(fold).table
         return captions, np.array([row.get(stimuli[name], -1) for name in table["stimulus"]])
 
-    def said_of(self, fold: Fold, slot: str, captions: Sequence[str]) -> tuple[np.ndarray, list[str]]:
+    def caption_concepts(self, fold: Fold, slot: str, captions: Sequence[str]) -> tuple[np.ndarray, list[str]]:
         """(n_captions, n_concepts) whether training said a caption of a picture of a concept, and the concepts."""
         trained = self.trials.table[fold.train].drop_duplicates("stimulus")
         classes = sorted(set(trained["concept"]))

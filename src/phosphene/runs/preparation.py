@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from phosphene.captions import SLOTS, Said
+from phosphene.captions import SLOTS, CaptionTable
 from phosphene.captions.base import LONGEST
-from phosphene.captions.said import fingerprint
+from phosphene.captions.join import fingerprint
 from phosphene.datasets.base import Dataset
 from phosphene.eeg.lazy import chunks
 from phosphene.eeg.preprocessing import Preprocessing
@@ -65,14 +65,14 @@ def prepare(recipe: Recipe, out: str | Path, display: Display) -> Trials:
 def prepared(recipe: Recipe, display: Display) -> tuple[Trials, Dataset]:
     """The trials of a recipe's dataset, and the dataset."""
     dataset = dataset_of(recipe)
-    told = None if recipe.captions is None else Said.read(recipe.captions)
+    told = None if recipe.captions is None else CaptionTable.read(recipe.captions)
     with display.bar("preprocessing", dataset.n_recordings()) as bar:
         trials = dataset.load(dataset.steps(recipe.preprocessing), lambda name: bar(1))
     needed = slots_of(recipe)
     if told is None and (own := [slot for slot in needed if slot in trials.stimuli]):
         captions = trials.stimuli[own].map(lambda cell: cell if label(cell) else "")
         if (captions == "").any(axis=None):  # shown stimuli need one; others are left out
-            trials = _captioned(trials, Said("the stimulus table", captions), own)
+            trials = _captioned(trials, CaptionTable("the stimulus table", captions), own)
     if told is not None:
         trials = _captioned(trials, told, needed)
     if recipe.whitening is not None and trials.signal.unit == "whitened":
@@ -90,7 +90,7 @@ def slots_of(recipe: Recipe) -> list[str]:
     return []
 
 
-def _captioned(trials: Trials, told: Said, needed: Sequence[str]) -> Trials:
+def _captioned(trials: Trials, told: CaptionTable, needed: Sequence[str]) -> Trials:
     """The trials with these captions; stimuli that no trial shows and nothing is said of are left out."""
     stimuli = told.join(trials.stimuli, set(trials.table["stimulus"]), needed)
     notes = list(trials.notes)

@@ -164,7 +164,7 @@ def _by_heads(
                 continue
             vectors = text.texts(captions).numpy()
             found += scores.head_captions(decoded, vectors, truth, clusters, slot.name + suffix, name)
-        shown, classes = experiment.said_of(fold, slot.name, known)
+        shown, classes = experiment.caption_concepts(fold, slot.name, known)
         apart = bool((shown.sum(axis=0) == 1).all() and (shown.sum(axis=1) == 1).all())  # a caption is its class
         if not apart and set(table["concept"]) <= set(classes):
             similarity = cosine(decoded, text.texts(known).numpy())

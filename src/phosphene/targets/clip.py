@@ -11,7 +11,7 @@ from torch import Tensor
 
 from phosphene import runtime
 from phosphene.backbones.table import ClipRow, backbone, load_clip, load_tokenizer, n_read, n_tokens
-from phosphene.captions.tokens import told
+from phosphene.captions.tokens import shortened_sentence
 from phosphene.registry import register
 from phosphene.settings import Count, Shift
 from phosphene.targets.base import Target, picture_digests, sentences
@@ -148,7 +148,9 @@ class CLIPText(CLIP):
         return sentences(stimuli, self.slot, self.template)
 
     def shortened(self, stimuli: pd.DataFrame) -> str:
-        return told(self.slot, self.content(stimuli), load_tokenizer(self.backbone), n_read(self.backbone))
+        return shortened_sentence(
+            self.slot, self.content(stimuli), load_tokenizer(self.backbone), n_read(self.backbone)
+        )
 
     def embed(self, stimuli: pd.DataFrame) -> Tensor:
         return self.texts(self.content(stimuli))

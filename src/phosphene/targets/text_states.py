@@ -10,7 +10,7 @@ from torch import Tensor
 
 from phosphene import runtime
 from phosphene.backbones.table import backbone, load_clip, load_text_encoder, load_tokenizer, n_read
-from phosphene.captions.tokens import told
+from phosphene.captions.tokens import shortened_sentence
 from phosphene.errors import PhospheneError, nearest
 from phosphene.registry import register
 from phosphene.settings import Count
@@ -73,7 +73,9 @@ class TextStates(Target):
         return sentences(stimuli, self.slot, self.template)
 
     def shortened(self, stimuli: pd.DataFrame) -> str:
-        return told(self.slot, self.content(stimuli), load_tokenizer(self.backbone), n_read(self.backbone))
+        return shortened_sentence(
+            self.slot, self.content(stimuli), load_tokenizer(self.backbone), n_read(self.backbone)
+        )
 
     def embed(self, stimuli: pd.DataFrame) -> Tensor:
         captions = self.content(stimuli)

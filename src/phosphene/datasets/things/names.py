@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from phosphene.datasets.things import held
+from phosphene.datasets.things import contents
 from phosphene.datasets.things.facts import Facts
 from phosphene.errors import PhospheneError
 from phosphene.utils.paths import below
@@ -56,8 +56,8 @@ def picture_list(folder: Path, part: str) -> list[tuple[str, str]]:
     path = folder / "image_metadata.npy"
     if path.is_file():
         metadata = read_npy(path)
-        metadata = held.table(metadata, _METADATA[part], "image_metadata.npy of THINGS-EEG2", path)
-        folders, files = (held.names(metadata[key], key, path) for key in _METADATA[part])
+        metadata = contents.table(metadata, _METADATA[part], "image_metadata.npy of THINGS-EEG2", path)
+        folders, files = (contents.names(metadata[key], key, path) for key in _METADATA[part])
         for name in (*folders, *files):
             if not below(name):
                 raise PhospheneError(f"{path} names '{name}', which lies outside of {folder}: fetch it again")

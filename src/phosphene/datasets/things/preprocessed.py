@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from phosphene.datasets.things import held
+from phosphene.datasets.things import contents
 from phosphene.datasets.things.channels import CHANNELS, POSTERIOR
 from phosphene.datasets.things.names import concept_of
 from phosphene.errors import PhospheneError
@@ -57,7 +57,7 @@ def time_axis(times: Any, n_times: int, path: Path) -> tuple[float, float]:
 
     The published 63-channel files list 300 times, from -0.2 s, for 250 samples, from 0 s: the last ones are the data's.
     """
-    found = held.entries(times, "times", path)
+    found = contents.entries(times, "times", path)
     values = found.astype(np.float64) if found.dtype.kind in "fiu" else np.empty(0)
     if len(values) < n_times or len(values) < 2:
         raise PhospheneError(f"{path} lists {len(values)} times for {n_times} samples: fetch it again")
@@ -77,9 +77,9 @@ def read_preprocessed(path: Path) -> Stored:
         A missing key, another shape, or channels that are neither the 63 nor the 17 published ones.
     """
     keys = ("preprocessed_eeg_data", "ch_names", "times")
-    content = held.table(read_npy(path), keys, "preprocessed EEG of THINGS-EEG2", path)
-    eeg = held.numbers(content["preprocessed_eeg_data"], (4,), "(images, repeats, channels, times)", path)
-    names = held.names(content["ch_names"], "ch_names", path)
+    content = contents.table(read_npy(path), keys, "preprocessed EEG of THINGS-EEG2", path)
+    eeg = contents.numbers(content["preprocessed_eeg_data"], (4,), "(images, repeats, channels, times)", path)
+    names = contents.names(content["ch_names"], "ch_names", path)
     _check_channels(names, eeg.shape[2], path)
     sfreq, tmin = time_axis(content["times"], eeg.shape[3], path)
     notes = [f"{eeg.shape[1]} presentations of each {_part(path)} picture, sessions merged by the publisher"]
@@ -98,10 +98,10 @@ def read_ubp(path: Path) -> Stored:
     """UBP's `{train,test}.pt`: `eeg` (n_images, n_repeats, n_chans, n_times) or without repeats, `img`, `text`,
     `session`, `times`; names of pictures are the last two parts of `img`.
     """
-    content = held.table(read_torch(path), ("eeg", "img", "times"), "file of UBP", path)
-    eeg = held.numbers(content["eeg"], (3, 4), "(images, repeats, channels, times)", path)
+    content = contents.table(read_torch(path), ("eeg", "img", "times"), "file of UBP", path)
+    eeg = contents.numbers(content["eeg"], (3, 4), "(images, repeats, channels, times)", path)
     known = content.get("ch_names")
-    names = _by_count(eeg.shape[-2], path) if known is None else held.names(known, "ch_names", path)
+    names = _by_count(eeg.shape[-2], path) if known is None else contents.names(known, "ch_names", path)
     _check_channels(names, eeg.shape[-2], path)
     sfreq, tmin = time_axis(content["times"], eeg.shape[-1], path)
     lead = eeg.shape[:-2]
@@ -125,13 +125,13 @@ def read_neurobridge(path: Path) -> Stored:
 
     `info.json` beside it may name `ch_names`, `sfreq` and `tmin`; without it, they are the 63 channels, 250 Hz, 0 s.
     """
-    eeg = held.numbers(read_npy(path), (5,), "(concepts, images, repeats, channels, times)", path)
+    eeg = contents.numbers(read_npy(path), (5,), "(concepts, images, repeats, channels, times)", path)
     info = path.with_name("info.json")
     facts = read_json(info) if info.is_file() else {}
     if not isinstance(facts, dict):
         raise PhospheneError(f"{info} is not a table of facts: restore it")
     known = facts.get("ch_names")
-    names = _by_count(eeg.shape[3], path) if known is None else held.names(known, "ch_names", info)
+    names = _by_count(eeg.shape[3], path) if known is None else contents.names(known, "ch_names", info)
     _check_channels(names, eeg.shape[3], path)
     unit = unit_of(eeg)
     flags = {str(key).lower().replace("_", "").replace("-", "") for key, value in facts.items() if value is True}
@@ -189,7 +189,7 @@ def _part(path: Path) -> str:
 
 def _spread(values: Any, lead: tuple[int, ...], key: str, path: Path) -> list[Any]:
     """One value for each trial, from one for each trial or for each picture."""
-    found = held.entries(values, key, path)
+    found = contents.entries(values, key, path)
     n = int(np.prod(lead))
     if found.size == n:
         return list(found)

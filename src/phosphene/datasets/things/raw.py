@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from phosphene.datasets.brainvision import named_files, outside
-from phosphene.datasets.things import held
+from phosphene.datasets.things import contents
 from phosphene.errors import PhospheneError
 from phosphene.utils.restricted import read_npy
 
@@ -95,10 +95,10 @@ def read_raw_dict(path: Path, name: str, part: str, session: str) -> Continuous:
     import mne
 
     keys = ("raw_eeg_data", "ch_names", "ch_types", "sfreq")
-    content = held.table(read_npy(path), keys, "raw EEG of THINGS-EEG2", path)
-    data = held.numbers(content["raw_eeg_data"], (2,), "(channels, samples)", path)
-    names, types = (held.names(content[key], key, path) for key in ("ch_names", "ch_types"))
-    sfreq = held.number(content["sfreq"], "sfreq", path)
+    content = contents.table(read_npy(path), keys, "raw EEG of THINGS-EEG2", path)
+    data = contents.numbers(content["raw_eeg_data"], (2,), "(channels, samples)", path)
+    names, types = (contents.names(content[key], key, path) for key in ("ch_names", "ch_types"))
+    sfreq = contents.number(content["sfreq"], "sfreq", path)
     if len(names) != len(data) or len(types) != len(data):
         raise PhospheneError(
             f"{path}: the data are {data.shape}, with {len(names)} ch_names and {len(types)} ch_types: fetch it again"
@@ -181,7 +181,7 @@ def picture_order(vhdr: Path) -> np.ndarray | None:
             except (OSError, ValueError, subprocess.SubprocessError) as error:
                 raise PhospheneError(f"{path} cannot be read ({type(error).__name__}): restore it") from None
             if found is not None:
-                numbers = held.entries(found, "tot_img_number", path)
+                numbers = contents.entries(found, "tot_img_number", path)
                 if numbers.dtype.kind not in "fiu":
                     raise PhospheneError(f"{path}: tot_img_number holds no numbers: restore it")
                 return np.nan_to_num(numbers.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0).astype(int)

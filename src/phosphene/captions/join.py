@@ -1,4 +1,4 @@
-"""What was said of the stimuli of a run: a caption table as the recipe's key `captions` names it.
+"""The caption table of a run, which the recipe's key `captions` names: read, and joined to the stimulus table.
 
 Three kinds of table are read: a folder that `phosphene caption` wrote; a CSV, TSV or JSON file that people wrote, with
 a row for each stimulus; and such a file with a column `concept` in place of `stimulus`, whose captions are true of
@@ -26,7 +26,7 @@ SHIPPED = {p.stem: p for p in sorted((Path(__file__).parents[1] / "assets" / "ca
 
 
 @dataclass(frozen=True)
-class Said:
+class CaptionTable:
     """Captions, ready to be joined to the stimuli of trials.
 
     Parameters
@@ -45,7 +45,7 @@ class Said:
     n_cut: int = 0
 
     @classmethod
-    def read(cls, source: str | Path) -> "Said":
+    def read(cls, source: str | Path) -> "CaptionTable":
         """Of a folder of captions, a file that people wrote, or the name of a table of the package.
 
         Raises

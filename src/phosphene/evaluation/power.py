@@ -1,4 +1,4 @@
-"""What a run's scores will not be able to say, known from its test part before anything is trained."""
+"""Statistical power: what a run's scores cannot show, known from its test trials before anything is trained."""
 
 import math
 from collections.abc import Sequence

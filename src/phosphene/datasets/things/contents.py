@@ -1,4 +1,4 @@
-"""What lies in a file's dict, checked for its kind before it is used."""
+"""Contents of a file that holds a dict: each entry is checked for its kind before it is used."""
 
 from collections.abc import Mapping
 from pathlib import Path
