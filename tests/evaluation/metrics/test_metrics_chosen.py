@@ -13,6 +13,7 @@ from phosphene.backbones import table as backbones
 from phosphene.cli import app
 from phosphene.errors import MissingExtra, PhospheneError
 from phosphene.evaluation.metrics import chosen, inception, judge, networks, perceptual
+from phosphene.evaluation.metrics.distributions import frechet
 from phosphene.evaluation.metrics.pictures import pixels
 from phosphene.evaluation.metrics.table import needs
 from phosphene.runs import checks
@@ -85,6 +86,27 @@ def test_each_is_a_row_of_the_scores(recipe, fakes, tmp_path):
     later = pd.read_csv(plain / "scores.csv").set_index("metric")
     pd.testing.assert_series_equal(later.loc["lpips_alex"], table.loc["lpips_alex"])
     assert set(later.index) & NAMES == {"lpips_alex", "fid"}
+
+
+def test_each_is_computed_as_its_name_says(fakes):
+    rng = np.random.default_rng(1)
+    drawn, shown = (rng.integers(0, 256, (n, 3, 20, 20), np.uint8) for n in (24, 12))
+    truth = np.repeat(np.arange(12), 2)
+    of = chosen.Drawings(drawn, shown, truth, truth, np.arange(12).astype(str), np.arange(12))
+    found = {question.metric: question for question in chosen.questions([n for n in EVERY if n != "clip"], of)}
+    x, y = (networks.features("", part) for part in (drawn, shown))
+    r = np.corrcoef(x, y)[:24, 24:]
+    own = r[np.arange(24), truth]
+    others = np.array([np.delete(row, column) for row, column in zip(r, truth, strict=True)])
+    for name in ("alexnet2_2way", "alexnet5_2way", "inception_2way"):
+        assert found[name].value == pytest.approx((others < own[:, None]).mean())
+    for name in ("effnet_distance", "swav_distance"):
+        assert found[name].value == pytest.approx((1 - own).mean(), abs=1e-5)
+        assert not found[name].higher_is_better
+    assert found["fid"].answer(n_boot=20)["value"] == pytest.approx(frechet(x.astype(float), y.astype(float)))
+    judged = judge.judged(drawn), judge.judged(shown)
+    wanted = judge.generation_accuracy(*judged, truth, truth)[0]
+    assert found["ga_50way_top1"].value == wanted.value
 
 
 def test_lpips_in_blocks_is_that_of_whole_tables(fakes):
