@@ -17,9 +17,9 @@ from phosphene.errors import PhospheneError
 
 ROOT = Path(__file__).resolve().parents[1]
 CHAPTERS = {
-    "Pickles, `.npy` and torch files": "tests/restricted",
+    "Pickles, `.npy` and torch files": "tests/utils/restricted",
     "Files made to harm": "tests/test_hostile.py",
-    "Tables that people write": "tests/test_tables.py",
+    "Tables that people write": "tests/utils/test_tables.py",
     "Gaps and labels of own tables": "tests/datasets/test_own_tables.py",
     "Captions that people write": "tests/captions/test_caption_tables.py",
     "Mistakes with own data": "tests/datasets/test_own_mistakes.py",
@@ -33,14 +33,14 @@ CHAPTERS = {
     "Arrays and tables": "tests/datasets/test_arrays.py",
     "MNE objects": "tests/datasets/test_own.py",
     "Units and scale": "tests/datasets/test_units.py",
-    "Types of channels": "tests/test_channel_names.py",
+    "Types of channels": "tests/eeg/test_channel_names.py",
     "The Muse recordings": "tests/datasets/test_muse.py",
-    "Preprocessing": "tests/test_preprocessing.py",
-    "Trials": "tests/test_trials.py",
-    "Downloads": "tests/test_fetch.py",
-    "Recipes": "tests/test_recipe.py",
-    "Pictures": "tests/test_open_picture.py",
-    "NaN and infinity": "tests/test_not_finite.py",
+    "Preprocessing": "tests/eeg/test_preprocessing.py",
+    "Trials": "tests/eeg/test_trials.py",
+    "Downloads": "tests/datasets/test_fetch.py",
+    "Recipes": "tests/runs/test_recipe.py",
+    "Pictures": "tests/utils/test_open_picture.py",
+    "NaN and infinity": "tests/utils/test_not_finite.py",
     "At the command line": "tests/test_bad_inputs.py",
 }
 BY_KIND = CHAPTERS["At the command line"]

@@ -5,7 +5,7 @@
 
 CORPUS is a folder; it begins with small files of the true structure and keeps what reaches new code. An input that
 crashes, takes over 5 s or over 2 GB is written to the working folder: fix the reader, and keep the input in
-tests/restricted/cases, which the tests read.
+tests/utils/restricted/cases, which the tests read.
 """
 
 import io

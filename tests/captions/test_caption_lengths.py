@@ -7,7 +7,7 @@ import pytest
 
 from conftest import make_trials
 from phosphene.backbones.table import load_tokenizer, n_read, n_tokens
-from phosphene.captions.tokens import cut, told
+from phosphene.captions.tokens import cut, shortened_sentence
 from phosphene.errors import PhospheneError
 from phosphene.generators.diffusion import Diffusion
 from phosphene.methods.base import Method
@@ -54,12 +54,12 @@ def test_other_encoders_have_other_limits(tokenizer):
 
 
 def test_the_sentence(tokenizer):
-    assert told("ObjectSnap", ["a red car"], tokenizer, 77) == ""
-    assert told("ObjectSnap", [LONG, f"{LONG}\nx", "a"], tokenizer, 77) == (
+    assert shortened_sentence("ObjectSnap", ["a red car"], tokenizer, 77) == ""
+    assert shortened_sentence("ObjectSnap", [LONG, f"{LONG}\nx", "a"], tokenizer, 77) == (
         "ObjectSnap: 2 of 3 distinct captions are longer than the 77 tokens that the text encoder reads and are cut; 2 "
         f"become alike by it; the first: {LONG[:59]}"
     )
-    assert "alike" not in told("ObjectSnap", [LONG, "a"], tokenizer, 77)
+    assert "alike" not in shortened_sentence("ObjectSnap", [LONG, "a"], tokenizer, 77)
 
 
 @pytest.mark.parametrize("target", [CLIPText("ObjectSnap"), TextStates("ObjectSnap")])
@@ -116,6 +116,6 @@ def test_a_run_tells_and_keeps_it(tmp_path, monkeypatch, caplog):
 def test_a_generator_tells_of_its_prompts():
     generator = Diffusion("mini", steps=1)
     assert generator.shortened(["a red car"]) == ""
-    assert generator.shortened([[("a", 1.0), (LONG, 2.0)], f"{LONG} b"]) == told(
+    assert generator.shortened([[("a", 1.0), (LONG, 2.0)], f"{LONG} b"]) == shortened_sentence(
         "prompts", ["a", LONG, f"{LONG} b"], load_tokenizer("mini"), 77
     )

@@ -23,7 +23,7 @@ from phosphene.errors import PhospheneError
 from phosphene.utils.restricted import read_npy, read_pickle, read_torch
 
 PROTOCOLS = range(6)
-SHARED = Path(os.environ.get("PHOSPHENE_SHARED", Path(__file__).resolve().parents[3] / "shared"))
+SHARED = Path(os.environ.get("PHOSPHENE_SHARED", Path(__file__).resolve().parents[4] / "shared"))
 
 
 def same(one: Any, two: Any) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from test_training import Codes, Killed, same
 from torch import nn
 
 from conftest import make_trials
@@ -26,7 +27,6 @@ from phosphene.training.loop import share_of
 from phosphene.utils import processes
 from phosphene.utils.checksums import SUMS
 from phosphene.utils.progress import Silent
-from test_training import Codes, Killed, same
 
 SETTINGS = Training(
     epochs=3, batch_size=8, accumulate=2, lr=3e-2, ema=0.9, checkpoint_every=2, stages={"second": {"batch_size": 4}}
