@@ -111,7 +111,7 @@ def contradictions(said: Mapping[str, str], slots: Sequence[Slot]) -> list[Contr
     for (a, x), (b, y) in combinations(told, 2):
         p, q = phrases[a.name], phrases[b.name]
         both_objects = a.about == b.about == "object"
-        pairs: list[tuple[str, set, set]] = []
+        pairs: list[tuple[str, set[Any], set[Any]]] = []
         if "thematic" not in (a.level, b.level):
             pairs += [("colour", *c) for c in _colours(p, q, both_objects)]
             pairs += [("count", *c) for c in _counts(p, q)]
@@ -126,7 +126,7 @@ def contradictions(said: Mapping[str, str], slots: Sequence[Slot]) -> list[Contr
     return found
 
 
-_Pair = tuple[set, set]
+_Pair = tuple[set[Any], set[Any]]
 
 
 def _colours(p: list[_Phrase], q: list[_Phrase], both_objects: bool) -> list[_Pair]:

@@ -152,11 +152,11 @@ class Trials:
 
     @property
     def n_chans(self) -> int:
-        return self.eeg.shape[1]
+        return int(self.eeg.shape[1])
 
     @property
     def n_times(self) -> int:
-        return self.eeg.shape[2]
+        return int(self.eeg.shape[2])
 
     @property
     def times(self) -> np.ndarray:

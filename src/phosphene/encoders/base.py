@@ -50,7 +50,8 @@ class Residual(nn.Module):
         self.add_module(name, branch)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.get_submodule(self.name)(x)
+        moved: Tensor = x + self.get_submodule(self.name)(x)
+        return moved
 
 
 def projector(n_inputs: int, n_outputs: int, dropout: float, name: str = "fn") -> nn.Sequential:

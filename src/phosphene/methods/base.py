@@ -265,7 +265,7 @@ class Classifier(Method):
 
     def labels(self, trials: Trials) -> np.ndarray:
         """(n_trials,) position of each trial's concept in `concepts`."""
-        codes = pd.Index(self.concepts).get_indexer(trials.table["concept"])
+        codes: np.ndarray = pd.Index(self.concepts).get_indexer(trials.table["concept"])
         if (codes < 0).any():
             odd = trials.table["concept"].iloc[int((codes < 0).argmax())]
             raise PhospheneError(f"concept '{odd}' is not one of {', '.join(self.concepts)}: name it in concepts")

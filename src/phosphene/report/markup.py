@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from phosphene.errors import Damaged, PhospheneError
-from phosphene.targets.clip import open_picture
 from phosphene.utils.checksums import intact
+from phosphene.utils.pictures import open_picture
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -61,7 +61,7 @@ class Stage(Settings):
         return "no" if precision is False else precision
 
 
-class Samples(Dataset):
+class Samples(Dataset[dict[str, Any]]):
     """Trials with their target vectors, fetched by whole batches of indices; ``inputs`` stand in place of the EEG."""
 
     def __init__(self, trials: Trials, tables: dict[str, TargetTable], inputs: Tensor | None = None):

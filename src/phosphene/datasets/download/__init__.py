@@ -190,7 +190,7 @@ def _download(work: Plan, file: RemoteFile, web: Web, display: "Display | None")
 
 def _from_hub(work: Plan, file: RemoteFile, target: Path) -> None:
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HTTPError
+    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
 
     repo = work.found.title
     try:

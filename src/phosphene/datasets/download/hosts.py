@@ -230,7 +230,7 @@ def openneuro(web: Web, prefix: str) -> Listing:
 def hub(web: Web, repo: str) -> Listing:
     """A data set of the Hub at its newest revision; huggingface_hub itself downloads it, and resumes."""
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HTTPError, RepositoryNotFoundError
+    from huggingface_hub.errors import HTTPError, RepositoryNotFoundError  # type: ignore[attr-defined]
     from huggingface_hub.hf_api import RepoFile
 
     def ask() -> Listing:

@@ -31,6 +31,7 @@ from phosphene.evaluation.metrics.captions import words
 
 ORDERS = 4
 SIGMA = 6.0
+Grams = Counter[tuple[str, ...]]
 
 #: one true caption for each picture, or several
 Captions = Sequence[str] | Sequence[Sequence[str]]
@@ -84,7 +85,7 @@ def _consensus(said: Sequence[str], true: Captions, strict: bool) -> np.ndarray:
     return np.asarray(total @ of_picture) / np.bincount(picture) / ORDERS
 
 
-def _cosines(ours: list[Counter], theirs: list[Counter], picture: np.ndarray, strict: bool) -> np.ndarray:
+def _cosines(ours: list[Grams], theirs: list[Grams], picture: np.ndarray, strict: bool) -> np.ndarray:
     """(n_said, n_true) cosine of the weighted n-grams of one order; 0 for a caption without any weight."""
     column: dict[tuple[str, ...], int] = {}
     for counts in (*ours, *theirs):
@@ -108,7 +109,7 @@ def _cosines(ours: list[Counter], theirs: list[Counter], picture: np.ndarray, st
     return np.divide(product, norms, out=np.zeros_like(product), where=norms > 0)
 
 
-def _weigh(captions: list[Counter], column: dict[tuple[str, ...], int], idf: np.ndarray) -> _Weighted:
+def _weigh(captions: list[Grams], column: dict[tuple[str, ...], int], idf: np.ndarray) -> _Weighted:
     rows = [i for i, counts in enumerate(captions) for _ in counts]
     columns = [column[gram] for counts in captions for gram in counts]
     values = np.array([count for counts in captions for count in counts.values()], float) * idf[columns]
@@ -116,5 +117,5 @@ def _weigh(captions: list[Counter], column: dict[tuple[str, ...], int], idf: np.
     return _Weighted(weights, np.sqrt(np.asarray(weights.multiply(weights).sum(axis=1)).ravel()))
 
 
-def _grams(caption: list[str], n: int) -> Counter:
+def _grams(caption: list[str], n: int) -> Grams:
     return Counter(zip(*(caption[i:] for i in range(n)), strict=False))

@@ -16,7 +16,8 @@ import numpy as np
 
 from phosphene.errors import PhospheneError
 from phosphene.utils.paths import regular
-from phosphene.utils.restricted.machine import Machine, Refused
+from phosphene.utils.restricted.arrays import Refused
+from phosphene.utils.restricted.machine import Machine
 from phosphene.utils.restricted.torch_legacy import START, read_legacy
 from phosphene.utils.restricted.torch_zip import read_zip
 
