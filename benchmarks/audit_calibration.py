@@ -43,15 +43,22 @@ def asked(n: int, design: str, seed: int, snr_db: float, leak: float, n_perm: in
         protocol = Protocol(split=split, average_test=1, val_fraction=0, select_on="last")
     category = trials.stimuli["category"].reindex(trials.table["stimulus"]).to_numpy(str)
     auditor = Auditor(
-        trials, list(protocol.folds(trials)), design="block" if made.order == "block" else "rapid",
-        category=category if n >= MANY else None, n_perm=n_perm, seed=seed,
-    )  # fmt: skip
+        trials,
+        list(protocol.folds(trials)),
+        design="block" if made.order == "block" else "rapid",
+        category=category if n >= MANY else None,
+        n_perm=n_perm,
+        seed=seed,
+    )
     found = [c for c in auditor.controls() if c.fold == "all"]
     return {
-        "pictures": n, "design": design, "seed": seed, "decoded": found[0].reason == "yes",
+        "pictures": n,
+        "design": design,
+        "seed": seed,
+        "decoded": found[0].reason == "yes",
         "fails": sorted({c.name for c in found if c.verdict == "fail"}),
         "powerless": sorted({c.name for c in found if c.reason.startswith("no power")}),
-    }  # fmt: skip
+    }
 
 
 def main() -> None:

@@ -99,8 +99,10 @@ def main() -> None:
         times["ours"].append(step(model, eeg, model))
         times["published order"].append(step(lambda x: published_order(model, x), turned, model))
     ours, naive = (min(spent[1:]) for spent in times.values())
-    print(f"{given.configuration}, batch {given.batch} of {given.n_chans} x {given.n_times}, "
-          f"{torch.get_num_threads()} thread(s); outputs differ by {off:.1e} at most\n")  # fmt: skip
+    print(
+        f"{given.configuration}, batch {given.batch} of {given.n_chans} x {given.n_times}, "
+        f"{torch.get_num_threads()} thread(s); outputs differ by {off:.1e} at most\n"
+    )
     print("| order | s for one step | of the published |\n|---|---|---|")
     print(f"| ours | {ours:.3f} | {ours / naive:.2f} |\n| published | {naive:.3f} | 1.00 |")
 

@@ -49,10 +49,19 @@ def captioner(captions: list[str]) -> TokenCaptioner:
         tokenizer_object=made, pad_token="[PAD]", unk_token="[UNK]", bos_token="[CLS]", eos_token="[SEP]"
     )
     config = GitConfig(
-        vision_config=clip.config.vision_config.to_dict(), vocab_size=len(known), hidden_size=64, num_hidden_layers=2,
-        num_attention_heads=4, intermediate_size=128, max_position_embeddings=64, hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0, pad_token_id=0, bos_token_id=2, eos_token_id=3,
-    )  # fmt: skip
+        vision_config=clip.config.vision_config.to_dict(),
+        vocab_size=len(known),
+        hidden_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=128,
+        max_position_embeddings=64,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+        pad_token_id=0,
+        bos_token_id=2,
+        eos_token_id=3,
+    )
     model = GitForCausalLM(config)
     model.git.image_encoder.vision_model.load_state_dict(clip.vision_model.state_dict())
     model.git.image_encoder.eval().requires_grad_(False)
@@ -72,9 +81,11 @@ def train(writer: TokenCaptioner, tokens: Tensor, captions: list[str], epochs: i
     for _ in range(epochs):
         for batch in torch.randperm(len(rows), generator=order).split(32):
             loss = writer.model(
-                input_ids=rows[batch], attention_mask=mask[batch], pixel_values=tokens[batch][:, None],
+                input_ids=rows[batch],
+                attention_mask=mask[batch],
+                pixel_values=tokens[batch][:, None],
                 labels=labels[batch],
-            ).loss  # fmt: skip
+            ).loss
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()

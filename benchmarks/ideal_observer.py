@@ -19,8 +19,13 @@ from phosphene.simulate.study import choose_stimuli, scenes_of
 STEPS = {"l_freq": 0.1, "h_freq": 40.0, "tmin": -0.1, "tmax": 0.7, "baseline": (-0.1, 0.0), "sfreq": 125.0}
 WINDOW = (0.0, 0.6)
 STUDY = {
-    "n_train_pictures": 1200, "train_repeats": 2, "test_repeats": 10, "n_sessions": 1, "soa": 0.4, "sfreq": 250.0,
-}  # fmt: skip
+    "n_train_pictures": 1200,
+    "train_repeats": 2,
+    "test_repeats": 10,
+    "n_sessions": 1,
+    "soa": 0.4,
+    "sfreq": 250.0,
+}
 REPEATS = (1, 10)
 
 

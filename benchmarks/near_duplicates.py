@@ -126,10 +126,14 @@ def main() -> None:
     arguments = parser.parse_args()
     own = photographs(arguments.photographs)
     sets = {
-        "photographs": own, "parts of photographs": tiles(own), "simulated scenes": scenes(arguments.n),
-        "scenes drawn anew": drawn_anew(480), "white noise, 48 px": noise(arguments.n, 48, 0),
-        "1/f noise, 128 px": noise(arguments.n, 128, 1), "gratings": gratings(),
-    }  # fmt: skip
+        "photographs": own,
+        "parts of photographs": tiles(own),
+        "simulated scenes": scenes(arguments.n),
+        "scenes drawn anew": drawn_anew(480),
+        "white noise, 48 px": noise(arguments.n, 48, 0),
+        "1/f noise, 128 px": noise(arguments.n, 128, 1),
+        "gratings": gratings(),
+    }
     print("| different pictures | pictures | pairs | called the same | s |\n|---|---|---|---|---|")
     for name, pictures in sets.items():
         began = time.perf_counter()

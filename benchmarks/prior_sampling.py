@@ -223,14 +223,17 @@ def kinds(given: argparse.Namespace) -> None:
         "epsilon": {"predicts": "epsilon"},
         "epsilon, raw": {"predicts": "epsilon", "standardise": False},
         "epsilon, raw, clipped (published)": {
-            "predicts": "epsilon", "standardise": False, "clip_sample": True, "sampler": "ddpm",
+            "predicts": "epsilon",
+            "standardise": False,
+            "clip_sample": True,
+            "sampler": "ddpm",
         },
         "v_prediction, raw": {"predicts": "v_prediction", "standardise": False},
         "drop by whole batch": {"drop_rule": "batch"},
         "no dropout": {"dropout": 0.0},
         "widths 128 to 8": {"widths": (128, 64, 32, 16, 8)},
         "mlp": {"network": "mlp"},
-    }  # fmt: skip
+    }
     for snr_db, made in worlds(given):
         print(f"\n{snr_db:g} dB: 50 DDPM steps, guidance 1, mean ± SD of {len(made)} seeds\n")
 

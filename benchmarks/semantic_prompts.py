@@ -32,10 +32,18 @@ TWO = {"two": "swapped", "swapped": "two"}
 
 def experiment(out: Path, study: Path, seed: int, given: argparse.Namespace, **changes: Any) -> Experiment:
     """A finished, scored run of semantic prompts on a study."""
-    recipe = Recipe.read("semantic-prompts", {
-        "dataset.root": str(study), "method.encoder": given.encoder, "generator": None, "protocol.seed": seed,
-        "evaluation.n_boot": 500, "evaluation.n_perm": 500, **changes,
-    })  # fmt: skip
+    recipe = Recipe.read(
+        "semantic-prompts",
+        {
+            "dataset.root": str(study),
+            "method.encoder": given.encoder,
+            "generator": None,
+            "protocol.seed": seed,
+            "evaluation.n_boot": 500,
+            "evaluation.n_perm": 500,
+            **changes,
+        },
+    )
     made = Experiment(recipe, out)
     if not (out / "scores.csv").is_file():
         made.run()
@@ -68,9 +76,12 @@ def maps(given: argparse.Namespace) -> pd.DataFrame:
             contrasts, truths = {}, {}
             for regions in TWO:
                 study = simulate(
-                    given.out / f"{regions}{snr:g}-{seed}", n_subjects=given.n_subjects, snr_db=snr, seed=seed,
+                    given.out / f"{regions}{snr:g}-{seed}",
+                    n_subjects=given.n_subjects,
+                    snr_db=snr,
+                    seed=seed,
                     regions=regions,
-                )  # fmt: skip
+                )
                 run = experiment(given.out / f"run-{regions}{snr:g}-{seed}", study, seed, given)
                 found = Diagnosis(run)
                 contrasts[regions] = {
@@ -83,11 +94,18 @@ def maps(given: argparse.Namespace) -> pd.DataFrame:
                     for t, which in ((False, regions), (False, other), (True, regions))
                 )
                 for person in own.index:  # "mean" is the mean map of the study's people
-                    rows.append({
-                        "snr_db": snr, "seed": seed, "regions": regions, "map_of": person, "auc": own["auc"][person],
-                        "spearman": own["spearman"][person], "auc_of_exchanged_truth": exchanged["auc"][person],
-                        "auc_of_control": control["auc"][person],
-                    })  # fmt: skip
+                    rows.append(
+                        {
+                            "snr_db": snr,
+                            "seed": seed,
+                            "regions": regions,
+                            "map_of": person,
+                            "auc": own["auc"][person],
+                            "spearman": own["spearman"][person],
+                            "auc_of_exchanged_truth": exchanged["auc"][person],
+                            "auc_of_control": control["auc"][person],
+                        }
+                    )
             pd.DataFrame(rows).to_csv(given.out / "maps.csv", index=False)
     return pd.DataFrame(rows)
 

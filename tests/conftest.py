@@ -80,10 +80,20 @@ def make_trials(
             Image.fromarray(rng.integers(0, 255, (16, 16, 3), dtype=np.uint8)).save(folder / f"{name}.png")
         stimuli["image"] = [str(folder / f"{name}.png") for name in names]
     rows = [
-        {"subject": s, "session": "01", "run": f"{1 + r % n_runs:02d}", "stimulus": name, "concept": concept,
-         "repeat": r, "onset": 0.0, "split": "test" if int(concept[1:]) >= n_concepts - 2 else "train"}
-        for s in subjects for r in range(repeats) for name, concept in zip(names, concepts, strict=True)
-    ]  # fmt: skip
+        {
+            "subject": s,
+            "session": "01",
+            "run": f"{1 + r % n_runs:02d}",
+            "stimulus": name,
+            "concept": concept,
+            "repeat": r,
+            "onset": 0.0,
+            "split": "test" if int(concept[1:]) >= n_concepts - 2 else "train",
+        }
+        for s in subjects
+        for r in range(repeats)
+        for name, concept in zip(names, concepts, strict=True)
+    ]
     table = pd.DataFrame(rows)
     pattern = rng.standard_normal((len(names), n_chans, n_times))
     eeg = pattern[[names.index(n) for n in table["stimulus"]]] + 0.5 * rng.standard_normal(
@@ -102,13 +112,22 @@ def trials() -> Trials:
 def cheap(tmp_path_factory):
     """Overrides of the demo recipe that make training on a small simulated study cheap."""
     study = simulate(
-        tmp_path_factory.mktemp("cheap") / "s", n_subjects=2, n_train_pictures=40, n_test_pictures=40, train_repeats=1,
-        test_repeats=4, snr_db=10.0,
-    )  # fmt: skip
+        tmp_path_factory.mktemp("cheap") / "s",
+        n_subjects=2,
+        n_train_pictures=40,
+        n_test_pictures=40,
+        train_repeats=1,
+        test_repeats=4,
+        snr_db=10.0,
+    )
     return {
-        "dataset.root": str(study), "generator": None, "training.epochs": 2, "evaluation.n_boot": 100,
-        "evaluation.n_perm": 99, "evaluation.shuffled_control": False,
-    }  # fmt: skip
+        "dataset.root": str(study),
+        "generator": None,
+        "training.epochs": 2,
+        "evaluation.n_boot": 100,
+        "evaluation.n_perm": 99,
+        "evaluation.shuffled_control": False,
+    }
 
 
 @pytest.fixture(scope="module")

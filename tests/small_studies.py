@@ -41,10 +41,20 @@ def trials() -> Trials:
     rng = np.random.default_rng(0)
     names = ["a0", "a1", "b0", "b1"]
     rows = [
-        {"subject": "01", "session": "01", "run": f"{run:02d}", "onset": 1.0 + len(names) * repeat + place,
-         "stimulus": name, "concept": name[0], "repeat": 2 * run + repeat - 2, "split": "test" if run == 3 else "train"}
-        for run in (1, 2, 3) for repeat in (0, 1) for place, name in enumerate(names)
-    ]  # fmt: skip
+        {
+            "subject": "01",
+            "session": "01",
+            "run": f"{run:02d}",
+            "onset": 1.0 + len(names) * repeat + place,
+            "stimulus": name,
+            "concept": name[0],
+            "repeat": 2 * run + repeat - 2,
+            "split": "test" if run == 3 else "train",
+        }
+        for run in (1, 2, 3)
+        for repeat in (0, 1)
+        for place, name in enumerate(names)
+    ]
     table = pd.DataFrame(rows)
     eeg = 1e-5 * rng.standard_normal((len(table), len(CHANNELS), 20))
     eeg += 2e-5 * (table["concept"] == "a").to_numpy()[:, None, None]

@@ -1055,10 +1055,23 @@ COMMANDS = [
 ]
 
 KINDS = {
-    "recipes": RECIPES, "preprocessing": PREPROCESSING, "tables": TABLES, "arrays": ARRAYS, "BIDS": BIDS_STUDIES,
-    "protocols": PROTOCOLS, "pictures": PICTURES, "captions": CAPTIONS, "endpoints": ENDPOINTS, "grids": GRIDS,
-    "runs": RUNS, "trials": TRIALS, "simulate": SIMULATE, "analyse": ANALYSE, "fetch": FETCH, "commands": COMMANDS,
-}  # fmt: skip
+    "recipes": RECIPES,
+    "preprocessing": PREPROCESSING,
+    "tables": TABLES,
+    "arrays": ARRAYS,
+    "BIDS": BIDS_STUDIES,
+    "protocols": PROTOCOLS,
+    "pictures": PICTURES,
+    "captions": CAPTIONS,
+    "endpoints": ENDPOINTS,
+    "grids": GRIDS,
+    "runs": RUNS,
+    "trials": TRIALS,
+    "simulate": SIMULATE,
+    "analyse": ANALYSE,
+    "fetch": FETCH,
+    "commands": COMMANDS,
+}
 
 
 NICE = "run nice.yaml --out out"
@@ -1164,17 +1177,23 @@ FOLDERS = [
     *[
         bad(f"a study of {what}", f"{DEMO} --out out", "dataset.json", put("syn/dataset.json", text))
         for what, text in [
-            ("nothing", ""), ("a list", "[]"), ("bytes", b"\xff\xfe"), ("half a line", '{"simulated"'),
-            ("no recording", '{"simulated": true}'), ("a number", '{"simulated": true, "recordings": 3}'),
+            ("nothing", ""),
+            ("a list", "[]"),
+            ("bytes", b"\xff\xfe"),
+            ("half a line", '{"simulated"'),
+            ("no recording", '{"simulated": true}'),
+            ("a number", '{"simulated": true, "recordings": 3}'),
             ("numbers", '{"simulated": true, "recordings": [{"subject": 1, "path": "x"}]}'),
         ]
     ],
     bad(
-        "facts of eegcvpr40 in a list", "run eegcvpr40-quick --set dataset.root=syn --out out", "dataset.json",
+        "facts of eegcvpr40 in a list",
+        "run eegcvpr40-quick --set dataset.root=syn --out out",
+        "dataset.json",
         put("syn/dataset.json", "[]"),
     ),
     bad("study facts cut off", BIDS, "dataset.json", put("bids/dataset.json", '{"sim')),
-]  # fmt: skip
+]
 
 PROJECTION = edit("nice.yaml", "{name: nice}", "{name: nice, encoder: projection}")
 WINDOWS = [

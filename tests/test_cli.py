@@ -12,9 +12,22 @@ from phosphene.cli import app
 
 PHOSPHENE = Path(sys.executable).parent / "phosphene"
 VERBS = (
-    "list", "simulate", "prepare", "run", "decode", "evaluate", "report", "demo", "fetch", "caption", "audit",
-    "explain", "grid", "compare", "analyse",
-)  # fmt: skip
+    "list",
+    "simulate",
+    "prepare",
+    "run",
+    "decode",
+    "evaluate",
+    "report",
+    "demo",
+    "fetch",
+    "caption",
+    "audit",
+    "explain",
+    "grid",
+    "compare",
+    "analyse",
+)
 
 
 def phosphene(*arguments) -> Result:

@@ -52,12 +52,15 @@ def text(value: bytes) -> bytes:
 DOUBLING = b"h\x00h\x01h\x01\x86Rq\x01" * 60
 PICKLES = {
     "a text that doubles": b"\x80\x04ctorch\ndevice\nq\x00" + text(b"a" * 10) + b"q\x01" + DOUBLING + b".",
-    "a block encoded again and again": b"\x80\x04c_codecs\nencode\nq\x00" + text(b"a" * 1_000_000)
-    + b"\x85q\x010" + b"h\x00h\x01R" * 2000 + b".",
+    "a block encoded again and again": b"\x80\x04c_codecs\nencode\nq\x00"
+    + text(b"a" * 1_000_000)
+    + b"\x85q\x010"
+    + b"h\x00h\x01R" * 2000
+    + b".",
     "a million containers": b"\x80\x04(" + b"\x8f" * 1_000_000 + b"l.",
     "keys of one hash": pickle.dumps({i * (2**61 - 1): 0 for i in range(2, 50)}, 4),
     "entries of no size": pickle.dumps(np.zeros(3, "S1"), 4).replace(b"S1", b"S0"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", PICKLES)
@@ -109,11 +112,17 @@ def test_zip_members_that_overlap(tmp_path):
 
 
 RECIPES = {
-    "date": "description: 2001-13-45", "int": "name: !!int x", "bool": "name: !!bool x", "empty": "name: !!int ''",
-    "time": "name: !!timestamp x", "number as key": "1: 2", "deep": "name: " + "[" * 3000 + "]" * 3000,
+    "date": "description: 2001-13-45",
+    "int": "name: !!int x",
+    "bool": "name: !!bool x",
+    "empty": "name: !!int ''",
+    "time": "name: !!timestamp x",
+    "number as key": "1: 2",
+    "deep": "name: " + "[" * 3000 + "]" * 3000,
     "alias": "dataset: &a {name: arrays, root: ., keep: *a}",
-    "merge": "m0: &m0 {a: 1}\nm1: &m1 {<<: [*m0, *m0]}\nm2: {<<: [*m1, *m1]}", "tag": "name: !!python/name:os.system",
-}  # fmt: skip
+    "merge": "m0: &m0 {a: 1}\nm1: &m1 {<<: [*m0, *m0]}\nm2: {<<: [*m1, *m1]}",
+    "tag": "name: !!python/name:os.system",
+}
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -141,10 +150,15 @@ def test_a_subject_cannot_leave_the_run_folder(tmp_path, subject):
     split = np.where(np.arange(len(trials)) % 3 == 0, "test", "train")
     trials = replace(trials, table=trials.table.assign(subject=subject, split=split))
     trials.eeg[:] = 1e-5 * np.random.default_rng(0).normal(size=trials.eeg.shape)
-    recipe = Recipe.read({
-        "name": "x", "dataset": {"name": "arrays", "root": str(trials.save(tmp_path / "study"))}, "preprocessing": {},
-        "method": {"name": "lda"}, "protocol": {"select_on": "last", "average_test": 1},
-    })  # fmt: skip
+    recipe = Recipe.read(
+        {
+            "name": "x",
+            "dataset": {"name": "arrays", "root": str(trials.save(tmp_path / "study"))},
+            "preprocessing": {},
+            "method": {"name": "lda"},
+            "protocol": {"select_on": "last", "average_test": 1},
+        }
+    )
     with pytest.raises(PhospheneError, match="cannot name a folder"):
         Experiment(recipe, tmp_path / "runs" / "out").run()
     assert {p.name for p in tmp_path.iterdir()} == {"study"}
@@ -152,10 +166,17 @@ def test_a_subject_cannot_leave_the_run_folder(tmp_path, subject):
 
 @pytest.mark.parametrize(
     ("name", "content"),
-    [("signal.json", "[]"), ("signal.json", "{}"), ("signal.json", '{"ch_names": 5, "sfreq": 1}'),
-     ("signal.json", '{"ch_names": ["a"], "sfreq": "x"}'), ("signal.json", "[" * 100_000),
-     ("stimuli.csv", "a,b\n1,2\n"), ("eeg.npy", "PK\3\4xxxx"), ("eeg.npy", "")],
-)  # fmt: skip
+    [
+        ("signal.json", "[]"),
+        ("signal.json", "{}"),
+        ("signal.json", '{"ch_names": 5, "sfreq": 1}'),
+        ("signal.json", '{"ch_names": ["a"], "sfreq": "x"}'),
+        ("signal.json", "[" * 100_000),
+        ("stimuli.csv", "a,b\n1,2\n"),
+        ("eeg.npy", "PK\3\4xxxx"),
+        ("eeg.npy", ""),
+    ],
+)
 def test_trials_of_damaged_files(tmp_path, name, content):
     folder = make_trials().save(tmp_path / "t")
     (folder / name).write_text(content)
@@ -234,16 +255,44 @@ def test_json_nested_without_end(tmp_path):
 # -- names that would choose where to write ------------------------------------------------------
 
 NAMES = [
-    "../x", "..", ".", "", "a/b", "/abs", "~", "~/x", "a\\b", "C:x", "x\ny", "x\0y", "\u202ex", " x", "x ", "x.", ".x",
-    "-x",     "con", "NUL.txt", "COM1", "x" * 300, "\u732b" * 90, "*", "$HOME", "x|y",
-]  # fmt: skip
+    "../x",
+    "..",
+    ".",
+    "",
+    "a/b",
+    "/abs",
+    "~",
+    "~/x",
+    "a\\b",
+    "C:x",
+    "x\ny",
+    "x\0y",
+    "\u202ex",
+    " x",
+    "x ",
+    "x.",
+    ".x",
+    "-x",
+    "con",
+    "NUL.txt",
+    "COM1",
+    "x" * 300,
+    "\u732b" * 90,
+    "*",
+    "$HOME",
+    "x|y",
+]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_name_cannot_choose_where_to_write(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
-    recipe = {"name": name, "dataset": {"name": "arrays", "root": "study"}, "method": {"name": "lda"},
-              "protocol": {"select_on": "last", "average_test": 1}}  # fmt: skip
+    recipe = {
+        "name": name,
+        "dataset": {"name": "arrays", "root": "study"},
+        "method": {"name": "lda"},
+        "protocol": {"select_on": "last", "average_test": 1},
+    }
     with pytest.raises(PhospheneError, match="the recipe's name '.*to name a folder|cannot name a folder.*--out"):
         run(recipe)
     with pytest.raises(PhospheneError, match="the grid's name '.*to name a folder|cannot name a folder.*--out"):
@@ -264,8 +313,13 @@ def test_nor_can_the_name_of_an_analysis(tmp_path, monkeypatch, name):
 @pytest.mark.parametrize("name", ["demo", "my study 2", "muse-houses-faces", "\u00dcbung_1", "a.b+c@d", "2026"])
 def test_ordinary_names_are_folders_under_runs(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
-    recipe = {"name": name, "dataset": {"name": "arrays", "root": str(tmp_path)}, "preprocessing": {},
-              "method": {"name": "lda"}, "protocol": {"select_on": "last", "average_test": 1}}  # fmt: skip
+    recipe = {
+        "name": name,
+        "dataset": {"name": "arrays", "root": str(tmp_path)},
+        "preprocessing": {},
+        "method": {"name": "lda"},
+        "protocol": {"select_on": "last", "average_test": 1},
+    }
     with pytest.raises(PhospheneError, match=r"table.csv is missing"):  # the name is no longer the fault
         run(recipe)
     with pytest.raises(PhospheneError, match=r"table.csv is missing"):
@@ -507,8 +561,11 @@ def test_a_pipe_among_pictures_to_caption_is_refused(tmp_path):
     with pytest.raises(PhospheneError, match=r"b.png is a pipe"):
         pictures_in(tmp_path)
     with pytest.raises(PhospheneError, match=r"b.png is a pipe"):
-        write(build("captioner", "openai", model="x", key_from="", base_url="http://localhost:9/v1"),
-              pd.DataFrame({"image": [str(tmp_path / "b.png")]}, index=["b"]), tmp_path / "c")  # fmt: skip
+        write(
+            build("captioner", "openai", model="x", key_from="", base_url="http://localhost:9/v1"),
+            pd.DataFrame({"image": [str(tmp_path / "b.png")]}, index=["b"]),
+            tmp_path / "c",
+        )
     assert not (tmp_path / "c").exists()
 
 

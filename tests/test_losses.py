@@ -73,8 +73,10 @@ def test_the_losses_of_atm_are_the_published_ones():
 
 def test_the_losses_of_synapse_and_their_gradients_are_the_published_ones():
     facts, expected = golden("synapse_losses")
-    given = {key: torch.from_numpy(fill.inputs(entry["shape"], entry["seed"])).double() for key, entry in
-             facts["inputs"].items()}  # fmt: skip
+    given = {
+        key: torch.from_numpy(fill.inputs(entry["shape"], entry["seed"])).double()
+        for key, entry in facts["inputs"].items()
+    }
     eeg, image, text = given["eeg"], given["image"], given["text"]
     rebuilt = (0.7 * eeg + 0.5 * given["rec_noise"]).requires_grad_()
     latent = (given["latent_noise"] + 0.01 * image[:, None] + 0.3 * text).requires_grad_()

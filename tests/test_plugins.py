@@ -52,13 +52,20 @@ def study(folder: Path) -> None:
         Image.open(path).save(folder / "study" / "pictures" / f"{name[:-1]}-{name[-1]}.png")
     shown = [f"{name[:-1]}-{name[-1]}" for name in trials.table["stimulus"]]
     np.savez(
-        folder / "study" / "ann.npz", eeg=np.asarray(trials.eeg), sfreq=100.0, ch_names=list(trials.signal.ch_names),
-        shown=shown, test=(trials.table["split"] == "test").to_numpy(),
-    )  # fmt: skip
+        folder / "study" / "ann.npz",
+        eeg=np.asarray(trials.eeg),
+        sfreq=100.0,
+        ch_names=list(trials.signal.ch_names),
+        shown=shown,
+        test=(trials.table["split"] == "test").to_numpy(),
+    )
     common = {
-        "dataset": {"name": "npz", "root": "study"}, "evaluation": {"n_boot": 20, "n_perm": 99},
-        "preprocessing": {}, "protocol": {"select_on": "last"}, "training": {"epochs": 1},
-    }  # fmt: skip
+        "dataset": {"name": "npz", "root": "study"},
+        "evaluation": {"n_boot": 20, "n_perm": 99},
+        "preprocessing": {},
+        "protocol": {"select_on": "last"},
+        "training": {"epochs": 1},
+    }
     aligned = {"name": "nice", "encoder": "log_power", "prior": "rotation", "backbone": "my-clip"}
     for name, parts in {
         "aligned": {"method": aligned},
@@ -81,7 +88,7 @@ def test_one_of_each_runs_from_the_command_line(installed, tmp_path):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(installed), os.environ.get("PYTHONPATH", "")])}
     done = subprocess.run(
         [sys.executable, "-c", COMMANDS], cwd=tmp_path, env=environment, capture_output=True, text=True
-    )  # fmt: skip
+    )
     assert [line for line in done.stdout.splitlines() if line.startswith("status ")] == [
         f"status None: {line}" for line in lines
     ], done.stdout + done.stderr

@@ -510,8 +510,13 @@ def test_a_run_goes_on_elsewhere_and_says_so(tmp_path, monkeypatch):
     study = simulate(
         tmp_path / "study", n_subjects=1, n_train_pictures=10, n_test_pictures=4, train_repeats=1, test_repeats=1
     )
-    asked = {"dataset.root": str(study), "generator": None, "method": {"name": "ridge"}, "training": {},
-             "evaluation.shuffled_control": False}  # fmt: skip
+    asked = {
+        "dataset.root": str(study),
+        "generator": None,
+        "method": {"name": "ridge"},
+        "training": {},
+        "evaluation.shuffled_control": False,
+    }
     here = Experiment(Recipe.read("demo", asked), tmp_path / "run")
     here.run()
     assert read_json(tmp_path / "run" / "provenance.json")["runtime"] == [{"device": "cpu", "precision": "fp32"}]
@@ -551,10 +556,16 @@ def test_the_commands_that_run_models_take_a_device(monkeypatch, tmp_path):
         monkeypatch.setattr(f"phosphene.{name}", opened)
     monkeypatch.setattr("phosphene.api.study", opened)
     commands = {
-        "run": ["demo"], "decode": ["run", "trials", "--out", tmp_path / "d"], "explain": ["run"], "audit": ["run"],
-        "evaluate": ["run"], "grid": ["g"], "analyse": ["repeats", "run"], "demo": ["--out", tmp_path / "demo"],
+        "run": ["demo"],
+        "decode": ["run", "trials", "--out", tmp_path / "d"],
+        "explain": ["run"],
+        "audit": ["run"],
+        "evaluate": ["run"],
+        "grid": ["g"],
+        "analyse": ["repeats", "run"],
+        "demo": ["--out", tmp_path / "demo"],
         "caption": ["--by", "file", "--stimuli", "s.csv", "--out", tmp_path / "c"],
-    }  # fmt: skip
+    }
     for verb, words in commands.items():
         done = CliRunner().invoke(app, [verb, *map(str, words), "--device", "meta"])
         assert done.exit_code == 2, (verb, done.output)

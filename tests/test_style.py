@@ -29,8 +29,12 @@ def test_tools_are_content(command):
 
 
 def sources():
-    return [p for folder in ("src", "tests", "tools", "docs", "recipes") for p in (ROOT / folder).rglob("*.*")
-            if p.suffix in (".py", ".md", ".yaml", ".css", ".toml")]  # fmt: skip
+    return [
+        p
+        for folder in ("src", "tests", "tools", "docs", "recipes")
+        for p in (ROOT / folder).rglob("*.*")
+        if p.suffix in (".py", ".md", ".yaml", ".css", ".toml")
+    ]
 
 
 def test_no_path_of_one_machine():

@@ -28,9 +28,24 @@ def train(folder: Path, *stages: str, stop_after: int | None = None, processes: 
     start = [sys.executable]
     if processes > 1:
         start += ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    command = [*start, str(TOOLS / "train_mini.py"), "--out", str(folder / "run"), "--assets", str(folder / "mini"),
-               "--walls", str(folder), "--steps-scale", "0.002", "--n-score", "8", "--threads", "1",
-               "--stage", *stages]  # fmt: skip
+    command = [
+        *start,
+        str(TOOLS / "train_mini.py"),
+        "--out",
+        str(folder / "run"),
+        "--assets",
+        str(folder / "mini"),
+        "--walls",
+        str(folder),
+        "--steps-scale",
+        "0.002",
+        "--n-score",
+        "8",
+        "--threads",
+        "1",
+        "--stage",
+        *stages,
+    ]
     subprocess.run(command + (["--stop-after", str(stop_after)] if stop_after else []), check=True, capture_output=True)
 
 
@@ -69,9 +84,18 @@ def fitted(mini, folder: Path, stops: list[int], deadline: float = math.inf) -> 
             return (model(x) - x.sum(1, keepdim=True)).square().mean()
 
         mini["loop"].fit(
-            folder, model, loss, seed=(0, 1), steps=40, stop=stop, deadline=deadline, lr=0.05, warmup=4, every=7,
+            folder,
+            model,
+            loss,
+            seed=(0, 1),
+            steps=40,
+            stop=stop,
+            deadline=deadline,
+            lr=0.05,
+            warmup=4,
+            every=7,
             processes=mini["loop"].Processes(),
-        )  # fmt: skip
+        )
     return mini["loop"].load(folder)[2]
 
 

@@ -59,8 +59,9 @@ def limits(mark: Any) -> str:
         return mark.words
     if isinstance(mark, ArgumentsOf):
         return f"arguments of `{mark.key}`"
-    found = [(key, getattr(one, key)) for one in getattr(mark, "metadata", [mark]) for key in COMPARED
-             if hasattr(one, key)]  # fmt: skip
+    found = [
+        (key, getattr(one, key)) for one in getattr(mark, "metadata", [mark]) for key in COMPARED if hasattr(one, key)
+    ]
     least = [one.min_length for one in getattr(mark, "metadata", []) if hasattr(one, "min_length")]
     return ", ".join([f"{COMPARED[key]} {plain(value)}" for key, value in found] + [f"{n} or more" for n in least])
 
@@ -102,9 +103,10 @@ def page() -> str:
     """The text of docs/arguments.md."""
     parts = [HEAD]
     for title, parameters in [
-        ("preprocessing", of_class(Preprocessing)), ("training, and each of its stages", of_settings(Stage)),
+        ("preprocessing", of_class(Preprocessing)),
+        ("training, and each of its stages", of_settings(Stage)),
         ("evaluation", of_settings(Evaluation)),
-    ]:  # fmt: skip
+    ]:
         parts += [f"\n## {title}\n", *rows(parameters)]
     for kind in PACKAGES:
         for name, cls in classes(kind).items():

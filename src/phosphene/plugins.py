@@ -73,8 +73,11 @@ def load_installed() -> None:
             package = point.dist.name if point.dist else "?"
             log.warning(
                 "plugin %s of package %s cannot be imported (%s: %s) and is left out",
-                point.value, package, type(error).__name__, error,
-            )  # fmt: skip
+                point.value,
+                package,
+                type(error).__name__,
+                error,
+            )
 
 
 def _installed(top: str) -> bool:

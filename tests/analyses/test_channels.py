@@ -32,8 +32,15 @@ def test_the_published_cap_by_name_and_by_position():
 def test_old_and_half_row_names():
     found = regions_of(Signal(("T3", "T5", "t4", "FFC1h", "POO9h", "Iz", "FPz", "CCP2h"), 100.0))
     assert list(found["region"]) == [
-        "temporal", "parietal", "temporal", "frontal", "occipital", "occipital", "frontal", "central",
-    ]  # fmt: skip
+        "temporal",
+        "parietal",
+        "temporal",
+        "frontal",
+        "occipital",
+        "occipital",
+        "frontal",
+        "central",
+    ]
 
 
 def test_a_numbered_cap_goes_by_position_though_some_numbers_look_like_names():

@@ -55,7 +55,7 @@ def test_pairs_of_a_stimulus_with_itself_are_not_in_the_interval():
     found = [
         rsa.relate(rsa.rsm(vectors(8, seed=s)), rsa.rsm(vectors(8, seed=s + 99)), n_boot=80, n_perm=1)
         for s in range(20)
-    ]  # fmt: skip
+    ]
     assert abs(np.mean([(f.ci_low + f.ci_high) / 2 - f.rho for f in found])) < 0.08
 
 

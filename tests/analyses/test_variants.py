@@ -174,17 +174,26 @@ def test_five_regions_of_a_finished_run(cheap, tmp_path):
     table = read(out / "regions.csv")
     sizes = table.groupby("variant", sort=False)["n_chans"].first()
     assert sizes.to_dict() == {
-        "whole": 63, "frontal": 15, "central": 14, "temporal": 10, "parietal": 16, "occipital": 8
-    }  # fmt: skip
+        "whole": 63,
+        "frontal": 15,
+        "central": 14,
+        "temporal": 10,
+        "parietal": 16,
+        "occipital": 8,
+    }
 
 
 @pytest.mark.slow
 def test_encoders_side_by_side_with_paired_differences_and_seeds(cheap, tmp_path):
     given = {"small": {"method.encoder_args": {"input_dropout": 0.5}}, "full": {}}
     out = encoders(
-        "demo", given, overrides={**cheap, **ONE, "training.epochs": 1}, seeds=[0, 1], metrics=["image_top5"],
+        "demo",
+        given,
+        overrides={**cheap, **ONE, "training.epochs": 1},
+        seeds=[0, 1],
+        metrics=["image_top5"],
         out=tmp_path / "g",
-    )  # fmt: skip
+    )
     table = read(out / "encoders.csv")
     rows = table[table["metric"] == "image_top5"]
     assert list(rows["variant"]) == ["small", "small", "full", "full"]

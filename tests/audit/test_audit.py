@@ -24,11 +24,16 @@ from phosphene.simulate.study import simulate
 
 
 def recipe(root, **changes):
-    return Recipe.read({
-        "name": "known", "dataset": {"name": "arrays", "root": str(root), "concept": "concept", **changes},
-        "preprocessing": {}, "protocol": {"select_on": "last", "val_fraction": 0, "average_test": 1},
-        "method": {"name": "lda"}, "evaluation": {"n_boot": 50, "n_perm": 20, "shuffled_control": False},
-    })  # fmt: skip
+    return Recipe.read(
+        {
+            "name": "known",
+            "dataset": {"name": "arrays", "root": str(root), "concept": "concept", **changes},
+            "preprocessing": {},
+            "protocol": {"select_on": "last", "val_fraction": 0, "average_test": 1},
+            "method": {"name": "lda"},
+            "evaluation": {"n_boot": 50, "n_perm": 20, "shuffled_control": False},
+        }
+    )
 
 
 @pytest.fixture
@@ -127,9 +132,12 @@ def drawn(tmp_path_factory):
     folder = tmp_path_factory.mktemp("drawn")
     root = simulate(folder / "s", n_train_pictures=60, n_test_pictures=32, train_repeats=1, test_repeats=2, snr_db=8.0)
     settings = {
-        "dataset.root": str(root), "training.epochs": 6, "evaluation.n_boot": 50, "evaluation.n_perm": 50,
+        "dataset.root": str(root),
+        "training.epochs": 6,
+        "evaluation.n_boot": 50,
+        "evaluation.n_perm": 50,
         "generator.steps": 2,
-    }  # fmt: skip
+    }
     experiment = Experiment(Recipe.read("demo", settings), folder / "run")
     experiment.run()
     return experiment

@@ -42,9 +42,14 @@ def test_a_sound_study_without_signal_passes_and_shows_nothing():
 
 @pytest.mark.parametrize(
     ("design", "gates"),
-    [("block", {"C2", "C3", "C7"}), ("block-silent", {"C1", "C2", "C3", "C7"}), ("phantom", {"C1", "C2", "C3", "C7"}),
-     ("spectral", {"C2", "C5"}), ("offset", {"C2"})],
-)  # fmt: skip
+    [
+        ("block", {"C2", "C3", "C7"}),
+        ("block-silent", {"C1", "C2", "C3", "C7"}),
+        ("phantom", {"C1", "C2", "C3", "C7"}),
+        ("spectral", {"C2", "C5"}),
+        ("offset", {"C2"}),
+    ],
+)
 def test_each_fault_fails_at_its_gates(design, gates):
     assert gates <= failed(asked(design))
 
@@ -169,9 +174,16 @@ def test_sound_studies_of_few_pictures_pass_and_say_what_is_decoded(design, deco
 @pytest.mark.parametrize("n_pictures", [2, 3])
 @pytest.mark.parametrize(
     ("design", "gates"),
-    [("block-silent", {"C2", "C3", "C7"}), ("spectral", {"C2"}), ("offset", {"C2"}), ("early", {"C2"}),
-     ("order", {"C3"}), ("cycle", {"C3"}), ("shared", {"C7"})],
-)  # fmt: skip
+    [
+        ("block-silent", {"C2", "C3", "C7"}),
+        ("spectral", {"C2"}),
+        ("offset", {"C2"}),
+        ("early", {"C2"}),
+        ("order", {"C3"}),
+        ("cycle", {"C3"}),
+        ("shared", {"C7"}),
+    ],
+)
 def test_faults_are_caught_in_studies_of_few_pictures(design, gates, n_pictures):
     assert gates <= failed(few(design, n_pictures))
 

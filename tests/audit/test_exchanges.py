@@ -56,8 +56,13 @@ def test_blocks_exchange_whole_where_runs_are_left_out(marked):
     each = label[found.tested].reshape(40, 4, 10)
     assert (each == each[:, :, :1]).all()
     assert {tuple(row) for row in each[:, :, 0]} <= {
-        (0, 0, 1, 1), (0, 1, 0, 1), (0, 1, 1, 0), (1, 0, 0, 1), (1, 0, 1, 0), (1, 1, 0, 0)
-    }  # fmt: skip
+        (0, 0, 1, 1),
+        (0, 1, 0, 1),
+        (0, 1, 1, 0),
+        (1, 0, 0, 1),
+        (1, 0, 1, 0),
+        (1, 1, 0, 0),
+    }
     assert found.ways_tested == 6
     if marked:
         assert found.ways == pytest.approx(6**3 / 2)  # both pictures renamed is the same study

@@ -17,9 +17,13 @@ from phosphene.backbones.table import ASSETS, BACKBONES, Backbone, Shapes, load_
 CONFIGS = Path(__file__).parent / "configs"
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *(f"word{i}" for i in range(60))]
 VISION = {
-    "hidden_size": 24, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 28,
+    "hidden_size": 24,
+    "intermediate_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "image_size": 28,
     "patch_size": 7,
-}  # fmt: skip
+}
 
 
 def published(name):
@@ -133,20 +137,32 @@ def small(name, seed=0):
     encoders = [part for part in parts if part.startswith("text_encoder")]
     for part in encoders:
         parts[part]["config"] |= {
-            "vocab_size": 966, "bos_token_id": 964, "eos_token_id": 965, "pad_token_id": 965, "hidden_size": 32,
-            "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64, "projection_dim": 24,
-        }  # fmt: skip
+            "vocab_size": 966,
+            "bos_token_id": 964,
+            "eos_token_id": 965,
+            "pad_token_id": 965,
+            "hidden_size": 32,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "intermediate_size": 64,
+            "projection_dim": 24,
+        }
     unet = parts["unet"]["config"]
     n = len(unet["block_out_channels"])
     unet |= {
-        "block_out_channels": [16, 32, 32, 32][:n], "cross_attention_dim": 32 * len(encoders), "norm_num_groups": 8,
-        "attention_head_dim": [2] * n, "layers_per_block": 1, "sample_size": 8,
-    }  # fmt: skip
+        "block_out_channels": [16, 32, 32, 32][:n],
+        "cross_attention_dim": 32 * len(encoders),
+        "norm_num_groups": 8,
+        "attention_head_dim": [2] * n,
+        "layers_per_block": 1,
+        "sample_size": 8,
+    }
     if "addition_time_embed_dim" in unet:
         unet |= {
-            "addition_time_embed_dim": 8, "projection_class_embeddings_input_dim": 6 * 8 + 24,
+            "addition_time_embed_dim": 8,
+            "projection_class_embeddings_input_dim": 6 * 8 + 24,
             "transformer_layers_per_block": [1] * n,
-        }  # fmt: skip
+        }
     parts["vae"]["config"] |= {
         "block_out_channels": [8] * 4,
         "norm_num_groups": 4,
@@ -166,10 +182,18 @@ def rows(*kinds):
 def small_git(frames=None):
     """GIT of a few thousand random weights that writes other words of other pictures."""
     config = GitConfig(
-        vision_config=VISION, vocab_size=len(WORDS), hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
-        intermediate_size=32, max_position_embeddings=64, pad_token_id=0, bos_token_id=2, eos_token_id=3,
+        vision_config=VISION,
+        vocab_size=len(WORDS),
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=64,
+        pad_token_id=0,
+        bos_token_id=2,
+        eos_token_id=3,
         num_image_with_embedding=frames,
-    )  # fmt: skip
+    )
     model = GitForCausalLM(config).eval().requires_grad_(False)
     generator = torch.Generator().manual_seed(1)
     for name, parameter in model.named_parameters():  # as training leaves it: captions differ with the picture

@@ -16,8 +16,11 @@ from phosphene.simulate.scenes import SEEN, Scene, draw, sample_scenes
 
 MINI = Path(phosphene.__file__).parent / "assets" / "mini"
 SETTINGS: dict[str, Any] = {
-    "height": 128, "width": 128, "num_inference_steps": 8, "guidance_scale": 2.0,
-}  # fmt: skip
+    "height": 128,
+    "width": 128,
+    "num_inference_steps": 8,
+    "guidance_scale": 2.0,
+}
 N = 12
 FOUR = ("object", "colour", "background", "position")
 
@@ -124,9 +127,13 @@ def test_a_picture_can_be_the_start(pipe, scenes: list[Scene]):
     again.set_progress_bar_config(disable=True)
     start = draw(scenes[0])
     made = again(
-        scenes[0].prompt, image=start, strength=0.3, num_inference_steps=10, guidance_scale=2.0,
+        scenes[0].prompt,
+        image=start,
+        strength=0.3,
+        num_inference_steps=10,
+        guidance_scale=2.0,
         generator=generators(1),
-    ).images[0]  # fmt: skip
+    ).images[0]
     assert np.abs(np.asarray(made, float) - np.asarray(start, float)).mean() < 25
 
 

@@ -56,8 +56,13 @@ def fields(which, embeds):
 
 
 WAYS = [
-    "embeddings", "with prompts", "with blends", "with tokens", "from pictures", "with prompts from pictures",
-]  # fmt: skip
+    "embeddings",
+    "with prompts",
+    "with blends",
+    "with tokens",
+    "from pictures",
+    "with prompts from pictures",
+]
 
 
 def pixels(drawn):

@@ -28,8 +28,10 @@ def test_two_categories_are_scored_within_runs_and_chance_is_widened_where_folds
     perfect = TwoCategories("auc", truth + offset, truth, runs).answer(n_boot=50, n_perm=99)
     assert (perfect["value"], perfect["chance"], perfect["n"], perfect["p"]) == (1.0, 0.5, 120, 0.01)
     weak = 0.35 * truth + rng.standard_normal(120)
-    p = {crossed: TwoCategories("auc", weak, truth, runs, crossed).answer(n_boot=50, n_perm=400)["p"]
-         for crossed in (False, True)}  # fmt: skip
+    p = {
+        crossed: TwoCategories("auc", weak, truth, runs, crossed).answer(n_boot=50, n_perm=400)["p"]
+        for crossed in (False, True)
+    }
     assert p[False] < p[True]
     joined = TwoCategories("auc", weak[:40], truth[:40], runs[:40]).join(
         [TwoCategories("auc", weak[40:], truth[40:], runs[40:], True)]

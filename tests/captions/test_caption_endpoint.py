@@ -28,8 +28,10 @@ GOOD = {"ObjectSnap": "a red car", "KindName": "a vehicle"}
 
 def chat(said, **message):
     text = said if isinstance(said, str) or said is None else json.dumps(said)
-    answer = {"choices": [{"message": {"content": text, **message}}],
-              "usage": {"prompt_tokens": 300, "completion_tokens": 20}}  # fmt: skip
+    answer = {
+        "choices": [{"message": {"content": text, **message}}],
+        "usage": {"prompt_tokens": 300, "completion_tokens": 20},
+    }
     return 200, {}, json.dumps(answer).encode()
 
 
@@ -128,8 +130,14 @@ def test_one_request_asks_for_all_slots_of_a_picture(server, pictures, tmp_path)
 
 def test_failures_that_pass_are_tried_again_with_growing_pauses(server, pictures, tmp_path):
     date = "Thu, 01 Jan 2026 00:01:30 GMT"
-    server.answers = [(500, {}, b""), (503, {}, b""), (429, {"Retry-After": "17"}, b""),
-                      (429, {"Retry-After": date}, b""), (200, {}, b"<html>"), chat(GOOD)]  # fmt: skip
+    server.answers = [
+        (500, {}, b""),
+        (503, {}, b""),
+        (429, {"Retry-After": "17"}, b""),
+        (429, {"Retry-After": date}, b""),
+        (200, {}, b"<html>"),
+        chat(GOOD),
+    ]
     made = captioner(server)
     assert write(made, pictures[:1], tmp_path / "c", TWO, agree=agreed).wide().at["p0", "KindName"] == "a vehicle"
     assert made.time.slept == [2.0, 4.0, 17.0, 90.0, 32.0]
@@ -176,10 +184,17 @@ def test_what_will_not_pass_stops_at_once(server, pictures, tmp_path, answer, me
 
 
 BAD = [
-    chat("a red car"), chat("[]"), chat({"ObjectSnap": "a red car"}), chat({**GOOD, "KindName": 3}),
-    chat({**GOOD, "KindName": " \u202e"}), chat(None, refusal="no"), chat(""), (200, {}, b"[]"),
-    (200, {}, b'{"choices": []}'), chat("[" * 100_000),
-]  # fmt: skip
+    chat("a red car"),
+    chat("[]"),
+    chat({"ObjectSnap": "a red car"}),
+    chat({**GOOD, "KindName": 3}),
+    chat({**GOOD, "KindName": " \u202e"}),
+    chat(None, refusal="no"),
+    chat(""),
+    (200, {}, b"[]"),
+    (200, {}, b'{"choices": []}'),
+    chat("[" * 100_000),
+]
 
 
 @pytest.mark.parametrize("answer", BAD)
@@ -210,8 +225,13 @@ def test_answers_are_bounded_plain_text(server, pictures, tmp_path):
 def test_the_cost_is_said_and_agreed_to_before_anything_is_sent(server, pictures, tmp_path):
     shown = []
     with pytest.raises(PhospheneError, match="nothing was sent"):
-        write(captioner(server, price_in=2.0, price_out=10.0), pictures, tmp_path / "c", TWO,
-              agree=lambda notice: shown.append(notice))  # fmt: skip
+        write(
+            captioner(server, price_in=2.0, price_out=10.0),
+            pictures,
+            tmp_path / "c",
+            TWO,
+            agree=lambda notice: shown.append(notice),
+        )
     assert server.heard == []
     assert not (tmp_path / "c").exists()
     assert "3 pictures of at most 512 pixels a side go to 127.0.0.1, model see: 3 requests" in shown[0]
@@ -288,9 +308,27 @@ def test_a_key_goes_only_where_it_is_safe(server, monkeypatch, pictures, tmp_pat
 
 def test_from_the_command_line(server, pictures, tmp_path, monkeypatch):
     monkeypatch.setenv("LAB_KEY", KEY)
-    command = ["caption", "--images", str(tmp_path / "pictures"), "--by", "openai", "--set", "model=see", "--set",
-               f"base_url={server.url}", "--set", "key_from=LAB_KEY", "--set", "per_minute=6e6", "--slot", "KindName",
-               "--slot", "ObjectSnap", "--out", str(tmp_path / "c")]  # fmt: skip
+    command = [
+        "caption",
+        "--images",
+        str(tmp_path / "pictures"),
+        "--by",
+        "openai",
+        "--set",
+        "model=see",
+        "--set",
+        f"base_url={server.url}",
+        "--set",
+        "key_from=LAB_KEY",
+        "--set",
+        "per_minute=6e6",
+        "--slot",
+        "KindName",
+        "--slot",
+        "ObjectSnap",
+        "--out",
+        str(tmp_path / "c"),
+    ]
     refused = CliRunner().invoke(app, command)
     assert refused.exit_code == 2
     assert "go to 127.0.0.1" in refused.output
@@ -371,9 +409,26 @@ def test_answers_none_of_which_is_usable_are_a_failure(server, pictures, tmp_pat
 
 def test_a_few_unusable_answers_are_counted(server, pictures, tmp_path, monkeypatch):
     refusal = chat(None, refusal="no")
-    command = ["caption", "--images", str(tmp_path / "pictures"), "--by", "openai", "--set", "model=see", "--set",
-               f"base_url={server.url}", "--set", "per_minute=6000000", "--slot", "ObjectSnap", "--slot", "KindName",
-               "--yes", "--out", str(tmp_path / "c")]  # fmt: skip
+    command = [
+        "caption",
+        "--images",
+        str(tmp_path / "pictures"),
+        "--by",
+        "openai",
+        "--set",
+        "model=see",
+        "--set",
+        f"base_url={server.url}",
+        "--set",
+        "per_minute=6000000",
+        "--slot",
+        "ObjectSnap",
+        "--slot",
+        "KindName",
+        "--yes",
+        "--out",
+        str(tmp_path / "c"),
+    ]
     server.answers = [refusal, refusal, chat(GOOD), refusal]  # the first and the last picture
     done = CliRunner().invoke(app, command)
     assert done.exit_code == 0, done.output

@@ -94,10 +94,15 @@ def test_a_run_tells_and_keeps_it(tmp_path, monkeypatch, caplog):
     trials = make_trials(tmp_path / "pictures")
     said = [f"{LONG} {i}" for i in range(len(trials.stimuli))]
     replace(trials, stimuli=trials.stimuli[["concept", "image"]].assign(ObjectSnap=said)).save(tmp_path / "study")
-    recipe = Recipe.read({
-        "name": "x", "dataset": {"name": "arrays", "root": str(tmp_path / "study")}, "whitening": None,
-        "method": {"name": "semantic_prompts", "slots": ["ObjectSnap"]}, "evaluation": {"shuffled_control": False},
-    })  # fmt: skip
+    recipe = Recipe.read(
+        {
+            "name": "x",
+            "dataset": {"name": "arrays", "root": str(tmp_path / "study")},
+            "whitening": None,
+            "method": {"name": "semantic_prompts", "slots": ["ObjectSnap"]},
+            "evaluation": {"shuffled_control": False},
+        }
+    )
     monkeypatch.setattr(experiment, "fit", lambda *_, **__: None)
     run = Experiment(recipe, tmp_path / "run")
     run.train()

@@ -82,22 +82,40 @@ def test_the_words_are_words():
 
 
 SOUND = [
-    {"ObjectSnap": "an orange tabby cat", "KindName": "an animal", "ColourNote": "something orange and white",
-     "SurfaceNote": "a thing of soft fur", "SpatialLink": "a cat on blue steps, left of a green plant",
-     "PlaceView": "outdoors on blue stone steps with a brown wall behind", "LightHour": "soft daylight",
-     "ThemeTag": "a pet on a sunny day"},
-    {"ObjectSnap": "a black-and-white dog", "KindName": "a pet", "ColourNote": "a black and white thing",
-     "SpatialLink": "a puppy sitting in the centre, on green grass, beside two red balls",
-     "LayoutPlan": "a black thing in the middle and two small red things on the right"},
+    {
+        "ObjectSnap": "an orange tabby cat",
+        "KindName": "an animal",
+        "ColourNote": "something orange and white",
+        "SurfaceNote": "a thing of soft fur",
+        "SpatialLink": "a cat on blue steps, left of a green plant",
+        "PlaceView": "outdoors on blue stone steps with a brown wall behind",
+        "LightHour": "soft daylight",
+        "ThemeTag": "a pet on a sunny day",
+    },
+    {
+        "ObjectSnap": "a black-and-white dog",
+        "KindName": "a pet",
+        "ColourNote": "a black and white thing",
+        "SpatialLink": "a puppy sitting in the centre, on green grass, beside two red balls",
+        "LayoutPlan": "a black thing in the middle and two small red things on the right",
+    },
     {"ObjectSnap": "a cup of coffee", "ColourNote": "something white", "SpatialLink": "a white cup on a brown table"},
-    {"ObjectSnap": "an orange", "KindName": "a fruit", "ColourNote": "something orange",
-     "SpatialLink": "an orange in the middle of a blue plate"},
+    {
+        "ObjectSnap": "an orange",
+        "KindName": "a fruit",
+        "ColourNote": "something orange",
+        "SpatialLink": "an orange in the middle of a blue plate",
+    },
     {"ObjectSnap": "a glass of orange juice", "ColourNote": "something yellow", "SpatialLink": "a glass of juice"},
     {"ObjectSnap": "two brown horses", "KindName": "animals", "SpatialLink": "a pair of horses behind one white fence"},
-    {"ObjectSnap": "a man riding a red bicycle", "KindName": "a person", "ColourNote": "something dark",
-     "SpatialLink": "a rider on a bike in the left half, with the street empty on the right",
-     "LayoutPlan": "a thing on the left, nothing on the right"},
-]  # fmt: skip
+    {
+        "ObjectSnap": "a man riding a red bicycle",
+        "KindName": "a person",
+        "ColourNote": "something dark",
+        "SpatialLink": "a rider on a bike in the left half, with the street empty on the right",
+        "LayoutPlan": "a thing on the left, nothing on the right",
+    },
+]
 FALSE = [
     ({"ObjectSnap": "a red car", "ColourNote": "something blue"}, "colour"),
     ({"ObjectSnap": "a grey kitten", "SpatialLink": "a brown cat on a white rug"}, "colour"),
@@ -126,10 +144,15 @@ def table(tmp_path, rows, slots=SLOTS[:3]):
 
 def test_every_fault_of_a_caption_is_a_row(tmp_path):
     long, over = "a red car " * 30, "a red car of a kind that was made for races in the hills by a lot of old friends"
-    made = table(tmp_path, [
-        ("a red car", "a vehicle", "something blue"), ("The red car!", "A red car", ""), (long, over, "something red"),
-        ("a red car", "a vehicle", "something red"),
-    ])  # fmt: skip
+    made = table(
+        tmp_path,
+        [
+            ("a red car", "a vehicle", "something blue"),
+            ("The red car!", "A red car", ""),
+            (long, over, "something red"),
+            ("a red car", "a vehicle", "something red"),
+        ],
+    )
     found = check(made)
     faults = {(r.check, r.stimulus, r.slot, r.other) for r in found.itertuples() if r.check != "shared"}
     assert faults == {
@@ -151,8 +174,10 @@ def test_every_fault_of_a_caption_is_a_row(tmp_path):
 def test_agreement_stands_beside_the_next_pictures(tmp_path):
     said = [("a red car",), ("two dogs on grass",), ("a blue boat",)]
     made = table(tmp_path, said, SLOTS[:1])
-    human = pd.DataFrame({"caption": ["a red car", "a fast car", "dogs", "a blue boat", "x"]},
-                         index=["s0", "s0", "s1", "s2", "elsewhere"])  # fmt: skip
+    human = pd.DataFrame(
+        {"caption": ["a red car", "a fast car", "dogs", "a blue boat", "x"]},
+        index=["s0", "s0", "s1", "s2", "elsewhere"],
+    )
     clip = CLIPText(backbone="mini")
     figures = check(made, human, cider=cider, embed=clip.texts).set_index("check").drop("shared")
     assert figures.loc["token_f1", "value"] == pytest.approx((1 + 0.4 + 1) / 3)
@@ -181,8 +206,19 @@ def test_photographs_with_human_captions(tmp_path):
         file = tmp_path / f"{folder}.json"
         file.write_text(json.dumps(said))
         out = tmp_path / folder
-        command = ["caption", "--images", str(PHOTOS / folder), "--by", "file", "--set", f"path={file}", "--slot",
-                   "ObjectSnap", "--out", str(out)]  # fmt: skip
+        command = [
+            "caption",
+            "--images",
+            str(PHOTOS / folder),
+            "--by",
+            "file",
+            "--set",
+            f"path={file}",
+            "--slot",
+            "ObjectSnap",
+            "--out",
+            str(out),
+        ]
         done = CliRunner().invoke(app, command)
         assert done.exit_code == 0, done.output
         people = {Path(name).stem: caption for name, caption in said.items()}

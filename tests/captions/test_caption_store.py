@@ -52,8 +52,15 @@ def pictures(tmp_path):
 def test_the_table_holds_who_what_and_when(pictures, tmp_path):
     made = write(Counting(), pictures, tmp_path / "c", TWO, now=noon)
     assert list(made.rows.columns) == [
-        "stimulus", "slot", "level", "caption", "model", "prompt_sha", "picture_sha", "date",
-    ]  # fmt: skip
+        "stimulus",
+        "slot",
+        "level",
+        "caption",
+        "model",
+        "prompt_sha",
+        "picture_sha",
+        "date",
+    ]
     row = made.rows.iloc[0]
     assert row["caption"] == "a ObjectSnap of 10 pixels"
     assert (row["model"], row["date"]) == ("counting", "2026-01-02T12:00:00+00:00")
@@ -120,8 +127,12 @@ def test_other_prompts_slots_and_models_are_refused(pictures, tmp_path):
     with pytest.raises(PhospheneError, match="other slots"):
         write(Counting(), pictures, tmp_path / "c", SLOTS)
     with pytest.raises(PhospheneError, match="by counting, not drawn"):
-        write(build("captioner", "drawn"), pictures.assign(**dict.fromkeys(("ObjectSnap", "KindName"), "x")),
-              tmp_path / "c", TWO)  # fmt: skip
+        write(
+            build("captioner", "drawn"),
+            pictures.assign(**dict.fromkeys(("ObjectSnap", "KindName"), "x")),
+            tmp_path / "c",
+            TWO,
+        )
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").write_text("mine")
     with pytest.raises(PhospheneError, match="choose another --out"):

@@ -126,8 +126,10 @@ def test_captions_of_more_than_600_characters_are_counted(tmp_path, pictures, ca
     said = ["x " * LONGEST, *["a thing"] * (len(trials.stimuli) - 1)]
     pd.DataFrame({"stimulus": trials.stimuli.index, "ObjectSnap": said}).to_csv(tmp_path / "p.csv", index=False)
     told = CaptionTable.read(tmp_path / "p.csv")
-    assert any("1 captions of" in note and "longer than 600 characters" in note
-               for note in _captioned(trials, told, ["ObjectSnap"]).notes)  # fmt: skip
+    assert any(
+        "1 captions of" in note and "longer than 600 characters" in note
+        for note in _captioned(trials, told, ["ObjectSnap"]).notes
+    )
     (tmp_path / "q.csv").write_text(f"stimulus,ObjectSnap\ncat,{'x ' * LONGEST}\ndog,{'y' * LONGEST}\n")
     write(File(str(tmp_path / "q.csv")), pictures, tmp_path / "out", SLOTS[:1])
     assert [r.getMessage() for r in caplog.records if r.name.startswith("phosphene")] == [

@@ -24,9 +24,15 @@ def tokenizer():
     made = Tokenizer(models.WordLevel({w: i for i, w in enumerate(WORDS)}, unk_token="[UNK]"))
     made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     return PreTrainedTokenizerFast(
-        tokenizer_object=made, unk_token="[UNK]", pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]",
-        bos_token="[CLS]", eos_token="[SEP]", additional_special_tokens=["<image>"],
-    )  # fmt: skip
+        tokenizer_object=made,
+        unk_token="[UNK]",
+        pad_token="[PAD]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        bos_token="[CLS]",
+        eos_token="[SEP]",
+        additional_special_tokens=["<image>"],
+    )
 
 
 def pixels():
@@ -42,24 +48,31 @@ def llava(folder):
         LlavaConfig,
         LlavaForConditionalGeneration,
         LlavaProcessor,
-    )  # fmt: skip
+    )
 
     template = (
         "{% for m in messages %}{% for c in m['content'] %}{% if c['type'] == 'image' %}<image> {% else %}"
         "{{ c['text'] }} {% endif %}{% endfor %}{% endfor %}"
     )
     config = LlavaConfig(
-        vision_config=CLIPVisionConfig(**VISION), image_token_index=4, vision_feature_layer=-1,
+        vision_config=CLIPVisionConfig(**VISION),
+        image_token_index=4,
+        vision_feature_layer=-1,
         text_config=LlamaConfig(**SMALL, vocab_size=len(WORDS), pad_token_id=1, bos_token_id=2, eos_token_id=3),
-    )  # fmt: skip
+    )
     torch.manual_seed(0)
     model = LlavaForConditionalGeneration(config)
     model.generation_config.eos_token_id = None  # a random model would end anywhere
     model.save_pretrained(folder)
     LlavaProcessor(
-        pixels(), tokenizer(), patch_size=16, vision_feature_select_strategy="default", chat_template=template,
-        image_token="<image>", num_additional_image_tokens=1,
-    ).save_pretrained(folder)  # fmt: skip
+        pixels(),
+        tokenizer(),
+        patch_size=16,
+        vision_feature_select_strategy="default",
+        chat_template=template,
+        image_token="<image>",
+        num_additional_image_tokens=1,
+    ).save_pretrained(folder)
 
 
 def git(folder):
@@ -84,14 +97,24 @@ def blip2(folder):
     )
 
     text = T5Config(
-        vocab_size=len(WORDS), d_model=32, d_kv=16, d_ff=32, num_layers=1, num_heads=2, pad_token_id=1, bos_token_id=2,
-        eos_token_id=3, decoder_start_token_id=1,
-    )  # fmt: skip
+        vocab_size=len(WORDS),
+        d_model=32,
+        d_kv=16,
+        d_ff=32,
+        num_layers=1,
+        num_heads=2,
+        pad_token_id=1,
+        bos_token_id=2,
+        eos_token_id=3,
+        decoder_start_token_id=1,
+    )
     config = Blip2Config(
-        vision_config=Blip2VisionConfig(**VISION).to_dict(), text_config=text.to_dict(), num_query_tokens=2,
+        vision_config=Blip2VisionConfig(**VISION).to_dict(),
+        text_config=text.to_dict(),
+        num_query_tokens=2,
         qformer_config=Blip2QFormerConfig(**SMALL, vocab_size=len(WORDS), encoder_hidden_size=32).to_dict(),
         image_token_index=4,
-    )  # fmt: skip
+    )
     torch.manual_seed(0)
     Blip2ForConditionalGeneration(config).save_pretrained(folder)
     Blip2Processor(pixels(), tokenizer(), num_query_tokens=2).save_pretrained(folder)

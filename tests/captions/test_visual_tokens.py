@@ -37,9 +37,15 @@ def test_the_adapter_gives_the_golden_tokens():
     adapter = VisualTokens()
     assert sum(p.numel() for p in adapter.parameters()) == facts["parameters"]
     assert {key: tuple(value.shape) for key, value in adapter.state_dict().items()} == {
-        "1.weight": (257, 1), "1.bias": (257,), "2.weight": (257,), "2.bias": (257,),
-        "4.weight": (1024, 1024), "4.bias": (1024,), "5.weight": (1024,), "5.bias": (1024,),
-    }  # fmt: skip
+        "1.weight": (257, 1),
+        "1.bias": (257,),
+        "2.weight": (257,),
+        "2.bias": (257,),
+        "4.weight": (1024, 1024),
+        "4.bias": (1024,),
+        "5.weight": (1024,),
+        "5.bias": (1024,),
+    }
     fill.load(adapter, facts["weight_seed"]).double()
     x = torch.from_numpy(fill.inputs(facts["inputs"]["x"]["shape"], facts["inputs"]["x"]["seed"])).double()
     with torch.inference_mode():
@@ -231,9 +237,14 @@ def test_drift_of_known_captions():
     found = drift(said, true, embed=lambda captions: np.eye(3)[[len(c.split()) % 3 for c in captions]])
     assert list(found.columns) == ["value", "chance"]
     # same places: 3 of 3; "a" of six; "a" of two. Words in any order: 6 of 6; 10 of 11; 2 of 4
-    assert found["value"].to_dict() == pytest.approx({
-        "same": 1 / 3, "position": (1 + 1 / 6 + 1 / 2) / 3, "token_f1": (1 + 10 / 11 + 1 / 2) / 3, "clip": 2 / 3,
-    })  # fmt: skip
+    assert found["value"].to_dict() == pytest.approx(
+        {
+            "same": 1 / 3,
+            "position": (1 + 1 / 6 + 1 / 2) / 3,
+            "token_f1": (1 + 10 / 11 + 1 / 2) / 3,
+            "clip": 2 / 3,
+        }
+    )
     off = {"a red car": (1 / 5, 1 / 3), "a blue fish in a room": (1 / 6, 1 / 6), "a dog": (1 / 3, 1 / 5)}
     assert found.at["position", "chance"] == pytest.approx(sum(map(sum, off.values())) / 6)
     assert found.at["same", "chance"] == 0

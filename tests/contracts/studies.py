@@ -91,10 +91,14 @@ def eegcvpr40(root: Path) -> dict[str, Any]:
     labels = ["n02389026", "n03888257", "n03584829"]
     images = [f"{label}_{i}" for label in labels for i in range(4)]
     records = [
-        {"eeg": torch.from_numpy(rng.standard_normal((128, 500)).astype(np.float32)), "image": i, "label": i // 4,
-         "subject": 1}
+        {
+            "eeg": torch.from_numpy(rng.standard_normal((128, 500)).astype(np.float32)),
+            "image": i,
+            "label": i // 4,
+            "subject": 1,
+        }
         for i in range(len(images))
-    ]  # fmt: skip
+    ]
     pictures(root / "images", images)
     for path in (root / "images").glob("*.png"):
         path.rename(path.with_suffix(".JPEG"))
@@ -123,6 +127,11 @@ def things_meg(root: Path) -> dict[str, Any]:
 
 #: dataset -> what writes a study for it, and gives its arguments
 STUDIES: dict[str, Callable[[Path], dict[str, Any]]] = {
-    "arrays": arrays, "bids": bids, "synthetic": synthetic, "muse": muse, "eegcvpr40": eegcvpr40,
-    "things_eeg2": things_eeg2, "things_meg": things_meg,
-}  # fmt: skip
+    "arrays": arrays,
+    "bids": bids,
+    "synthetic": synthetic,
+    "muse": muse,
+    "eegcvpr40": eegcvpr40,
+    "things_eeg2": things_eeg2,
+    "things_meg": things_meg,
+}

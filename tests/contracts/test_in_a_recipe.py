@@ -38,10 +38,15 @@ SAYS = {
 
 def recipe(study: dict, **parts) -> dict:
     return {
-        "name": "tiny", "dataset": {"name": "arrays", **study}, "method": {"name": "nice", "encoder": "projection"},
-        "preprocessing": {}, "protocol": {"select_on": "last"}, "training": {"epochs": 1}, "evaluation": EVALUATION,
+        "name": "tiny",
+        "dataset": {"name": "arrays", **study},
+        "method": {"name": "nice", "encoder": "projection"},
+        "preprocessing": {},
+        "protocol": {"select_on": "last"},
+        "training": {"epochs": 1},
+        "evaluation": EVALUATION,
         **parts,
-    }  # fmt: skip
+    }
 
 
 def to_its_page(folder: Path, study: dict, **parts) -> pd.DataFrame:

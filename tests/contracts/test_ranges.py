@@ -15,9 +15,11 @@ from phosphene.encoders.low_level import LOW_LEVEL
 from phosphene.errors import PhospheneError
 from phosphene.registry import PACKAGES, checked, classes, hints_of
 
-CLASSES = {f"{kind} {name}": cls for kind in PACKAGES for name, cls in classes(kind).items()} | {
-    f"low-level {name}": cls for name, cls in LOW_LEVEL.items()
-} | {"autoencoder": Autoencoder, "preprocessing": Preprocessing}  # fmt: skip
+CLASSES = (
+    {f"{kind} {name}": cls for kind in PACKAGES for name, cls in classes(kind).items()}
+    | {f"low-level {name}": cls for name, cls in LOW_LEVEL.items()}
+    | {"autoencoder": Autoencoder, "preprocessing": Preprocessing}
+)
 
 
 def bounds(hint: Any) -> list[Any]:
@@ -32,15 +34,20 @@ def bounds(hint: Any) -> list[Any]:
 
 
 def limits(mark: Any) -> dict[str, float]:
-    return {key: getattr(one, key) for one in getattr(mark, "metadata", [mark]) for key in ("gt", "ge", "lt", "le")
-            if hasattr(one, key)}  # fmt: skip
+    return {
+        key: getattr(one, key)
+        for one in getattr(mark, "metadata", [mark])
+        for key in ("gt", "ge", "lt", "le")
+        if hasattr(one, key)
+    }
 
 
 NUMBERS = [
     pytest.param(cls, key, hint, id=f"{name}: {key}")
-    for name, cls in CLASSES.items() for key, hint in hints_of(cls).items()
+    for name, cls in CLASSES.items()
+    for key, hint in hints_of(cls).items()
     if key != "return" and bounds(hint) and key not in ("split", "null")  # a share beside names; filled by training
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("cls", "key", "hint"), NUMBERS)

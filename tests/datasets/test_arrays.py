@@ -192,7 +192,7 @@ def test_a_missing_picture_is_named(study):
         (np.where(np.arange(1800).reshape(12, 3, 50) == 800, np.nan, microvolts()), "trial 5 (from 0) holds NaN"),
     ],
     ids=["two axes", "four axes", "zeros", "complex", "gap"],
-)  # fmt: skip
+)
 def test_wrong_arrays_are_told_in_one_line(study, array, message):
     np.save(study / "eeg.npy", array)
     with pytest.raises(PhospheneError) as error:
@@ -261,9 +261,12 @@ def test_units_scale_to_volts(scale, unit, factor):
 def test_what_is_whitened_is_not_whitened_again(study, tmp_path):
     np.save(study / "eeg.npy", microvolts() / 10)
     recipe = {
-        "name": "x", "dataset": {"name": "arrays", "root": str(study), **FACTS, "unit": "whitened"},
-        "preprocessing": {}, "whitening": "epochs", "method": {"name": "nice", "encoder": "projection"},
-    }  # fmt: skip
+        "name": "x",
+        "dataset": {"name": "arrays", "root": str(study), **FACTS, "unit": "whitened"},
+        "preprocessing": {},
+        "whitening": "epochs",
+        "method": {"name": "nice", "encoder": "projection"},
+    }
     experiment = Experiment(Recipe.read(recipe), tmp_path / "run")
     with pytest.raises(PhospheneError, match="whitened already: set whitening to null"):
         experiment.prepare()
@@ -285,9 +288,13 @@ def test_a_wrong_unit_is_recognised(scale, likely):
 def test_arrays_from_python(study):
     table = [{"stimulus": n, "run": i} for i, n in enumerate(NAMES)]
     trials = from_arrays(
-        microvolts(3).astype(float), table, study / "pictures", **FACTS, montage="standard_1005",
+        microvolts(3).astype(float),
+        table,
+        study / "pictures",
+        **FACTS,
+        montage="standard_1005",
         split={"stimulus": "hat"},
-    )  # fmt: skip
+    )
     np.testing.assert_allclose(np.asarray(trials.eeg), 1e-6 * microvolts(3), rtol=1e-6)
     assert trials.signal.positions is not None
     assert list(trials.table["split"]) == ["train", "train", "test"]
@@ -302,9 +309,12 @@ def test_arrays_from_python(study):
         from_arrays(microvolts(3), table, study / "pictures", **{**FACTS, "unit": "V"})
     with pytest.raises(PhospheneError, match=r"channel 'E7' is not in montage standard_1005: .*rename"):
         from_arrays(
-            microvolts(3), table, study / "pictures", **{**FACTS, "ch_names": ["E7", "Cz", "Oz"]},
+            microvolts(3),
+            table,
+            study / "pictures",
+            **{**FACTS, "ch_names": ["E7", "Cz", "Oz"]},
             montage="standard_1005",
-        )  # fmt: skip
+        )
 
 
 def test_masked_values_are_never_used(study):

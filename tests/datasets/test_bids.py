@@ -162,15 +162,21 @@ def test_pictures_are_found_in_every_way(made, arguments):
 def test_a_table_brings_concepts_captions_and_split(made):
     trials = load(made, stimuli="pictures.tsv")
     assert dict(zip(trials.table["stimulus"], trials.table["split"], strict=True)) == {
-        "badge": "train", "cup": "train", "dog": "train", "hat": "test",
-    }  # fmt: skip
+        "badge": "train",
+        "cup": "train",
+        "dog": "train",
+        "hat": "test",
+    }
     assert trials.stimuli.loc["cup", ["concept", "ObjectSnap"]].tolist() == ["metal", "a cup"]
 
 
 def test_concepts_may_be_a_column_of_the_events(made):
     assert load(made, concept="colour").stimuli["concept"].to_dict() == {
-        "badge": "red", "cup": "red", "dog": "blue", "hat": "blue",
-    }  # fmt: skip
+        "badge": "red",
+        "cup": "red",
+        "dog": "blue",
+        "hat": "blue",
+    }
 
 
 @pytest.mark.parametrize(
@@ -242,7 +248,7 @@ def edit(root: Path, old: str, new: str, pattern: str = "*_events.tsv", count: i
         ({"event": "nothing", "keep": {}}, "no column 'nothing'"),
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_wrong_settings_are_told_in_one_line(made, arguments, message):
     with pytest.raises(PhospheneError) as error:
         load(made, **arguments)

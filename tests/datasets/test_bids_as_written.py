@@ -133,12 +133,15 @@ def test_events_just_outside_the_recording_are_left_out(study):
 @pytest.mark.parametrize(
     ("row", "name"),
     [
-        (("2.1", "0.1", "BAD_a"), "BAD_a"), (("2.1", "0.1", "bad_ET"), "bad_ET"), (("2.1", "n/a", "BAD"), "BAD"),
-        (("2.1", "9", "boundary"), "boundary"), (("2.1", "0", "New Segment/"), "New Segment/"),
+        (("2.1", "0.1", "BAD_a"), "BAD_a"),
+        (("2.1", "0.1", "bad_ET"), "bad_ET"),
+        (("2.1", "n/a", "BAD"), "BAD"),
+        (("2.1", "9", "boundary"), "boundary"),
+        (("2.1", "0", "New Segment/"), "New Segment/"),
         (("1.8", "0.5", "Bad Interval/Bad Min-Max"), "Bad Interval/Bad Min-Max"),
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_stretches_of_the_table_drop_epochs_whatever_is_kept(study, row, name, keep):
     write_events(study, [*ROWS, row])
     trials = load(study, keep=keep)
@@ -236,9 +239,14 @@ def change_header(root, **lines):
 
 
 OLD = [
-    {"DataFile": "vp7.eeg"}, {"DataFile": "vp7.eeg", "MarkerFile": "vp7.vmrk"}, {"DataFile": r"C:\data\vp7.eeg"},
-    {"DataFile": "raw/vp7.eeg"}, {"DataFile": "../../../pictures.tsv"}, {"DataFile": "/etc/passwd"}, {"DataFile": ""},
-]  # fmt: skip
+    {"DataFile": "vp7.eeg"},
+    {"DataFile": "vp7.eeg", "MarkerFile": "vp7.vmrk"},
+    {"DataFile": r"C:\data\vp7.eeg"},
+    {"DataFile": "raw/vp7.eeg"},
+    {"DataFile": "../../../pictures.tsv"},
+    {"DataFile": "/etc/passwd"},
+    {"DataFile": ""},
+]
 
 
 @pytest.mark.parametrize("lines", OLD, ids=str)
@@ -313,12 +321,15 @@ def test_every_form_of_the_description_is_read(study, content, citation, licence
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "is empty: write it again, or remove it"), ("[]", "is a list, not an object"),
-        ("null", "is a NoneType, not an object"), ('"N"', "is a str, not an object"), ("{", "is not readable JSON"),
+        ("", "is empty: write it again, or remove it"),
+        ("[]", "is a list, not an object"),
+        ("null", "is a NoneType, not an object"),
+        ('"N"', "is a str, not an object"),
+        ("{", "is not readable JSON"),
         ("[" * 100_000, "is not readable JSON"),
     ],
     ids=["empty", "list", "null", "text", "half", "deep"],
-)  # fmt: skip
+)
 def test_a_description_that_is_none_is_one_line(study, content, message):
     (study / "dataset_description.json").write_text(content)
     with pytest.raises(PhospheneError, match=message):

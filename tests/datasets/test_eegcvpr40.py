@@ -45,8 +45,7 @@ def records(n_times=500):
             eeg = torch.full((128, n_times), 100.0 * subject + image)
             eeg[5] += torch.arange(n_times)  # the time is in the sixth channel
             eeg[6:] += torch.arange(122)[:, None] / 1000  # and each has its own level
-            made.append({"eeg": eeg, "image": int(image), "label": LABELS.index(wnid),
-                         "subject": subject})  # fmt: skip
+            made.append({"eeg": eeg, "image": int(image), "label": LABELS.index(wnid), "subject": subject})
     return made
 
 
@@ -508,8 +507,11 @@ def test_places_agree_with_another_cap_of_the_same_system():
     with pytest.warns(RuntimeWarning, match="naming conventions"):
         other = mne.channels.read_dig_fif(NAMES / "montage.fif")
     places = np.array([np.asarray(p, float) for p in other.get_positions()["ch_pos"].values()])
-    ours = {name.upper(): p for name, p in standard_montage("standard_1005").get_positions()["ch_pos"].items()
-            if name in CHANNELS}  # fmt: skip
+    ours = {
+        name.upper(): p
+        for name, p in standard_montage("standard_1005").get_positions()["ch_pos"].items()
+        if name in CHANNELS
+    }
     common = [i for i, name in enumerate(names) if name in ours]
     assert len(common) == 57
     a, b = places[common], np.array([ours[names[i]] for i in common])
@@ -521,8 +523,11 @@ def test_places_agree_with_another_cap_of_the_same_system():
 
 
 BY_THE_PUBLISHED_SPLIT = (
-    "eegcvpr40-quick", "eegcvpr40-synapse", "eegcvpr40-synapse-sd21", "eegcvpr40-synapse-sd21-subject4",
-)  # fmt: skip
+    "eegcvpr40-quick",
+    "eegcvpr40-synapse",
+    "eegcvpr40-synapse-sd21",
+    "eegcvpr40-synapse-sd21-subject4",
+)
 
 
 def test_every_band_has_an_honest_recipe_and_the_leaky_one_says_so():
@@ -551,9 +556,14 @@ def test_a_recipe_of_the_published_split_says_that_blocks_are_shared(name):
 def test_expected_facts_are_checked(study):
     dataset = EEGCVPR40(study(), splits="all")
     assert dataset.found() == {
-        "subjects": 3, "labels": 3, "pictures": 12, "records": 36, "records_kept": 36,
-        "all": (18, 9, 9), "all_kept": (18, 9, 9),
-    }  # fmt: skip
+        "subjects": 3,
+        "labels": 3,
+        "pictures": 12,
+        "records": 36,
+        "records_kept": 36,
+        "all": (18, 9, 9),
+        "all_kept": (18, 9, 9),
+    }
     assert "records 36, published 11965" in dataset.check()
     assert any("not the published ones: subjects 3, published 6" in n for n in load(dataset.root).notes)
     single = EEGCVPR40(study(), splits="single", subject="1").found()

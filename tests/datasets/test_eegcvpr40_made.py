@@ -31,9 +31,14 @@ def load(root, **arguments):
 
 def test_the_files_are_those_of_the_published_study(root):
     assert sorted(p.name for p in root.iterdir()) == [
-        "block_splits_by_image_all.pth", "block_splits_by_image_single.pth", "captions.csv", "dataset.json",
-        "eeg_5_95_std.pth", "image_order.txt", "images",
-    ]  # fmt: skip
+        "block_splits_by_image_all.pth",
+        "block_splits_by_image_single.pth",
+        "captions.csv",
+        "dataset.json",
+        "eeg_5_95_std.pth",
+        "image_order.txt",
+        "images",
+    ]
     held = torch.load(root / "eeg_5_95_std.pth", weights_only=True)
     assert list(held) == ["dataset", "labels", "images"]
     assert [len(held[key]) for key in held] == [48, 4, 24]

@@ -129,16 +129,37 @@ def web(host):
 def osf(host, guid, files, title="Raw EEG", children=(), folder=None):
     """Fake answers of OSF for a node; ``files`` maps names to (address, size, md5)."""
     at = f"/osf/nodes/{guid}"
-    host.put(f"{at}/", {"data": {"id": guid, "attributes": {"title": title}, "embeds": {
-        "license": {"data": {"attributes": {"name": "CC-By 4.0"}}}}}})  # fmt: skip
-    items = [{"attributes": {"name": name, "kind": "file", "size": size,
-                             "extra": {"hashes": {"md5": md5} if md5 else {}}}, "links": {"download": url}}
-             for name, (url, size, md5) in files.items()]  # fmt: skip
+    host.put(
+        f"{at}/",
+        {
+            "data": {
+                "id": guid,
+                "attributes": {"title": title},
+                "embeds": {"license": {"data": {"attributes": {"name": "CC-By 4.0"}}}},
+            }
+        },
+    )
+    items = [
+        {
+            "attributes": {
+                "name": name,
+                "kind": "file",
+                "size": size,
+                "extra": {"hashes": {"md5": md5} if md5 else {}},
+            },
+            "links": {"download": url},
+        }
+        for name, (url, size, md5) in files.items()
+    ]
     if folder:
         inner = host.url + f"/osf/nodes/{guid}/files/osfstorage/f1/"
         host.put(urlsplit(inner).path, {"data": items, "links": {"next": None}})
-        items = [{"attributes": {"name": folder, "kind": "folder"},
-                  "relationships": {"files": {"links": {"related": {"href": inner}}}}}]  # fmt: skip
+        items = [
+            {
+                "attributes": {"name": folder, "kind": "folder"},
+                "relationships": {"files": {"links": {"related": {"href": inner}}}},
+            }
+        ]
     host.put(f"{at}/files/osfstorage/", {"data": items, "links": {"next": None}})
     kids = [{"id": child, "attributes": {"title": name}} for child, name in children]
     host.put(f"{at}/children/", {"data": kids, "links": {}})
@@ -382,12 +403,21 @@ def test_osf_components_pages_and_a_second_id(host, web, tmp_path):
     host.put("/osf/more?page=2", first)
     found = listing(SOURCES["things-eeg2"], web)
     assert [(f.path, f.checksum) for f in found.files] == [
-        ("Raw_EEG_data/sub-01/x", f"md5:{MD5}"), ("Raw_EEG_data_bbbbb/x", None), ("Raw_EEG_data_bbbbb/y", None),
-    ]  # fmt: skip
+        ("Raw_EEG_data/sub-01/x", f"md5:{MD5}"),
+        ("Raw_EEG_data_bbbbb/x", None),
+        ("Raw_EEG_data_bbbbb/y", None),
+    ]
     osf(host, "y63gw", {"images.zip": (host.put("/file"), SIZE, MD5)}, "Image set")
     assert listing(SOURCES["things-eeg2-images"], web).title == "Image set"  # jum2f is not there
-    host.put("/osf/files/jum2f/", {"data": {"attributes": {"name": "set.zip", "kind": "file", "size": 3},
-                                            "links": {"download": host.url + "/file"}}})  # fmt: skip
+    host.put(
+        "/osf/files/jum2f/",
+        {
+            "data": {
+                "attributes": {"name": "set.zip", "kind": "file", "size": 3},
+                "links": {"download": host.url + "/file"},
+            }
+        },
+    )
     assert [f.path for f in listing(SOURCES["things-eeg2-images"], web).files] == ["set.zip"]
 
 
@@ -420,8 +450,17 @@ def test_a_file_at_an_address_that_is_not_https(host, web, tmp_path, address):
 
 def test_figshare_pages_of_files_and_its_title(host, web, tmp_path):
     at = "/figshare/articles/18470912"
-    items = [{"id": n, "name": f"sub-{n:03d}.zip", "size": SIZE, "computed_md5": MD5, "is_link_only": False,
-              "download_url": host.url + "/file"} for n in range(103)]  # fmt: skip
+    items = [
+        {
+            "id": n,
+            "name": f"sub-{n:03d}.zip",
+            "size": SIZE,
+            "computed_md5": MD5,
+            "is_link_only": False,
+            "download_url": host.url + "/file",
+        }
+        for n in range(103)
+    ]
     host.put("/file")
     host.put(f"{at}/files?page=1&page_size=100", items[:100])
     host.put(f"{at}/files?page=2&page_size=100", items[100:])
@@ -437,11 +476,15 @@ def test_figshare_pages_of_files_and_its_title(host, web, tmp_path):
 
 def test_openneuro_pages_and_takes_only_the_epochs(host, web, tmp_path):
     def page(keys, token=""):
-        rows = "".join(f"<Contents><Key>ds004212/derivatives/{k}</Key><Size>{SIZE}</Size>"
-                       f"<ETag>&quot;{e}&quot;</ETag></Contents>" for k, e in keys)  # fmt: skip
+        rows = "".join(
+            f"<Contents><Key>ds004212/derivatives/{k}</Key><Size>{SIZE}</Size><ETag>&quot;{e}&quot;</ETag></Contents>"
+            for k, e in keys
+        )
         more = f"<NextContinuationToken>{token}</NextContinuationToken>" if token else ""
-        return (f'<?xml version="1.0"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{rows}{more}'
-                "</ListBucketResult>").encode()  # fmt: skip
+        return (
+            f'<?xml version="1.0"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{rows}{more}'
+            "</ListBucketResult>"
+        ).encode()
 
     query = f"/openneuro?list-type=2&prefix={quote('ds004212/derivatives/', safe='')}"
     keys = [("preprocessed/preprocessed_P1-epo.fif", MD5), ("preprocessed/preprocessed_P1-epo-1.fif", f"{MD5}-2")]
@@ -561,8 +604,27 @@ def test_an_answer_that_is_none(host, web, body, name):
 
 # Names and archives
 
-HOSTILE = ["/etc/passwd", "../x", "a/../../x", "a//b", "./a", "C:\\x", "c:x", "a\\..\\b", "a\x00b", "a\nb", "a\x1b[2J",
-           "a\u202eb", "", "a/", "x" * 300, "checksums.txt", "a.part", "a.part.tag", "\ud800"]  # fmt: skip
+HOSTILE = [
+    "/etc/passwd",
+    "../x",
+    "a/../../x",
+    "a//b",
+    "./a",
+    "C:\\x",
+    "c:x",
+    "a\\..\\b",
+    "a\x00b",
+    "a\nb",
+    "a\x1b[2J",
+    "a\u202eb",
+    "",
+    "a/",
+    "x" * 300,
+    "checksums.txt",
+    "a.part",
+    "a.part.tag",
+    "\ud800",
+]
 
 
 @pytest.mark.parametrize("name", HOSTILE, ids=ascii)

@@ -220,8 +220,10 @@ def test_subjects_and_sessions_are_chosen(study):
         study(table(int(subject) * 10 + int(session)), subject=subject, session=session)
     assert Muse(study.root).subjects() == ["1", "2", "10"]
     assert [r.name for r in read(study, subject=[2, 10])[0]] == [
-        "sub-2/ses-1/run-01", "sub-2/ses-2/run-01", "sub-10/ses-1/run-01",
-    ]  # fmt: skip
+        "sub-2/ses-1/run-01",
+        "sub-2/ses-2/run-01",
+        "sub-10/ses-1/run-01",
+    ]
     assert len(read(study, subject="all")[0]) == 4
     assert [r.name for r in read(study, subject=2, sessions=2)[0]] == ["sub-2/ses-2/run-01"]
     with pytest.raises(PhospheneError, match="subject '3' is not under"):

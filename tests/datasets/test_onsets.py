@@ -125,15 +125,19 @@ def array(made, **options):
 @pytest.mark.parametrize(
     "change",
     [
-        lambda e, _: e, lambda e, _: e.decimate(2, verbose="error"), lambda _e, _: epochs(decim=5),
+        lambda e, _: e,
+        lambda e, _: e.decimate(2, verbose="error"),
+        lambda _e, _: epochs(decim=5),
         lambda e, _: e.resample(125, verbose="error"),
         lambda e, _: e.resample(100, verbose="error").decimate(2, verbose="error"),
-        lambda e, t: saved(e.decimate(2, verbose="error"), t), lambda e, t: saved(e.resample(50, verbose="error"), t),
-        lambda e, _: e.crop(0.0, 0.3), lambda e, _: array(e.decimate(2, verbose="error"), raw_sfreq=250.0),
+        lambda e, t: saved(e.decimate(2, verbose="error"), t),
+        lambda e, t: saved(e.resample(50, verbose="error"), t),
+        lambda e, _: e.crop(0.0, 0.3),
+        lambda e, _: array(e.decimate(2, verbose="error"), raw_sfreq=250.0),
         lambda e, _: array(e),
     ],
     ids=["made", "decimate", "decim", "resample", "both", "saved", "saved resampled", "crop", "array", "plain array"],
-)  # fmt: skip
+)
 def test_onsets_of_epochs_are_those_of_the_recording(pictures, tmp_path, change):
     made = change(epochs(), tmp_path)
     annotations = made.annotations

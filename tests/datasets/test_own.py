@@ -18,8 +18,13 @@ ORDER = [n for n in NAMES * 4]
 ONSETS = 1.0 + np.arange(len(ORDER))
 LATE = pd.DataFrame({"onset": [1e3], "trial_type": "cup"})
 STEPS = {
-    "l_freq": None, "h_freq": None, "tmin": -0.1, "tmax": 0.3, "baseline": (-0.1, -0.01), "sfreq": None,
-}  # fmt: skip
+    "l_freq": None,
+    "h_freq": None,
+    "tmin": -0.1,
+    "tmax": 0.3,
+    "baseline": (-0.1, -0.01),
+    "sfreq": None,
+}
 
 
 @pytest.fixture(scope="module")
@@ -84,8 +89,9 @@ def test_events_may_be_a_table_a_file_or_an_event_array(pictures, first, tmp_pat
 def test_several_recordings_are_runs(pictures):
     trials = from_mne([recording(), recording(5.0)], pictures, subject="x", split={"run": "02"}, **STEPS)
     assert trials.table.groupby(["subject", "run", "split"]).size().to_dict() == {
-        ("x", "01", "train"): 12, ("x", "02", "test"): 12,
-    }  # fmt: skip
+        ("x", "01", "train"): 12,
+        ("x", "02", "test"): 12,
+    }
     assert trials.table["repeat"].max() == 8
 
 
@@ -176,7 +182,7 @@ def test_events_may_name_paths_of_the_machine_that_showed_them(pictures, tmp_pat
         ({"split": {"concept": "cat"}}, "split: no concept is 'cat'"),
     ],
     ids=lambda v: v[:40] if isinstance(v, str) else "",
-)  # fmt: skip
+)
 def test_what_does_not_fit_is_told_in_one_line(pictures, arguments, message):
     with pytest.raises(PhospheneError) as error:
         from_mne(recording(), **{"stimuli": pictures, **STEPS, **arguments})
@@ -207,9 +213,17 @@ def epochs(metadata: pd.DataFrame | None = None, **options) -> mne.Epochs:
     raw = recording()
     events, codes = mne.events_from_annotations(raw, regexp="(?!BAD_)", verbose="error")  # MNE takes "badge" as bad
     return mne.Epochs(
-        raw, events, codes, -0.1, 0.29, (-0.1, -0.01), metadata=metadata, reject_by_annotation=False, verbose="error",
+        raw,
+        events,
+        codes,
+        -0.1,
+        0.29,
+        (-0.1, -0.01),
+        metadata=metadata,
+        reject_by_annotation=False,
+        verbose="error",
         **options,
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize("preload", [True, False])

@@ -114,11 +114,13 @@ def saved(tmp_path):
 
 def recipe(root, **changes):
     values = {
-        "name": "own", "dataset": {"name": "arrays", "root": str(root)},
-        "preprocessing": {}, "method": {"name": "lda"},
+        "name": "own",
+        "dataset": {"name": "arrays", "root": str(root)},
+        "preprocessing": {},
+        "method": {"name": "lda"},
         "protocol": {"select_on": "last", "average_test": 1, "split": "given"},
         "evaluation": {"n_boot": 20, "n_perm": 10, "shuffled_control": False},
-    }  # fmt: skip
+    }
     return Recipe.read(values, changes)
 
 

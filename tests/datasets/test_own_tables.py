@@ -29,9 +29,13 @@ def pictures(tmp_path):
 
 @pytest.fixture
 def stimuli(pictures):
-    return pd.DataFrame({
-        "stimulus": NAMES, "image": [str(pictures / f"{name}.png") for name in NAMES], "concept": list("aabbcc"),
-    })  # fmt: skip
+    return pd.DataFrame(
+        {
+            "stimulus": NAMES,
+            "image": [str(pictures / f"{name}.png") for name in NAMES],
+            "concept": list("aabbcc"),
+        }
+    )
 
 
 def arrays(table, shown, **more):
@@ -40,9 +44,10 @@ def arrays(table, shown, **more):
 
 def recording():
     raw = mne.io.RawArray(
-        np.random.default_rng(0).normal(0, 1e-5, (3, 1000)), mne.create_info(["Fz", "Cz", "Oz"], 100.0, "eeg"),
+        np.random.default_rng(0).normal(0, 1e-5, (3, 1000)),
+        mne.create_info(["Fz", "Cz", "Oz"], 100.0, "eeg"),
         verbose="error",
-    )  # fmt: skip
+    )
     raw.set_annotations(mne.Annotations(1.0 + np.arange(6), 0.0, NAMES))
     return raw
 
@@ -56,9 +61,16 @@ def of_events(events, shown, **more):
 def of_epochs(shown, metadata, **more):
     events, codes = mne.events_from_annotations(recording(), verbose="error")
     epochs = mne.Epochs(
-        recording(), events, codes, -0.1, 0.4, baseline=None, preload=True, metadata=pd.DataFrame(metadata),
+        recording(),
+        events,
+        codes,
+        -0.1,
+        0.4,
+        baseline=None,
+        preload=True,
+        metadata=pd.DataFrame(metadata),
         verbose="error",
-    )  # fmt: skip
+    )
     return phosphene.from_mne(epochs, shown, **more)
 
 

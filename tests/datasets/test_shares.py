@@ -95,9 +95,14 @@ def test_a_share_that_cannot_be_met_is_noted(share, told):
     names = [f"c{i}/{k}" for i in range(10) for k in range(2)]
     pictures = pd.DataFrame({"stimulus": names, "concept": [n.split("/")[0] for n in names]})
     trials = from_arrays(
-        np.random.default_rng(0).normal(0, 1e-5, (20, 2, 8)), [{"stimulus": n} for n in names], pictures,
-        ch_names=["Cz", "Pz"], sfreq=100, tmin=-0.02, split={"stimulus": share},
-    )  # fmt: skip
+        np.random.default_rng(0).normal(0, 1e-5, (20, 2, 8)),
+        [{"stimulus": n} for n in names],
+        pictures,
+        ch_names=["Cz", "Pz"],
+        sfreq=100,
+        tmin=-0.02,
+        split={"stimulus": share},
+    )
     notes = [note for note in trials.notes if note.startswith("split asks for")]
     assert len(notes) == told
     assert all("10 of 20 are for the test" in note for note in notes)

@@ -42,9 +42,19 @@ def dropped(trials) -> str:
 
 
 NAMED_BAD = (
-    "bad", "BAD_ET", "bad segment", "Bad_EOG", "BAD:blink", "bad-muscle", "BADsegment", "BAD_ACQ_SKIP",
-    "Bad Interval/Bad Min-Max", "EDGE_x", "edge", " bad",
-)  # fmt: skip
+    "bad",
+    "BAD_ET",
+    "bad segment",
+    "Bad_EOG",
+    "BAD:blink",
+    "bad-muscle",
+    "BADsegment",
+    "BAD_ACQ_SKIP",
+    "Bad Interval/Bad Min-Max",
+    "EDGE_x",
+    "edge",
+    " bad",
+)
 
 
 @pytest.mark.parametrize("keep", [None, ["cup", "dog", "hat"]], ids=["all", "keep"])
@@ -163,10 +173,11 @@ def test_a_cut_in_an_event_table(pictures):
 def given(pictures, way):
     table = pd.DataFrame({"stimulus": NAMES, "image": [str(pictures / f"{n}.png") for n in NAMES]})
     return {
-        "folder": {"stimuli": pictures}, "table": {"stimuli": table},
+        "folder": {"stimuli": pictures},
+        "table": {"stimuli": table},
         "mapping": {"stimuli": {n: pictures / f"{n}.png" for n in NAMES}},
         "pattern": {"stimuli": None, "image": f"{pictures}/{{stimulus}}.png"},
-    }[way]  # fmt: skip
+    }[way]
 
 
 @pytest.mark.parametrize("way", ["folder", "table", "mapping", "pattern"])
@@ -216,12 +227,14 @@ def test_a_recording_of_which_nothing_is_left_is_left_out_where_others_remain(pi
 @pytest.mark.parametrize(
     "events",
     [
-        np.empty((0, 3), int), pd.DataFrame({"onset": [], "stimulus": []}),
+        np.empty((0, 3), int),
+        pd.DataFrame({"onset": [], "stimulus": []}),
         pd.DataFrame(columns=["onset", "trial_type"]),
-        "onset,stimulus\n", "onset\ttrial_type\n",
+        "onset,stimulus\n",
+        "onset\ttrial_type\n",
     ],
     ids=["array", "frame", "columns", "csv", "tsv"],
-)  # fmt: skip
+)
 def test_no_event_at_all_is_one_line(pictures, tmp_path, events):
     if isinstance(events, str):
         path = tmp_path / ("e.tsv" if "\t" in events else "e.csv")

@@ -38,8 +38,12 @@ def test_channels_and_regions():
     assert len(POSTERIOR) == 17
     assert set(POSTERIOR) == {c for c in CHANNELS if c[0] in "OP"}
     assert {k: len(v) for k, v in REGIONS.items()} == {
-        "frontal": 15, "central": 14, "temporal": 10, "parietal": 16, "occipital": 8
-    }  # fmt: skip
+        "frontal": 15,
+        "central": 14,
+        "temporal": 10,
+        "parietal": 16,
+        "occipital": 8,
+    }
     assert sorted(c for v in REGIONS.values() for c in v) == sorted(CHANNELS)
     known = mne.channels.make_standard_montage("colin27_1005").ch_names
     assert set(CHANNELS) <= set(known)
@@ -526,9 +530,12 @@ def reference(root, preset):
             made_of.resample(choice.sfreq, verbose="error")
             data, numbers = made_of.get_data(copy=False), made_of.events[:, 2]
             images = np.unique(numbers)
-            epochs[part] = images, np.stack(
-                [data[shuffle(np.where(numbers == i)[0], random_state=20200220, n_samples=cap)] for i in images]
-            )[..., choice.dropped :]  # fmt: skip
+            epochs[part] = (
+                images,
+                np.stack(
+                    [data[shuffle(np.where(numbers == i)[0], random_state=20200220, n_samples=cap)] for i in images]
+                )[..., choice.dropped :],
+            )
         operator = whitener({part: x for part, (_, x) in epochs.items()}, choice)
         for part, (images, x) in epochs.items():
             sessions[part].append((images, operator @ x))
@@ -589,9 +596,18 @@ def test_an_epoch_cut_off_by_the_end_is_dropped_before_counting():
     from phosphene.datasets.things.raw import Continuous
 
     recording = Continuous(
-        "x", "train", "01", "train", CHANNELS, 1000.0, 3000, np.array([100, 300, 600, 2500]), np.array([1, 1, 1, 1]), 0,
+        "x",
+        "train",
+        "01",
+        "train",
+        CHANNELS,
+        1000.0,
+        3000,
+        np.array([100, 300, 600, 2500]),
+        np.array([1, 1, 1, 1]),
+        0,
         lambda start, stop: eeg[:, start:stop],
-    )  # fmt: skip
+    )
     with pytest.MonkeyPatch.context() as patch, pytest.raises(PhospheneError, match="shown 2 times"):
         patch.setattr(published, "_CHUNK", 1)
         from dataclasses import replace

@@ -104,8 +104,10 @@ def test_the_category_comes_from_things_table(tmp_path):
     (tmp_path / "Categories_fixedUniqueID.tsv").write_text(table)
     stimuli = ThingsMEG(tmp_path, concepts=".").stimuli()
     assert set(stimuli[["concept", "category"]].itertuples(index=False, name=None)) == {
-        ("aardvark", "animate"), ("aircraft_carrier", "inanimate"), ("bow2", "inanimate")
-    }  # fmt: skip
+        ("aardvark", "animate"),
+        ("aircraft_carrier", "inanimate"),
+        ("bow2", "inanimate"),
+    }
     assert "category" not in ThingsMEG(tmp_path).stimuli()
 
 

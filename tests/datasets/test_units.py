@@ -65,8 +65,15 @@ def of_epochs(change, pictures, **steps):
 def of_array(change, pictures, unit="V", **steps):
     x = epochs(change).get_data()
     table = [{"stimulus": "abcd"[i % 4]} for i in range(N)]
-    return from_arrays(x / {"V": 1, "uV": 1e-6, "nV": 1e-9, "standardised": 1e-5}[unit], table, pictures,
-                       ch_names=NAMES, sfreq=SFREQ, tmin=-0.1, unit=unit)  # fmt: skip
+    return from_arrays(
+        x / {"V": 1, "uV": 1e-6, "nV": 1e-9, "standardised": 1e-5}[unit],
+        table,
+        pictures,
+        ch_names=NAMES,
+        sfreq=SFREQ,
+        tmin=-0.1,
+        unit=unit,
+    )
 
 
 SOURCES = [of_recording, of_epochs, of_array]
@@ -144,7 +151,7 @@ FINE = {
     "the end torn off": (times(1e3, samples=slice(-250, None)), ""),
     "averages": (times(0.03), ""),
     "loud, as intracranial": (times(40), ""),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("source", SOURCES)
@@ -252,10 +259,19 @@ def test_arrays_that_stay_on_disk_are_sampled(pictures, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("typical", "unit", "looks"),
     [
-        (0.1, "V", "uV"), (0.4, "V", "uV"), (5.0, "V", "uV"), (4e-7, "uV", "V"), (4e-6, "uV", "V"), (0.4, "nV", "uV"),
-        (4.0, "mV", "uV"), (4e-4, "uV", "mV"), (900.0, "nV", None), (4e-7, "V", None), (0.3, "uV", None),
+        (0.1, "V", "uV"),
+        (0.4, "V", "uV"),
+        (5.0, "V", "uV"),
+        (4e-7, "uV", "V"),
+        (4e-6, "uV", "V"),
+        (0.4, "nV", "uV"),
+        (4.0, "mV", "uV"),
+        (4e-4, "uV", "mV"),
+        (900.0, "nV", None),
+        (4e-7, "V", None),
+        (0.3, "uV", None),
     ],
-)  # fmt: skip
+)
 def test_averages_get_a_right_hint(typical, unit, looks):
     """Evoked responses are 0.1 to 5 uV, less than half of a single trial's."""
     x = typical * np.random.default_rng(0).standard_normal((5, 3, 200))
@@ -378,7 +394,7 @@ def test_trials_like_those_of_the_training_are_decoded():
         (trials(ch_names=[n.lower() for n in NAMES]), "lack 8 of them: 'Fp1' .did you mean 'fp1'.*g.rename"),
         (trials(lambda x: x[3, 2].fill(np.nan)), r"trial 3 \(from 0\) holds NaN or infinity"),
     ],
-)  # fmt: skip
+)
 def test_trials_unlike_those_of_the_training_are_refused(new, message):
     with pytest.raises(PhospheneError, match=message):
         as_trained(new, OWN, OWN)

@@ -35,9 +35,11 @@ def pictures(root: Path, *, metadata: bool = True, folders: bool = True) -> Path
                 path.write_bytes(b"a picture")
     if metadata:
         table = {
-            "train_img_concepts": [f for f, _ in train], "train_img_files": [p for _, p in train],
-            "test_img_concepts": [f for f, _ in test], "test_img_files": [p for _, p in test],
-        }  # fmt: skip
+            "train_img_concepts": [f for f, _ in train],
+            "train_img_files": [p for _, p in train],
+            "test_img_concepts": [f for f, _ in test],
+            "test_img_files": [p for _, p in test],
+        }
         np.save(root / "image_metadata.npy", np.array(table, dtype=object), allow_pickle=True)
     return root
 
@@ -137,9 +139,11 @@ def write_raw(folder: Path, sfreq: int = 1000, n_sessions: int = 4) -> Path:
                 stim[samples + k] = codes
             eeg = signal(n_samples, 63, [session, part == "test"])
             held = {
-                "raw_eeg_data": np.vstack([eeg, stim]), "ch_names": [*names, "stim"],
-                "ch_types": ["eeg"] * 63 + ["stim"], "sfreq": sfreq,
-            }  # fmt: skip
+                "raw_eeg_data": np.vstack([eeg, stim]),
+                "ch_names": [*names, "stim"],
+                "ch_types": ["eeg"] * 63 + ["stim"],
+                "sfreq": sfreq,
+            }
             path = folder / "sub-01" / f"ses-{session + 1:02d}" / f"raw_eeg_{name}.npy"
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("wb") as file:  # np.save pickles with protocol 4 at least

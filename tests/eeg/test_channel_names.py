@@ -36,7 +36,7 @@ BESIDE = {
     "face": "LO1, LO2, IO1, IO2, SO1, IO, LEOG, EOG1, hEOG, Veog+, EOGv, Lower Eye, pupil_left, L-GAZE-X",
     "others": "Photodiode, light sensor, LDR, PD, audio, Mic, button, SampleNumber, ACC X [g], EDA, SCR, "
     "respiration_belt, Temperature, PPG, heart rate, DC01, TimeStamp",
-}  # fmt: skip
+}
 MARKERS = (
     "STI 014, STI101, Status, TRIGGER, Trig1, Marker, DIN1, EDF Annotations, MARKER_HARDWARE, TTL, Digital Channel 0"
 )

@@ -101,9 +101,11 @@ def test_dropped_epochs_are_counted_by_reason():
     trials = steps(raw, table, STIMULI, dropped=dropped)
     assert len(trials) == 5
     assert dropped == {
-        "cut off by the recording's begin or end": 2, "in the bad stretch 'Bad ET'": 1, "in the bad stretch 'bad'": 1,
+        "cut off by the recording's begin or end": 2,
+        "in the bad stretch 'Bad ET'": 1,
+        "in the bad stretch 'bad'": 1,
         "above preprocessing.reject": 1,
-    }  # fmt: skip
+    }
 
 
 def test_channels_that_are_picked_are_eeg_and_without_any_there_is_a_line():

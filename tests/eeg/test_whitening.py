@@ -169,8 +169,9 @@ def test_whitened_from_disk_as_in_memory(tmp_path, mode, monkeypatch):
     np.testing.assert_allclose(
         again.select(split="test").average().crop(0.0, 0.2).eeg[:],
         white.select(split="test").average().crop(0.0, 0.2).eeg,
-        rtol=1e-6, atol=1e-6,
-    )  # fmt: skip
+        rtol=1e-6,
+        atol=1e-6,
+    )
     whitener = own["01", "01"]
     back = whitener.inverse_transform(whitener.transform(LazyArray(stored.eeg)))
     assert isinstance(back, LazyArray)

@@ -14,7 +14,12 @@ TABLE = {"shared_rule": "batch", "unused": 2}
 CASES = {
     "atm_v1": {"family": "time", "positional_embedding": True, "unused": 0},
     "atm_v1_reconstruction": {
-        "family": "time", "positional_embedding": True, "unused": 0, "kernel": 5, "pool": 17, "stride": 5,
+        "family": "time",
+        "positional_embedding": True,
+        "unused": 0,
+        "kernel": 5,
+        "pool": 17,
+        "stride": 5,
     },
     "atms_v2": {**TABLE, "n_subjects": 10, "token_slice": "legacy"},
     "atms_v2_pe": {**TABLE, "n_subjects": 10, "token_slice": "legacy", "positional_embedding": True},
@@ -22,7 +27,7 @@ CASES = {
     "atms_v3_joint": {**TABLE, "n_subjects": 10, "positional_embedding": True, "joint": True, "unused": 10},
     "atms_v3_nope": {**TABLE, "n_subjects": 2},
     "atms_v3_nope10": {**TABLE, "n_subjects": 10, "unused": 10},
-}  # fmt: skip
+}
 SHAPE = {"n_chans": 63, "n_times": 250, "n_outputs": 1024}
 EEG = torch.from_numpy(fill.inputs((4, 63, 250), 10001))
 

@@ -44,8 +44,10 @@ def test_parity(case, weights):
         model = Autoencoder(128, 440, n_heads=facts["config"]["n_head"]).eval()
     model.load_state_dict(weights, assign=True)
     model.double()
-    inputs = {key: torch.from_numpy(fill.inputs(entry["shape"], entry["seed"])).mT.double() for key, entry in
-             facts["inputs"].items()}  # fmt: skip
+    inputs = {
+        key: torch.from_numpy(fill.inputs(entry["shape"], entry["seed"])).mT.double()
+        for key, entry in facts["inputs"].items()
+    }
     with torch.inference_mode():
         latent, reconstruction = model(inputs["eeg"])
         got = {"latent": latent, "reconstruction": reconstruction}
@@ -154,8 +156,9 @@ def test_logits_have_no_scale():
     block = model.Encoder.main_flow[0][2]
     x = block.layernorm1(torch.randn(2, 8, 9)).mT
     query, key, value = (F.linear(x, block.mha[name].conv.weight[:, :, 0]) for name in ("wq", "wk", "wv"))
-    attended = [(query[..., i : i + 2] @ key[..., i : i + 2].mT).softmax(-1) @ value[..., i : i + 2]
-                for i in range(0, 8, 2)]  # fmt: skip
+    attended = [
+        (query[..., i : i + 2] @ key[..., i : i + 2].mT).softmax(-1) @ value[..., i : i + 2] for i in range(0, 8, 2)
+    ]
     expected = F.linear(torch.cat(attended, dim=-1), block.mha["out"].conv.weight[:, :, 0])
     for mode in (True, False):
         caught = []

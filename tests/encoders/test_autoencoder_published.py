@@ -37,9 +37,11 @@ def test_a_training_file_is_read_whole(tmp_path, model):
     assert read.config == SIZES | {"n_layer": 2, "n_heads": 64, "groups": 32, "global_attention": True}
     assert Autoencoder(**read.config).state_dict().keys() == model.state_dict().keys()
     assert [says.split(":")[0] for says in read.says] == [
-        "Autoencoder", "Ignored beside the weights", "No file says n_heads, and a wrong one loads as well",
+        "Autoencoder",
+        "Ignored beside the weights",
+        "No file says n_heads, and a wrong one loads as well",
         "No file says groups, and a wrong one loads as well",
-    ]  # fmt: skip
+    ]
     assert "n_layer 2" in read.says[0]
     assert "64 is taken for granted" in read.says[2]
     assert all(p.requires_grad for p in read.encoder.parameters())

@@ -163,12 +163,14 @@ def test_layers_are_named_as_in_torch_and_no_other_code_is_reached(tmp_path):
         ({"model": "Plain", "model_args": {"widht": 3}}, "Plain has no argument 'widht': did you mean 'width'"),
         ({"model": "Plain", "model_args": {"kwargs": 3}}, "Plain has no argument 'kwargs'"),
         ({"model": "Plain", "model_args": {"n_times": 9}}, "'n_times' is the encoder's own argument: leave it out"),
-        ({"model": "Plain", "n_times": 9, "sfreq": 50.0},
-         r"Plain cannot be built for 3 channels and 9 samples at 50 Hz \(RuntimeError: Kernel size can't be"),
+        (
+            {"model": "Plain", "n_times": 9, "sfreq": 50.0},
+            r"Plain cannot be built for 3 channels and 9 samples at 50 Hz \(RuntimeError: Kernel size can't be",
+        ),
         ({"model": "Dense"}, r"Dense gives \(2, 4, 7\) for 2 trials, not \(2, 4\): change model_args"),
         ({"model": "Pair"}, "Pair gives a tuple for 2 trials"),
     ],
-)  # fmt: skip
+)
 def test_what_does_not_fit_is_one_line(arguments, message):
     with pytest.raises(PhospheneError, match=message):
         made(**arguments)

@@ -80,8 +80,17 @@ def test_what_was_found_is_said(tmp_path):
     content = state("atms_v2")
     content["Proj_img.0.weight"] = torch.ones(3, 4)
     said = " ".join(from_published(written(tmp_path, content)).says)
-    for part in ("n_chans 63", "kernel 25", "token_slice legacy", "10 rows", "release of 2024", "Proj_img (12 numbers)",
-                 "mask_token", "temporal_embedding", "subject_wise_linear (125,500 numbers)"):  # fmt: skip
+    for part in (
+        "n_chans 63",
+        "kernel 25",
+        "token_slice legacy",
+        "10 rows",
+        "release of 2024",
+        "Proj_img (12 numbers)",
+        "mask_token",
+        "temporal_embedding",
+        "subject_wise_linear (125,500 numbers)",
+    ):
         assert part in said
     said = " ".join(from_published(written(tmp_path, state("atm_v1"))).says)
     assert "attention_model.encoder_layer (276,539 numbers)" in said

@@ -85,9 +85,13 @@ def test_filters_that_cancel_lose_no_digits(scale, offset):
 
 
 @given(
-    kernel=st.integers(1, 9), pool=st.integers(1, 9), stride=st.integers(1, 9), extra=st.integers(0, 12),
-    batch=st.integers(2, 20), n_chans=st.integers(1, 4),
-)  # fmt: skip
+    kernel=st.integers(1, 9),
+    pool=st.integers(1, 9),
+    stride=st.integers(1, 9),
+    extra=st.integers(0, 12),
+    batch=st.integers(2, 20),
+    n_chans=st.integers(1, 4),
+)
 @settings(max_examples=25, deadline=None)
 def test_any_window(kernel, pool, stride, extra, batch, n_chans):
     n_times = kernel + pool - 1 + extra

@@ -153,9 +153,15 @@ def test_scores_find_an_effect_and_none_where_there_is_none():
     features, labels, runs = made(effect=1.0)
     done = []
     rows = score(
-        features, labels, runs, leave_one_run_out(runs), LDA.fit_predict,
-        n_boot=200, n_perm=99, progress=lambda: done.append(1),
-    )  # fmt: skip
+        features,
+        labels,
+        runs,
+        leave_one_run_out(runs),
+        LDA.fit_predict,
+        n_boot=200,
+        n_perm=99,
+        progress=lambda: done.append(1),
+    )
     assert len(done) == 99
     assert [r["metric"] for r in rows] == ["auc", "auc_pooled", "balanced_accuracy"]
     for row in rows:

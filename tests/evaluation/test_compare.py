@@ -23,9 +23,14 @@ def scored(metric="image_top1", skill=0.0, seed=0, n_subjects=8, n_pictures=30, 
     noise = np.random.default_rng(seed).standard_normal(len(subject))
     common = np.random.default_rng(99).standard_normal(n_pictures)[picture]
     return Scored(
-        metric, skill + common + noise, np.array([f"{s}/{p}" for s, p in zip(subject, picture, strict=True)]),
-        {"stimuli": picture // 3, "subjects": subject}, np.full(len(subject), n_pictures), "375fa20f", **other,
-    )  # fmt: skip
+        metric,
+        skill + common + noise,
+        np.array([f"{s}/{p}" for s, p in zip(subject, picture, strict=True)]),
+        {"stimuli": picture // 3, "subjects": subject},
+        np.full(len(subject), n_pictures),
+        "375fa20f",
+        **other,
+    )
 
 
 def turned(s, order):
@@ -61,8 +66,10 @@ def test_p_is_corrected_for_the_metrics_that_both_have():
 def test_over_says_whose_spread_counts():
     a, b = scored(skill=1.0), scored(seed=1)
     better_for_some = replace(a, values=a.values + 2.0 * (a.clusters["subjects"] % 2))
-    rows = {over: compare([better_for_some], [b], over=over, n_boot=400, n_perm=300).iloc[0]
-            for over in ("stimuli", "subjects", "both")}  # fmt: skip
+    rows = {
+        over: compare([better_for_some], [b], over=over, n_boot=400, n_perm=300).iloc[0]
+        for over in ("stimuli", "subjects", "both")
+    }
     width = {over: row["ci_high"] - row["ci_low"] for over, row in rows.items()}
     assert width["subjects"] > 2 * width["stimuli"]
     assert width["both"] >= 0.95 * width["subjects"]
@@ -123,10 +130,12 @@ def folders(tmp_path_factory):
     trials.eeg[:, :, :half] = np.random.default_rng(5).normal(0, 1e-6, trials.eeg[:, :, :half].shape)
     trials.save(root / "data")
     base = {
-        "name": "two", "dataset": {"name": "arrays", "root": str(root / "data")}, "method": {"name": "lda"},
+        "name": "two",
+        "dataset": {"name": "arrays", "root": str(root / "data")},
+        "method": {"name": "lda"},
         "protocol": {"split": "leave_one_run_out", "val_fraction": 0, "select_on": "last", "average_test": 1},
         "evaluation": {"n_boot": 200, "n_perm": 500, "shuffled_control": False},
-    }  # fmt: skip
+    }
     changes = {"late": {"window": [0.1, None]}, "early": {"window": [None, 0.1]}, "other": {"protocol.seed": 3}}
     for name, change in changes.items():
         Experiment(Recipe.read(base, change), root / name).run()
@@ -184,9 +193,11 @@ def test_every_draw_of_a_trial_is_in_its_sample(monkeypatch):
         Question("image_median_rank", hits[:n], truth[:n], table["concept"].to_numpy(str), np.median, False),
     ]
     experiment = SimpleNamespace(
-        folds=[fold], protocol=protocol, decoded=lambda fold: SimpleNamespace(table=table),
+        folds=[fold],
+        protocol=protocol,
+        decoded=lambda fold: SimpleNamespace(table=table),
         method=lambda: SimpleNamespace(targets=lambda: {"image": None}),
-    )  # fmt: skip
+    )
     monkeypatch.setattr(runs, "questions", lambda *arguments: questions)
     drawn, rank = runs.scored(experiment)
     np.testing.assert_allclose(drawn.values, hits[np.arange(2 * n), truth].reshape(n, 2).mean(1))
@@ -200,8 +211,10 @@ def test_every_draw_of_a_trial_is_in_its_sample(monkeypatch):
 
 def few(n_clusters, skill=5.0, metric="image_top1", **other):
     """Two methods that differ by far, on so many concepts of three pictures each."""
-    return (scored(metric, skill=s, seed=i, n_subjects=1, n_pictures=3 * n_clusters, **other)
-            for i, s in enumerate((skill, 0.0)))  # fmt: skip
+    return (
+        scored(metric, skill=s, seed=i, n_subjects=1, n_pictures=3 * n_clusters, **other)
+        for i, s in enumerate((skill, 0.0))
+    )
 
 
 @pytest.mark.parametrize(
@@ -209,13 +222,20 @@ def few(n_clusters, skill=5.0, metric="image_top1", **other):
     [
         (10, 2000, "image_top1: a is better (corrected p = 0.002)"),
         (6, 2000, "image_top1: a is better (corrected p = 0.031)"),
-        (5, 2000, "image_top1: undecided: no power: so few different exchanges exist that no p is below 0.062; a "
-         "larger test part (concepts, trials or subjects) is needed; no interval: 5 concepts or runs are too few, 6 "
-         "are needed"),
-        (10, 10, "image_top1: undecided: 10 exchanges can give no p below 0.091; at least 19 are needed "
-         "(evaluation.n_perm)"),
+        (
+            5,
+            2000,
+            "image_top1: undecided: no power: so few different exchanges exist that no p is below 0.062; a "
+            "larger test part (concepts, trials or subjects) is needed; no interval: 5 concepts or runs are too few, 6 "
+            "are needed",
+        ),
+        (
+            10,
+            10,
+            "image_top1: undecided: 10 exchanges can give no p below 0.091; at least 19 are needed (evaluation.n_perm)",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_a_difference_says_and_the_rule(n_clusters, n_perm, said):
     a, b = few(n_clusters)
     table = compare([a], [b], n_boot=50, n_perm=n_perm)

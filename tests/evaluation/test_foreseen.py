@@ -12,10 +12,18 @@ from phosphene.evaluation.protocols import Fold, Protocol
 
 def shown(n_concepts, n_test, per=2, subjects=1):
     rows = [
-        {"subject": str(s), "session": "1", "run": "1", "stimulus": f"c{c}/{k}", "concept": f"c{c}",
-         "split": "test" if c < n_test else "train"}
-        for s in range(subjects) for c in range(n_concepts) for k in range(per)
-    ]  # fmt: skip
+        {
+            "subject": str(s),
+            "session": "1",
+            "run": "1",
+            "stimulus": f"c{c}/{k}",
+            "concept": f"c{c}",
+            "split": "test" if c < n_test else "train",
+        }
+        for s in range(subjects)
+        for c in range(n_concepts)
+        for k in range(per)
+    ]
     return pd.DataFrame(rows)
 
 

@@ -58,8 +58,11 @@ def test_settings_have_the_field_s_names():
     trials = two_sessions()
     folds = {name: list(Protocol.named(name).folds(trials)) for name in SETTINGS}
     assert {name: len(found) for name, found in folds.items()} == {
-        "within-session": 8, "cross-session": 4, "cross-subject": 2, "joint": 1,
-    }  # fmt: skip
+        "within-session": 8,
+        "cross-session": 4,
+        "cross-subject": 2,
+        "joint": 1,
+    }
     with pytest.raises(PhospheneError, match="did you mean 'cross-subject'"):
         Protocol.named("cross-subjects")
 
@@ -151,8 +154,11 @@ def test_no_split_but_the_leaky_one_draws_its_test_trials(name):
 
 
 def expected(trials, fold, a, b, unit):
-    nesting = {"session": ["subject", "session"], "run": ["subject", "session", "run"],
-               "block": ["subject", "session", "run", "block"]}  # fmt: skip
+    nesting = {
+        "session": ["subject", "session"],
+        "run": ["subject", "session", "run"],
+        "block": ["subject", "session", "run", "block"],
+    }
     names = ["/".join(row) for row in trials.table[nesting.get(unit, [unit])].to_numpy(str)]
     own = [[n for n, here in zip(names, getattr(fold, part), strict=True) if here] for part in (a, b)]
     shared = set(own[0]) & set(own[1])
@@ -161,9 +167,11 @@ def expected(trials, fold, a, b, unit):
 
 @settings(max_examples=25)
 @given(
-    st.sampled_from([*SETTINGS, LEAKY]), st.sampled_from(["concept", "stimulus", "run"]), st.integers(0, 99),
+    st.sampled_from([*SETTINGS, LEAKY]),
+    st.sampled_from(["concept", "stimulus", "run"]),
+    st.integers(0, 99),
     st.booleans(),
-)  # fmt: skip
+)
 def test_the_table_counts_both_ways_and_promises_hold(name, val_by, seed, and_given):
     trials = two_sessions(n_concepts=8)
     fields = {"val_by": val_by, "seed": seed, "val_fraction": 0.3}
@@ -184,10 +192,16 @@ def test_the_table_counts_both_ways_and_promises_hold(name, val_by, seed, and_gi
         assert row.shared == ", ".join(sorted(shared))
     assert not table["broken"].any()
     apart = table[(table["a"] == "train") & (table["b"] == "test") & table["promised"]]
-    assert set(apart["unit"]) == {
-        "within-session": {"run", "block"}, "cross-session": {"run", "block", "session"},
-        "cross-subject": {"run", "block", "session", "subject"}, "joint": set(), LEAKY: set(),
-    }[name]  # fmt: skip
+    assert (
+        set(apart["unit"])
+        == {
+            "within-session": {"run", "block"},
+            "cross-session": {"run", "block", "session"},
+            "cross-subject": {"run", "block", "session", "subject"},
+            "joint": set(),
+            LEAKY: set(),
+        }[name]
+    )
     val = table[(table["a"] == "train") & (table["b"] == "val") & table["promised"]]
     assert val_by in set(val["unit"])
 
@@ -252,12 +266,17 @@ def case():
 
 def test_a_gallery_of_test_answers_says_so(case):
     trials, fold, seen = case
-    names = {g: Protocol(gallery=g, val_fraction=0).among(trials, fold, seen).name
-             for g in ("test", "concept", "within_concept", "train", "all")}  # fmt: skip
+    names = {
+        g: Protocol(gallery=g, val_fraction=0).among(trials, fold, seen).name
+        for g in ("test", "concept", "within_concept", "train", "all")
+    }
     assert names == {
-        "test": "test_answers", "concept": "concepts_of_test_answers",
-        "within_concept": "test_answers_of_the_concept", "train": "train", "all": "all_with_test_answers",
-    }  # fmt: skip
+        "test": "test_answers",
+        "concept": "concepts_of_test_answers",
+        "within_concept": "test_answers_of_the_concept",
+        "train": "train",
+        "all": "all_with_test_answers",
+    }
     leaky = Protocol(split=LEAKY, gallery="train", val_fraction=0)
     fold = next(leaky.folds(trials))
     assert leaky.among(trials, fold, seen).name == "train_with_test_answers"
@@ -300,8 +319,11 @@ def test_a_concept_is_one_centre_of_unit_vectors(case):
 def test_within_a_concept_only_its_pictures_are_candidates(case):
     trials, fold, seen = case
     found = Protocol(gallery="within_concept").among(trials, fold, seen)
-    assert found.candidates.tolist() == [[False, False, True, True], [True, True, False, False],
-                                         [False, False, True, True]]  # fmt: skip
+    assert found.candidates.tolist() == [
+        [False, False, True, True],
+        [True, True, False, False],
+        [False, False, True, True],
+    ]
     assert found.candidates[np.arange(3), found.truth].all()
 
 

@@ -219,8 +219,12 @@ def test_there_are_as_many_classes_as_there_are(study):
     assert dataset.load(dataset.steps({})).table["concept"].nunique() == len(made.LABELS)
     rng = np.random.default_rng(0)
     concepts = np.repeat([f"c{i:02d}" for i in range(40)], 3)
-    questions = {q.metric: q for q in picture_retrieval(
-        rng.standard_normal((120, 8)), rng.standard_normal((120, 8)), np.arange(120), concepts, "mini")}  # fmt: skip
+    questions = {
+        q.metric: q
+        for q in picture_retrieval(
+            rng.standard_normal((120, 8)), rng.standard_normal((120, 8)), np.arange(120), concepts, "mini"
+        )
+    }
     row = questions["concept_top1"]
     assert row.table.shape[1] == 40
     assert row.answer(n_boot=10, n_perm=10)["chance"] == pytest.approx(1 / 40, abs=0.01)

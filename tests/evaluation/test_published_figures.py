@@ -149,9 +149,14 @@ def two_classes(experiment, subject, **changes):
     method = LDA(data.n_chans, data.n_times, data.signal.sfreq, sorted(set(data.table["concept"])))
     folds = list(Protocol(split="leave_one_run_out", val_fraction=0, select_on="last").folds(data))
     rows = classification.score(
-        method.features(data), method.labels(data), classification.run_names(data.table), folds, LDA.fit_predict,
-        n_boot=200, n_perm=39,
-    )  # fmt: skip
+        method.features(data),
+        method.labels(data),
+        classification.run_names(data.table),
+        folds,
+        LDA.fit_predict,
+        n_boot=200,
+        n_perm=39,
+    )
     return len(folds), {row["metric"]: row for row in rows}
 
 

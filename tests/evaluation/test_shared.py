@@ -67,7 +67,7 @@ SAME = {
     "palette": ("near_duplicate", lambda i: i.convert("P", palette=Image.Palette.ADAPTIVE), "png", {}),
     "brighter": ("near_duplicate", lambda i: ImageEnhance.Brightness(i).enhance(1.1), "png", {}),
     "more contrast": ("near_duplicate", lambda i: ImageEnhance.Contrast(i).enhance(1.2), "png", {}),
-}  # fmt: skip
+}
 
 
 def kinds(folder: Path, *pictures, **files) -> list[str]:
@@ -108,7 +108,7 @@ DIFFERENT = {
     "drawn anew": lambda: (scene(seed=1), scene(seed=2)),
     "upside down": lambda: (scene(), ImageOps.flip(scene())),
     "negative": lambda: (scene(), ImageOps.invert(scene())),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", DIFFERENT)
@@ -235,9 +235,10 @@ def test_each_identity_is_counted_under_its_name(copied):
     )
     table = overlap_table(Protocol(val_fraction=0), copied).set_index("unit")
     assert table["shared"][list(KINDS)].tolist() == [
-        "test0=train0, train3", "test0=train0, test1=train1, train3",
+        "test0=train0, train3",
+        "test0=train0, test1=train1, train3",
         "test0=train0, test1=train1, test2=train2, train3",
-    ]  # fmt: skip
+    ]
     assert table.loc["near_duplicate", ["a_trials", "b_trials"]].tolist() == [4, 4]
 
 

@@ -60,10 +60,12 @@ def test_csls_by_its_formula():
     s = retrieval.cosine(*made(7, 4))
     for k in (1, 3, 100):
         n = min(k, 7)
-        by_hand = np.array([
-            [2 * s[i, j] - np.mean(sorted(s[i])[-n:]) - np.mean(sorted(s[:, j])[-n:]) for j in range(7)]
-            for i in range(7)
-        ])  # fmt: skip
+        by_hand = np.array(
+            [
+                [2 * s[i, j] - np.mean(sorted(s[i])[-n:]) - np.mean(sorted(s[:, j])[-n:]) for j in range(7)]
+                for i in range(7)
+            ]
+        )
         np.testing.assert_allclose(transductive.csls(s, k), by_hand, atol=1e-12)
     with pytest.raises(PhospheneError, match="give 1 or more"):
         transductive.csls(s, 0)
@@ -138,8 +140,9 @@ def test_p_is_small_with_signal_and_not_without():
         assert asked(decoded, gallery)[name].answer(n_boot=20, n_perm=99)["p"] == pytest.approx(0.01)
     ps = [
         asked(rng.standard_normal((40, 30)), gallery)[name].answer(n_boot=2, n_perm=99)["p"]
-        for _ in range(6) for name in NAMES
-    ]  # fmt: skip
+        for _ in range(6)
+        for name in NAMES
+    ]
     assert np.mean(ps) > 0.3
 
 

@@ -47,8 +47,9 @@ def test_the_size_of_batches_changes_nothing(made, points):
 def test_integrated_gradients_are_complete(made):
     heads, _, eeg, targets = made
     baseline = np.full((CHANS, TIMES), 0.3)
-    found = attribute(lambda x: {"a": torch.tanh(heads(x)["a"] / 5)}, eeg, {"a": targets["a"]},
-                      points=integrated(baseline, 64))["a"]  # fmt: skip
+    found = attribute(
+        lambda x: {"a": torch.tanh(heads(x)["a"] / 5)}, eeg, {"a": targets["a"]}, points=integrated(baseline, 64)
+    )["a"]
     gain = [cosine(torch.tanh(heads(x)["a"] / 5), targets["a"]) for x in (eeg, torch.tensor(baseline).expand_as(eeg))]
     np.testing.assert_allclose((found * (eeg.numpy() - baseline)).sum((1, 2)), (gain[0] - gain[1]).numpy(), atol=1e-4)
 

@@ -21,14 +21,24 @@ LEVEL = {"ObjectSnap": "object", "KindName": "object", "ThemeTag": "thematic", "
 
 def run(folder, regions: str, **changes) -> Experiment:
     root = simulate(
-        folder / "study", regions=regions, n_train_pictures=300, n_test_pictures=60, train_repeats=1, test_repeats=2,
+        folder / "study",
+        regions=regions,
+        n_train_pictures=300,
+        n_test_pictures=60,
+        train_repeats=1,
+        test_repeats=2,
         snr_db=8.0,
-    )  # fmt: skip
+    )
     settings = {
-        "dataset.root": str(root), "training.epochs": 12, "evaluation.n_boot": 50, "evaluation.n_perm": 50,
-        "evaluation.shuffled_control": False, "generator": None,
-        "method": {"name": "semantic_prompts", "encoder": "projection", "slots": SLOTS}, **changes,
-    }  # fmt: skip
+        "dataset.root": str(root),
+        "training.epochs": 12,
+        "evaluation.n_boot": 50,
+        "evaluation.n_perm": 50,
+        "evaluation.shuffled_control": False,
+        "generator": None,
+        "method": {"name": "semantic_prompts", "encoder": "projection", "slots": SLOTS},
+        **changes,
+    }
     experiment = Experiment(Recipe.read("demo", settings), folder / "run")
     experiment.run()
     return experiment
@@ -77,11 +87,15 @@ def test_a_method_without_heads_is_refused(tmp_path):
     from conftest import make_trials
 
     make_trials(tmp_path / "p", subjects=("01",)).save(tmp_path / "trials")
-    recipe = Recipe.read({
-        "name": "x", "dataset": {"name": "arrays", "root": str(tmp_path / "trials")}, "method": {"name": "lda"},
-        "protocol": {"average_test": 1, "select_on": "last", "val_fraction": 0},
-        "evaluation": {"shuffled_control": False},
-    })  # fmt: skip
+    recipe = Recipe.read(
+        {
+            "name": "x",
+            "dataset": {"name": "arrays", "root": str(tmp_path / "trials")},
+            "method": {"name": "lda"},
+            "protocol": {"average_test": 1, "select_on": "last", "val_fraction": 0},
+            "evaluation": {"shuffled_control": False},
+        }
+    )
     experiment = Experiment(recipe, tmp_path / "run")
     experiment.prepare()
     with pytest.raises(PhospheneError, match="not trained|has no heads|holds no method"):

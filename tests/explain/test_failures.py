@@ -39,8 +39,10 @@ def test_a_head_of_tight_captions_does_not_win_by_them():
     targets["ThemeTag"] = targets["ThemeTag"] + 8.0  # all captions look alike: every cosine is high
     decoded = {h: t[rng.permutation(len(t))] for h, t in targets.items()}
     decoded["ObjectSnap"] = noisy(targets, rng)["ObjectSnap"]
-    raw = {h: np.sum(decoded[h] * t, 1) / np.linalg.norm(decoded[h], axis=1) / np.linalg.norm(t, axis=1)
-           for h, t in targets.items()}  # fmt: skip
+    raw = {
+        h: np.sum(decoded[h] * t, 1) / np.linalg.norm(decoded[h], axis=1) / np.linalg.norm(t, axis=1)
+        for h, t in targets.items()
+    }
     assert (raw["ThemeTag"] > raw["ObjectSnap"]).mean() > 0.8
     table = dominance(decoded, targets, picture).table.set_index("head")
     assert table["share"].idxmax() == "ObjectSnap"
@@ -235,8 +237,10 @@ def test_wrong_lengths_are_told():
 def test_neighbours_stay_neighbours_and_the_seed_decides():
     rng = np.random.default_rng(0)
     labels = np.repeat(["house", "face"], 25)
-    vectors = {h: rng.normal(size=(50, 8)) + 4 * (labels == "face")[:, None] * np.eye(8)[0] - 2 * np.eye(8)[0]
-               for h in HEADS[:2]}  # fmt: skip
+    vectors = {
+        h: rng.normal(size=(50, 8)) + 4 * (labels == "face")[:, None] * np.eye(8)[0] - 2 * np.eye(8)[0]
+        for h in HEADS[:2]
+    }
     found = embed(vectors, labels, perplexity=10, seed=4)
     for _, rows in found.table.groupby("head"):
         xy = rows[["x", "y"]].to_numpy()

@@ -131,8 +131,9 @@ def test_the_contrast_of_a_known_encoder_finds_the_louder_sources(studies):
 
 def test_without_the_inverse_the_same_encoder_is_known_less_well(studies):
     for study in studies.values():
-        filters = attribute(lambda x, s=study: s.heads(x, s.known()), study.eeg[:100],
-                            {h: t[:100] for h, t in study.targets.items()})  # fmt: skip
+        filters = attribute(
+            lambda x, s=study: s.heads(x, s.known()), study.eeg[:100], {h: t[:100] for h, t in study.targets.items()}
+        )
         filters = {head: study.whitener.whitening_ @ g for head, g in filters.items()}  # on volts
         check = level_contrast(topography(filters, signal()).by_level(LEVELS)).check(study.truth)
         assert check["spearman"].item() < study.contrast(study.known()).check(study.truth)["spearman"].item() - 0.04
@@ -152,8 +153,9 @@ def test_the_contrast_of_random_encoders_is_at_chance(study):
     for seed in range(40):
         draw = torch.Generator().manual_seed(seed)
         random = {h: torch.randn(w.shape, generator=draw, dtype=w.dtype) for h, w in study.weights.items()}
-        small = attribute(lambda x, w=random: study.heads(x, w), study.eeg[:24],
-                          {h: t[:24] for h, t in study.targets.items()})  # fmt: skip
+        small = attribute(
+            lambda x, w=random: study.heads(x, w), study.eeg[:24], {h: t[:24] for h, t in study.targets.items()}
+        )
         scalp = {h: to_scalp(g, study.whitener.inverse_) for h, g in small.items()}
         check = level_contrast(topography(scalp, signal()).by_level(LEVELS)).check(study.truth)
         found.append(check["auc"].item())
@@ -185,8 +187,24 @@ def test_three_subjects_have_a_mean_an_error_and_a_consistency(studies):
     assert check["auc"].iloc[-1] >= 0.95
     table = level_contrast(maps.by_level(LEVELS)).frame()
     assert set(table.nlargest(6, "difference")["channel"]) <= {
-        "Fp1", "Fp2", "AF7", "AF3", "AFz", "AF4", "AF8", "F1", "F2", "F3", "F4", "F5", "F6", "F7", "F8", "FT7", "FT8",
-    }  # fmt: skip
+        "Fp1",
+        "Fp2",
+        "AF7",
+        "AF3",
+        "AFz",
+        "AF4",
+        "AF8",
+        "F1",
+        "F2",
+        "F3",
+        "F4",
+        "F5",
+        "F6",
+        "F7",
+        "F8",
+        "FT7",
+        "FT8",
+    }
 
 
 def test_windows_and_signs(study):

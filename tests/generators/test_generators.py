@@ -266,10 +266,16 @@ def test_no_weight_of_the_generator_changes(embeds):
     decoded = embeds[:1].clone().requires_grad_()
     adapter = {}
     for fields in (
-        {"prompt": prompt}, {"prompt": blend}, {"tokens": tokens}, {"prompt": prompt, **start},
-        {"prompt": blend, **start}, {"image_embeds": decoded}, {"image_embeds": decoded, "prompt": blend, **start},
-        {"image_embeds": decoded, "tokens": tokens}, {"prompt": prompt},
-    ):  # fmt: skip
+        {"prompt": prompt},
+        {"prompt": blend},
+        {"tokens": tokens},
+        {"prompt": prompt, **start},
+        {"prompt": blend, **start},
+        {"image_embeds": decoded},
+        {"image_embeds": decoded, "prompt": blend, **start},
+        {"image_embeds": decoded, "tokens": tokens},
+        {"prompt": prompt},
+    ):
         generator(Conditioning(**fields))
         after = checksums(parts)
         assert {key: after[key] for key in before} == before

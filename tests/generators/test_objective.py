@@ -55,9 +55,13 @@ def test_a_weighted_error_is_that_of_the_clean_latents(name, time, gamma, seed):
     clean, noise = (part.double() for part in latents(1, seed))
     noisy, target = noised(clean, noise, at, own)
     wrong = target + 0.1 * latents(1, seed + 1)[0]
-    kept, laid = (float(noised(*pair, at, own)[0].mean()) for pair in (
-        (torch.ones_like(clean), torch.zeros_like(clean)), (torch.zeros_like(clean), torch.ones_like(clean)),
-    ))  # fmt: skip
+    kept, laid = (
+        float(noised(*pair, at, own)[0].mean())
+        for pair in (
+            (torch.ones_like(clean), torch.zeros_like(clean)),
+            (torch.zeros_like(clean), torch.ones_like(clean)),
+        )
+    )
 
     def picture(predicted):
         if name == "sd15":
@@ -161,10 +165,14 @@ def test_mini_was_trained_with_this_loss():
         told, _ = pipe.encode_prompt([scene.prompt for scene in scenes], "cpu", 1, False)
 
         def loss(latents, turned=1.0, hours=1.0):
-            return float(denoising_loss(
-                lambda noisy, time: turned * pipe.unet(noisy, hours * time, told).sample, latents, pipe.scheduler,
-                generator=torch.Generator().manual_seed(0),
-            ))  # fmt: skip
+            return float(
+                denoising_loss(
+                    lambda noisy, time: turned * pipe.unet(noisy, hours * time, told).sample,
+                    latents,
+                    pipe.scheduler,
+                    generator=torch.Generator().manual_seed(0),
+                )
+            )
 
         latents = scaled(clean, pipe.vae)
         right = loss(latents)

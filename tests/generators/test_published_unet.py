@@ -40,8 +40,12 @@ def change(path, **changes):
 
 def test_the_layout(net, folder):
     assert sorted(str(p.relative_to(folder)) for p in folder.rglob("*.*")) == [
-        "ema_unet/config.json", f"ema_unet/{FILE}", f"ip_adaption/{FILE}", "unet/config.json", f"unet/{FILE}",
-    ]  # fmt: skip
+        "ema_unet/config.json",
+        f"ema_unet/{FILE}",
+        f"ip_adaption/{FILE}",
+        "unet/config.json",
+        f"unet/{FILE}",
+    ]
     assert list(load_file(folder / "ip_adaption" / FILE)) == ["0.bias", "0.weight", "2.bias", "2.weight"]
     own = load_file(folder / "unet" / FILE)
     place = "down_blocks.1.attentions.0.transformer_blocks.0.attn2"

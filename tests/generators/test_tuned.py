@@ -19,10 +19,18 @@ from phosphene.generators.tuned import CROSS_ATTENTION, SplitAttention, TunedUNe
 def tiny(**changes):
     """A stock U-Net of a few thousand random weights, two cross-attentions."""
     options = {
-        "sample_size": 8, "in_channels": 4, "out_channels": 4, "block_out_channels": (16, 32), "layers_per_block": 1,
-        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"), "up_block_types": ("UpBlock2D", "UpBlock2D"),
-        "cross_attention_dim": 24, "attention_head_dim": 2, "norm_num_groups": 8, **changes,
-    }  # fmt: skip
+        "sample_size": 8,
+        "in_channels": 4,
+        "out_channels": 4,
+        "block_out_channels": (16, 32),
+        "layers_per_block": 1,
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("UpBlock2D", "UpBlock2D"),
+        "cross_attention_dim": 24,
+        "attention_head_dim": 2,
+        "norm_num_groups": 8,
+        **changes,
+    }
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return UNet2DConditionModel(**options)
@@ -57,16 +65,23 @@ def test_sd21_trains_the_published_parameters(sd21):
     assert set(own) == published_own
     assert len(own) == 204
     added = {f"tuned.{name}" for name in names} - {f"tuned.{name}" for name in own}
-    places = [f"{b}_blocks.{i}.attentions.{j}" for b, blocks, n in (("down", (0, 1, 2), 2), ("up", (1, 2, 3), 3))
-              for i in blocks for j in range(n)] + ["mid_block.attentions.0"]  # fmt: skip
+    places = [
+        f"{b}_blocks.{i}.attentions.{j}"
+        for b, blocks, n in (("down", (0, 1, 2), 2), ("up", (1, 2, 3), 3))
+        for i in blocks
+        for j in range(n)
+    ] + ["mid_block.attentions.0"]
     assert added == {
         f"tuned.{place}.transformer_blocks.0.attn2.processor.to_{which}_ip.weight" for place in places for which in "kv"
     }
     assert count(state[f"tuned.{name}"] for name in own) == 78_293_120
     assert count(state[name] for name in added) == 25_559_040
     assert {name: tuple(value.shape) for name, value in net.adapter.state_dict().items()} == {
-        "0.weight": (4096, 1024), "0.bias": (4096,), "2.weight": (1024,), "2.bias": (1024,),
-    }  # fmt: skip
+        "0.weight": (4096, 1024),
+        "0.bias": (4096,),
+        "2.weight": (1024,),
+        "2.bias": (1024,),
+    }
     assert count(net.parameters()) == count(state.values()) == 108_052_608
     whole = list(net.unet.parameters())
     assert count(whole) == 865_910_724 + 25_559_040
@@ -93,9 +108,13 @@ def test_other_choices_of_what_trains(name, whole, narrow):
 def test_golden_adapter_and_attention():
     facts, expected = golden("synapse_adapter_attention")
     unet = tiny(
-        block_out_channels=(320,), down_block_types=("CrossAttnDownBlock2D",), up_block_types=("UpBlock2D",),
-        mid_block_type=None, cross_attention_dim=1024, attention_head_dim=5,
-    )  # fmt: skip
+        block_out_channels=(320,),
+        down_block_types=("CrossAttnDownBlock2D",),
+        up_block_types=("UpBlock2D",),
+        mid_block_type=None,
+        cross_attention_dim=1024,
+        attention_head_dim=5,
+    )
     net = TunedUNet(unet)
     block = net.unet.down_blocks[0].attentions[0].transformer_blocks[0]
     parts = nn.ModuleDict({"ip_adaption": net.adapter, "attn2": block.attn2, "attn1": block.attn1})

@@ -47,20 +47,26 @@ def plan(study):
         "description": "Three variants",
         "recipe": "demo",
         "set": {
-            "dataset.root": str(study), "generator": None, "training.epochs": 2, "evaluation.n_boot": 100,
-            "evaluation.n_perm": 100, "evaluation.shuffled_control": False,
+            "dataset.root": str(study),
+            "generator": None,
+            "training.epochs": 2,
+            "evaluation.n_boot": 100,
+            "evaluation.n_perm": 100,
+            "evaluation.shuffled_control": False,
         },
         "variants": {
             "small": {"method.encoder_args": {"input_dropout": 0.5}},
             "full": {"evaluation.shuffled_control": True},
             "cross": {
-                "protocol.split": "leave_one_subject_out", "protocol.subjects": "joint", "protocol.and_given": True,
+                "protocol.split": "leave_one_subject_out",
+                "protocol.subjects": "joint",
+                "protocol.and_given": True,
             },
         },
         "reference": "full",
         "seeds": [0, 3],
         "metrics": ["image_top5", "image_median_rank", "image_top7"],
-    }  # fmt: skip
+    }
 
 
 @pytest.fixture(scope="module")
@@ -183,8 +189,11 @@ def test_runs_share_trials_only_if_they_prepare_the_same(plan, tmp_path, monkeyp
 
     monkeypatch.setattr(experiment, "prepared", heard)
     variants = {
-        "a": None, "window": {"window": [0.0, 0.4]}, "rate": {"preprocessing.sfreq": 100.0}, "b": {"whitening": None},
-    }  # fmt: skip
+        "a": None,
+        "window": {"window": [0.0, 0.4]},
+        "rate": {"preprocessing.sfreq": 100.0},
+        "b": {"whitening": None},
+    }
     short = {**plan, "variants": variants, "reference": "", "seeds": None, "set": {**plan["set"], "training.epochs": 1}}
     run_grid(short, out=tmp_path / "g")
     assert prepared == ["tiny/a", "tiny/rate", "tiny/b"]
@@ -256,14 +265,18 @@ def test_heads_are_paired_where_both_runs_have_them(study, tmp_path):
         "name": "heads",
         "recipe": "semantic-prompts",
         "set": {
-            "dataset.root": str(study), "generator": None, "training.epochs": 2, "evaluation.n_boot": 100,
-            "evaluation.n_perm": 100, "evaluation.shuffled_control": False,
+            "dataset.root": str(study),
+            "generator": None,
+            "training.epochs": 2,
+            "evaluation.n_boot": 100,
+            "evaluation.n_perm": 100,
+            "evaluation.shuffled_control": False,
             "method.encoder_args": {"dim": 8, "n_sources": 4, "width": 16, "depth": 1, "n_heads": 2},
             "method.width": 32,
         },
         "variants": {"two": {"method.slots": ["KindName", "PlaceView"]}, "one": {"method.slots": ["KindName"]}},
         "metrics": ["image_top5", "caption_KindName_top1", "captions_object_top1", "caption_PlaceView_top1"],
-    }  # fmt: skip
+    }
     out = run_grid(plan, out=tmp_path / "g")
     found = pd.read_csv(out / "differences.csv")
     assert list(found["metric"]) == ["image_top5", "caption_KindName_top1", "captions_object_top1"]

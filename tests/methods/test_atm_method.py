@@ -28,9 +28,12 @@ def seen(tmp_path_factory):
 def batch(dim):
     torch.manual_seed(5)
     return {
-        "eeg": torch.randn(6, 5, 40), "image": 20 * torch.randn(6, dim), "text": 10 * torch.randn(6, dim),
-        "stimulus": torch.tensor([0, 0, 1, 2, 3, 4]), "subject": ["01"] * 6,
-    }  # fmt: skip
+        "eeg": torch.randn(6, 5, 40),
+        "image": 20 * torch.randn(6, dim),
+        "text": 10 * torch.randn(6, dim),
+        "stimulus": torch.tensor([0, 0, 1, 2, 3, 4]),
+        "subject": ["01"] * 6,
+    }
 
 
 def _retrieval(eeg, scale, given):
@@ -129,8 +132,13 @@ def test_the_low_level_path_learns_latents_and_starts_the_drawing(seen):
     known = replace(seen, eeg=1e6 * seen.eeg).select(concept=["c0", "c1", "c2", "c3"])
     torch.manual_seed(0)
     method, rows = ATM(**SHAPE, prior="ridge", low_level="small", strength=0.25), []
-    fit(method, known, settings=Training(epochs=1, batch_size=16, stages={"low_level": {"epochs": 25, "lr": 0.01}}),
-        select_on="last", log=rows.append)  # fmt: skip
+    fit(
+        method,
+        known,
+        settings=Training(epochs=1, batch_size=16, stages={"low_level": {"epochs": 25, "lr": 0.01}}),
+        select_on="last",
+        log=rows.append,
+    )
     losses = [r["loss"] for r in rows if r["stage"] == "low_level"]
     assert losses[-1] < 0.9 * losses[0]
     conditioning = method.condition(known)
@@ -156,10 +164,19 @@ def test_a_captioner_says_what_the_decoded_embedding_shows(seen, captioned, tmp_
     assert (method.stages, method.solved) == (("align", "prior", "caption"), ("prior", "caption"))
     assert set(method.targets()) == {"image"}  # no batch holds visual tokens
     assert {name for name in method.state_dict() if name.startswith("caption.")} == {
-        "caption.mean_in", "caption.scale_in", "caption.weight", "caption.mean_out",
-    }  # fmt: skip
-    fit(method, known, settings=Training(epochs=2, batch_size=16), select_on="last", folder=tmp_path / "fit",
-        log=rows.append)  # fmt: skip
+        "caption.mean_in",
+        "caption.scale_in",
+        "caption.weight",
+        "caption.mean_out",
+    }
+    fit(
+        method,
+        known,
+        settings=Training(epochs=2, batch_size=16),
+        select_on="last",
+        folder=tmp_path / "fit",
+        log=rows.append,
+    )
     assert [r["stage"] for r in rows] == ["align"] * 2 + ["prior", "caption"]
 
     conditioning = method.condition(known)

@@ -41,9 +41,13 @@ def fitted(seen):
 def batch():
     torch.manual_seed(5)
     return {
-        "eeg": torch.randn(6, 5, 40), "image": 20 * torch.randn(6, 128), "text": torch.randn(6, 77, 128),
-        "stimulus": torch.tensor([0, 0, 1, 2, 3, 4]), "subject": ["01"] * 6, "latent": torch.randn(6, 12, 16, 16),
-    }  # fmt: skip
+        "eeg": torch.randn(6, 5, 40),
+        "image": 20 * torch.randn(6, 128),
+        "text": torch.randn(6, 77, 128),
+        "stimulus": torch.tensor([0, 0, 1, 2, 3, 4]),
+        "subject": ["01"] * 6,
+        "latent": torch.randn(6, 12, 16, 16),
+    }
 
 
 def test_each_preset_is_the_loss_that_it_names():

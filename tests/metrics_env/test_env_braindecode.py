@@ -20,9 +20,22 @@ from phosphene.encoders.braindecode import models
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # models speak of windows that they were not made for
 MODELS = [
-    "ATCNet", "BDTCN", "CTNet", "Deep4Net", "EEGConformer", "EEGInceptionERP", "EEGITNet", "EEGNet", "EEGNeX",
-    "EEGTCNet", "SCCNet", "ShallowFBCSPNet", "SPARCNet", "TCFormer", "TIDNet",
-]  # fmt: skip
+    "ATCNet",
+    "BDTCN",
+    "CTNet",
+    "Deep4Net",
+    "EEGConformer",
+    "EEGInceptionERP",
+    "EEGITNet",
+    "EEGNet",
+    "EEGNeX",
+    "EEGTCNet",
+    "SCCNet",
+    "ShallowFBCSPNet",
+    "SPARCNet",
+    "TCFormer",
+    "TIDNet",
+]
 POSTERIOR = {"P": "7531z2468", "PO": "73z48", "O": "1z2"}
 SHAPE = {"n_chans": 17, "n_times": 250, "n_outputs": 64, "sfreq": 250.0}
 # these download a table when they are built, or have 25 million parameters or more
@@ -155,10 +168,13 @@ def test_arguments_of_eegnet_take_precedence():
     [({"model": "EEGNett"}, "no model 'EEGNett'"), ({"model_args": {"n_filters": 0}}, "EEGNet has no argument")],
 )
 def test_a_model_that_cannot_be_built_is_refused_before_the_eeg_is_read(given, message):
-    recipe = Recipe.read({
-        "name": "x", "dataset": {"name": "synthetic", "root": "somewhere"},
-        "preprocessing": {"tmin": -0.1, "tmax": 0.7, "sfreq": 125.0},
-        "method": {"name": "nice", "encoder": "braindecode", "encoder_args": given},
-    })  # fmt: skip
+    recipe = Recipe.read(
+        {
+            "name": "x",
+            "dataset": {"name": "synthetic", "root": "somewhere"},
+            "preprocessing": {"tmin": -0.1, "tmax": 0.7, "sfreq": 125.0},
+            "method": {"name": "nice", "encoder": "braindecode", "encoder_args": given},
+        }
+    )
     with pytest.raises(PhospheneError, match=rf"method\.encoder_args: .*{message}"):
         check(recipe, data=False)

@@ -145,9 +145,13 @@ def concept(tmp_path_factory):
         index=pd.Index(["house", "face", "house/1", "face/1"], name="stimulus"),
     )
     labels = np.tile([0, 1], 45)
-    table = pd.DataFrame({
-        "subject": "1", "run": np.repeat(["01", "02", "03"], 30), "stimulus": np.array(["house", "face"])[labels],
-    })  # fmt: skip
+    table = pd.DataFrame(
+        {
+            "subject": "1",
+            "run": np.repeat(["01", "02", "03"], 30),
+            "stimulus": np.array(["house", "face"])[labels],
+        }
+    )
     eeg = rng.standard_normal((90, 4, 32)) + 0.3 * labels[:, None, None]
     recipe = Recipe.read(
         "muse-houses-faces",
@@ -403,10 +407,18 @@ def test_damage_is_told_in_one_line_and_keeps_the_old_page(made, damage, message
 
 @pytest.mark.parametrize(
     ("value", "kind", "shown"),
-    [(0.314, "share", "31 %"), (0.005, "share", "0.5 %"), (0.0, "share", "0 %"), (1.0, "share", "100 %"),
-     (0.0996, "share", "10 %"), (0.694, "auc", "0.69"), (4.0, "rank", "4"), (12.5, "rank", "12.5"),
-     (np.nan, "share", "–")],
-)  # fmt: skip
+    [
+        (0.314, "share", "31 %"),
+        (0.005, "share", "0.5 %"),
+        (0.0, "share", "0 %"),
+        (1.0, "share", "100 %"),
+        (0.0996, "share", "10 %"),
+        (0.694, "auc", "0.69"),
+        (4.0, "rank", "4"),
+        (12.5, "rank", "12.5"),
+        (np.nan, "share", "–"),
+    ],
+)
 def test_amounts(value, kind, shown):
     assert words.amount(value, kind) == shown
 
@@ -439,20 +451,43 @@ def scored(**changed):
         ({"ci_low": np.nan, "ci_high": np.nan}, 0.3, "good", ABOVE),
         ({"p": 0.03, "p_corrected": 0.06, "n_tests": 2, "ci_low": 0.4}, 0.3, "plain", NOT),
         ({"p": 1 / 21, "p_min": 1 / 21, "n_perm": 20}, 0.3, "good", ABOVE),
-        ({"p": 1 / 11, "p_min": 1 / 11, "n_perm": 10}, 0.3, "plain", "Undecided: 10 exchanges can give no p below "
-         "0.091; at least 19 are needed (evaluation.n_perm)."),
-        ({"p": 1 / 21, "p_corrected": 2 / 21, "n_tests": 2, "p_min": 1 / 21, "p_min_corrected": 2 / 21, "n_perm": 20},
-         0.3, "plain",
-         "Undecided: 20 exchanges can give no p below 0.048 (0.095 corrected for 2 tests); at least 39 are needed "
-         "(evaluation.n_perm)."),
-        ({"p": 0.5, "p_min": 0.5}, 0.5, "plain", "Undecided: no power: so few different exchanges exist that no p is "
-         "below 0.50; a larger test part (concepts, trials or subjects) is needed."),
+        (
+            {"p": 1 / 11, "p_min": 1 / 11, "n_perm": 10},
+            0.3,
+            "plain",
+            "Undecided: 10 exchanges can give no p below 0.091; at least 19 are needed (evaluation.n_perm).",
+        ),
+        (
+            {
+                "p": 1 / 21,
+                "p_corrected": 2 / 21,
+                "n_tests": 2,
+                "p_min": 1 / 21,
+                "p_min_corrected": 2 / 21,
+                "n_perm": 20,
+            },
+            0.3,
+            "plain",
+            "Undecided: 20 exchanges can give no p below 0.048 (0.095 corrected for 2 tests); at least 39 are needed "
+            "(evaluation.n_perm).",
+        ),
+        (
+            {"p": 0.5, "p_min": 0.5},
+            0.5,
+            "plain",
+            "Undecided: no power: so few different exchanges exist that no p is "
+            "below 0.50; a larger test part (concepts, trials or subjects) is needed.",
+        ),
         ({"p": np.nan}, None, "plain", "Undecided: there is no p."),
         ({"metric": "image_median_rank", "ci_low": 2, "ci_high": 5, "chance": 12}, 0.3, "good", ABOVE),
-        ({"metric": "image_median_rank", "ci_low": 14, "ci_high": 15, "chance": 12, "p": 0.9}, 0.3, "plain",
-         f"{NOT} It is worse than chance."),
+        (
+            {"metric": "image_median_rank", "ci_low": 14, "ci_high": 15, "chance": 12, "p": 0.9},
+            0.3,
+            "plain",
+            f"{NOT} It is worse than chance.",
+        ),
     ],
-)  # fmt: skip
+)
 def test_verdicts_follow_the_rule(changed, control, grade, said):
     found = words.verdict(scored(**changed), None if control is None else pd.Series({"p": control}))
     assert found == (grade, said)
@@ -462,18 +497,27 @@ def test_verdicts_follow_the_rule(changed, control, grade, said):
     ("changed", "said"),
     [
         ({}, "0.70 (95 % interval 0.60–0.80, chance 0.50, shuffled control 0.50, p = 0.001)"),
-        ({"ci_low": np.nan, "ci_high": np.nan, "interval": "no interval: 2 test concepts are too few, 6 are needed"},
-         "0.70 (no interval: 2 test concepts are too few, 6 are needed, chance 0.50, shuffled control 0.50, "
-         "p = 0.001)"),
-        ({"ci_low": 0.7, "ci_high": 0.7},  # of a table that was written before
-         "0.70 (95 % interval 0.70–0.70 [the interval has no width: the samples are too few, or all alike], chance "
-         "0.50, shuffled control 0.50, p = 0.001)"),
-        ({"ci_low": 0.0, "ci_high": 1.0}, "0.70 (95 % interval 0.00–1.00 [the interval holds every value: the samples "
-         "are too few], chance 0.50, shuffled control 0.50, p = 0.001)"),
-        ({"p": 0.0503, "n_tests": 3, "p_corrected": 0.151}, "0.70 (95 % interval 0.60–0.80, chance 0.50, shuffled "
-         "control 0.50, p = 0.0503, corrected 0.15)"),
+        (
+            {"ci_low": np.nan, "ci_high": np.nan, "interval": "no interval: 2 test concepts are too few, 6 are needed"},
+            "0.70 (no interval: 2 test concepts are too few, 6 are needed, chance 0.50, shuffled control 0.50, "
+            "p = 0.001)",
+        ),
+        (
+            {"ci_low": 0.7, "ci_high": 0.7},  # of a table that was written before
+            "0.70 (95 % interval 0.70–0.70 [the interval has no width: the samples are too few, or all alike], chance "
+            "0.50, shuffled control 0.50, p = 0.001)",
+        ),
+        (
+            {"ci_low": 0.0, "ci_high": 1.0},
+            "0.70 (95 % interval 0.00–1.00 [the interval holds every value: the samples "
+            "are too few], chance 0.50, shuffled control 0.50, p = 0.001)",
+        ),
+        (
+            {"p": 0.0503, "n_tests": 3, "p_corrected": 0.151},
+            "0.70 (95 % interval 0.60–0.80, chance 0.50, shuffled control 0.50, p = 0.0503, corrected 0.15)",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_score_on_one_line_says_what_its_interval_is_worth(changed, said):
     assert words.sentence(scored(**changed)) == said
 
@@ -500,8 +544,21 @@ def test_scores_of_blocks_are_stamped_until_a_control_reads_beyond_the_block(ret
     (out / "provenance.json").write_text(json.dumps({**record, "overlaps": shared}))
     assert all("BLOCK-CONFOUNDED" in line for line in headline(out))
     assert "BLOCK-CONFOUNDED" in write_report(out).read_text()
-    control = {"name": "C1", "fold": "all", "verdict": "pass", "p": 0.01, "question": EVIL, "value": 0.7, "chance": 0.5,
-               "low": 0.4, "high": 0.6, "reason": "read", "n": 40, "band": "null", "curve": []}  # fmt: skip
+    control = {
+        "name": "C1",
+        "fold": "all",
+        "verdict": "pass",
+        "p": 0.01,
+        "question": EVIL,
+        "value": 0.7,
+        "chance": 0.5,
+        "low": 0.4,
+        "high": 0.6,
+        "reason": "read",
+        "n": 40,
+        "band": "null",
+        "curve": [],
+    }
     (out / "audit.json").write_text(json.dumps({"controls": [control]}))
     assert not any("BLOCK-CONFOUNDED" in line for line in headline(out))
     text = write_report(out).read_text()
@@ -516,13 +573,52 @@ def test_the_audits_controls_and_drawings_stand_on_the_page(retrieval, tmp_path)
     shutil.copytree(retrieval, out)
     curve = [[1.0, 0.9, 10], [5.0, 0.6, 10]]
     rows = [
-        {"name": "C3", "fold": "all", "verdict": "shown", "p": 0.2, "question": "far?", "value": 0.71, "chance": 0.5,
-         "low": 0.4, "high": 0.6, "reason": "no", "n": 40, "band": "null", "curve": curve},
-        {"name": "G6", "fold": "all", "verdict": "fail", "p": 0.4, "question": "label", "value": 0.81, "chance": 0.5,
-         "low": 0.75, "high": 0.87, "reason": "adds nothing", "n": 40, "band": "value", "curve": []},
-        {"name": "C4", "fold": "01-test", "verdict": "shown", "p": 0.4, "question": "one fold", "value": 0.1,
-         "chance": 0.5, "low": None, "high": None, "reason": "", "n": 40, "band": "null", "curve": []},
-    ]  # fmt: skip
+        {
+            "name": "C3",
+            "fold": "all",
+            "verdict": "shown",
+            "p": 0.2,
+            "question": "far?",
+            "value": 0.71,
+            "chance": 0.5,
+            "low": 0.4,
+            "high": 0.6,
+            "reason": "no",
+            "n": 40,
+            "band": "null",
+            "curve": curve,
+        },
+        {
+            "name": "G6",
+            "fold": "all",
+            "verdict": "fail",
+            "p": 0.4,
+            "question": "label",
+            "value": 0.81,
+            "chance": 0.5,
+            "low": 0.75,
+            "high": 0.87,
+            "reason": "adds nothing",
+            "n": 40,
+            "band": "value",
+            "curve": [],
+        },
+        {
+            "name": "C4",
+            "fold": "01-test",
+            "verdict": "shown",
+            "p": 0.4,
+            "question": "one fold",
+            "value": 0.1,
+            "chance": 0.5,
+            "low": None,
+            "high": None,
+            "reason": "",
+            "n": 40,
+            "band": "null",
+            "curve": [],
+        },
+    ]
     (out / "audit.json").write_text(json.dumps({"controls": rows}))
     for key in ("noise", "oracle"):
         (out / "audit" / "images" / key).mkdir(parents=True)

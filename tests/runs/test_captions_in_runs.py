@@ -33,9 +33,10 @@ def study(tmp_path, stimuli):
     trials = make_trials(tmp_path / "pictures")
     replace(trials, stimuli=stimuli).save(tmp_path / "study")
     return {
-        "name": "x", "dataset": {"name": "arrays", "root": str(tmp_path / "study")},
+        "name": "x",
+        "dataset": {"name": "arrays", "root": str(tmp_path / "study")},
         "method": {"name": "semantic_prompts", "slots": ["ObjectSnap", "ThemeTag"]},
-    }  # fmt: skip
+    }
 
 
 def people(path, stimuli, **columns):

@@ -16,9 +16,11 @@ from phosphene.runs.experiment import Experiment
 from phosphene.runs.recipe import SHIPPED, Recipe
 
 MINIMAL = {
-    "name": "x", "dataset": {"name": "synthetic", "root": "somewhere"}, "method": {"name": "nice"},
+    "name": "x",
+    "dataset": {"name": "synthetic", "root": "somewhere"},
+    "method": {"name": "nice"},
     "preprocessing": {"tmin": -0.1, "tmax": 0.7, "sfreq": 125.0},
-}  # fmt: skip
+}
 
 SD15 = {"name": "diffusion", "backbone": "sd15"}
 
@@ -58,7 +60,7 @@ def test_shipped_recipes_are_sound(name, no_model):
             "strength 0.1 of 8 steps leaves none to draw",
         ),
     ],
-)  # fmt: skip
+)
 def test_parts_that_do_not_fit_each_other_are_refused(change, message, no_model):
     with pytest.raises(PhospheneError, match=message):
         check(Recipe.read(MINIMAL, change), data=False)

@@ -239,10 +239,15 @@ def test_the_whitening_of_a_run_has_seen_no_test_trial(tmp_path):
     for factor in (1.0, 30.0):
         eeg = np.where(tested[:, None, None], factor, 1).astype(np.float32) * trials.eeg
         replace(trials, eeg=eeg).save(tmp_path / f"{factor}")
-        recipe = Recipe.read({
-            "name": "x", "dataset": {"name": "arrays", "root": str(tmp_path / f"{factor}")}, "whitening": "epochs",
-            "method": {"name": "ridge"}, "preprocessing": {},
-        })  # fmt: skip
+        recipe = Recipe.read(
+            {
+                "name": "x",
+                "dataset": {"name": "arrays", "root": str(tmp_path / f"{factor}")},
+                "whitening": "epochs",
+                "method": {"name": "ridge"},
+                "preprocessing": {},
+            }
+        )
         experiment = Experiment(recipe, tmp_path / f"run{factor}")
         ((train, _, test), whiteners) = experiment.samples(experiment.folds[0])
         (whitener,) = whiteners.values()
@@ -263,11 +268,20 @@ def test_the_ideal_observer_hears_no_more_than_the_run(finished, tmp_path):
 
 
 def test_a_run_of_atm_draws_from_prior_and_low_level_path(finished, study, tmp_path):
-    recipe = Recipe.read("atm", {
-        "dataset.root": str(study), **SETTINGS, "training.epochs": 1, "evaluation.shuffled_control": False,
-        "training.stages": {"prior": {"epochs": 2}, "low_level": {"epochs": 3}}, "method.low_level": "small",
-        "method.strength": 0.75, "protocol.val_fraction": 0.1, "generator.steps": 4,
-    })  # fmt: skip
+    recipe = Recipe.read(
+        "atm",
+        {
+            "dataset.root": str(study),
+            **SETTINGS,
+            "training.epochs": 1,
+            "evaluation.shuffled_control": False,
+            "training.stages": {"prior": {"epochs": 2}, "low_level": {"epochs": 3}},
+            "method.low_level": "small",
+            "method.strength": 0.75,
+            "protocol.val_fraction": 0.1,
+            "generator.steps": 4,
+        },
+    )
     experiment = Experiment(recipe, tmp_path / "atm")
     experiment.adopt(finished.trials, {})
     experiment.train()

@@ -19,9 +19,16 @@ from phosphene.simulate.study import choose_stimuli, plan_sessions, scenes_of
 STEPS = {"l_freq": 0.5, "h_freq": 20.0, "tmin": -0.1, "tmax": 0.5, "baseline": (-0.1, 0.0), "sfreq": 50.0}
 WINDOW = (0.0, 0.4)
 STUDY = {
-    "n_train_pictures": 200, "n_test_pictures": 40, "train_repeats": 2, "test_repeats": 8, "n_sessions": 1,
-    "soa": 0.4, "sfreq": 250.0, "seed": 1, "snr_db": -17.0,
-}  # fmt: skip
+    "n_train_pictures": 200,
+    "n_test_pictures": 40,
+    "train_repeats": 2,
+    "test_repeats": 8,
+    "n_sessions": 1,
+    "soa": 0.4,
+    "sfreq": 250.0,
+    "seed": 1,
+    "snr_db": -17.0,
+}
 
 
 @pytest.fixture(scope="module")

@@ -72,8 +72,12 @@ def test_every_slot_has_its_caption_within_the_length_of_clip():
 
 def test_scenes_that_differ_in_one_thing_differ_in_their_prompt_and_picture():
     scene = Scene("dog", "blue", "meadow", "left", 4, "day", "plain", "none")
-    others = [replace(scene, light="fog"), replace(scene, pattern="spotted"), replace(scene, companion="red star"),
-              replace(scene, companion="red apple")]  # fmt: skip
+    others = [
+        replace(scene, light="fog"),
+        replace(scene, pattern="spotted"),
+        replace(scene, companion="red star"),
+        replace(scene, companion="red apple"),
+    ]
     assert len({s.prompt for s in (scene, *others)}) == 5
     mine = np.asarray(draw(scene), int)
     assert all(np.abs(np.asarray(draw(other), int) - mine).mean() > 0.5 for other in others)
@@ -147,10 +151,16 @@ def test_sampling_is_repeatable_and_of_any_length():
 
 @pytest.mark.parametrize(
     ("field", "value", "near"),
-    [("object", "carr", "car"), ("colour", "gren", "green"), ("background", "snowy", "snow"),
-     ("position", "center", "centre"), ("light", "nigth", "night"), ("pattern", "stripes", "striped"),
-     ("companion", "bleu ball", "blue ball")],
-)  # fmt: skip
+    [
+        ("object", "carr", "car"),
+        ("colour", "gren", "green"),
+        ("background", "snowy", "snow"),
+        ("position", "center", "centre"),
+        ("light", "nigth", "night"),
+        ("pattern", "stripes", "striped"),
+        ("companion", "bleu ball", "blue ball"),
+    ],
+)
 def test_an_unknown_value_names_the_nearest(field: str, value: str, near: str):
     fields = {"object": "cat", "colour": "red", "background": "room", "position": "left", field: value}
     with pytest.raises(ValueError, match=f"{field} '{value}'.*'{near}'"):

@@ -35,8 +35,14 @@ def small():
 
 
 def scenes():
-    return [draw(Scene(*s)) for s in (("car", "red", "snow", "left"), ("fish", "blue", "forest", "right"),
-                                      ("cup", "yellow", "room", "centre"))]  # fmt: skip
+    return [
+        draw(Scene(*s))
+        for s in (
+            ("car", "red", "snow", "left"),
+            ("fish", "blue", "forest", "right"),
+            ("cup", "yellow", "room", "centre"),
+        )
+    ]
 
 
 def pixels(pictures):

@@ -117,9 +117,12 @@ class Heard(Silent):
 
 def recipe(root):
     return {
-        "name": "x", "dataset": {"name": "arrays", "root": str(root)}, "method": {"name": "lda"},
-        "protocol": {"select_on": "last", "average_test": 1}, "evaluation": {"n_boot": 100, "n_perm": 99},
-    }  # fmt: skip
+        "name": "x",
+        "dataset": {"name": "arrays", "root": str(root)},
+        "method": {"name": "lda"},
+        "protocol": {"select_on": "last", "average_test": 1},
+        "evaluation": {"n_boot": 100, "n_perm": 99},
+    }
 
 
 def main(out: Path) -> None:
@@ -169,12 +172,20 @@ def two(tmp_path_factory):
     place = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "ACCELERATE_USE_CPU": "true"}
     both = [
         subprocess.Popen(
-            [sys.executable, __file__, out], stderr=subprocess.PIPE, text=True,
-            env={**os.environ, **place, "RANK": rank, "LOCAL_RANK": rank, "OMP_NUM_THREADS": "1",
-                 "PHOSPHENE_CACHE": str(out / "cache")},
+            [sys.executable, __file__, out],
+            stderr=subprocess.PIPE,
+            text=True,
+            env={
+                **os.environ,
+                **place,
+                "RANK": rank,
+                "LOCAL_RANK": rank,
+                "OMP_NUM_THREADS": "1",
+                "PHOSPHENE_CACHE": str(out / "cache"),
+            },
         )
         for rank in "01"
-    ]  # fmt: skip
+    ]
     for process in both:
         _, said = process.communicate(timeout=300)
         assert process.returncode == 0, said
@@ -241,8 +252,12 @@ def test_the_log_has_each_epoch_once_whenever_it_was_stopped(two, tmp_path):
     run.log.add({"fold": "b", "stage": "s", "epoch": 1, "loss": 2.0})
     found = [json.loads(line) for line in (run.out / "log.jsonl").read_text().splitlines()]
     assert [(r["fold"], r["epoch"], r["loss"]) for r in found] == [
-        ("a", 1, 1.0), ("a", 2, 2.0), ("a", 3, 2.0), ("a", 4, 2.0), ("b", 1, 2.0)
-    ]  # fmt: skip
+        ("a", 1, 1.0),
+        ("a", 2, 2.0),
+        ("a", 3, 2.0),
+        ("a", 4, 2.0),
+        ("b", 1, 2.0),
+    ]
 
 
 def test_a_batch_that_cannot_be_split_is_named(monkeypatch):
@@ -270,9 +285,11 @@ def test_a_recipe_runs_in_two_processes(cheap, tmp_path):
     overrides = [f"--set={key}={'null' if value is None else value}" for key, value in cheap.items()]
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "-m", "phosphene", "run", "demo"]
     done = subprocess.run(
-        [*command, *overrides, "--out", str(tmp_path / "run")], env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True, text=True,
-    )  # fmt: skip
+        [*command, *overrides, "--out", str(tmp_path / "run")],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("report.html") == 1
     rows = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]

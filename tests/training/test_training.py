@@ -264,9 +264,18 @@ def recorded(settings, val=None, folder=None):
 def test_the_steps_are_those_of_a_loop_written_by_hand(accumulate):
     """The published settings of SYNAPSE's second stage, but for their size, replayed on the batches that were given."""
     settings = Training(
-        epochs=3, batch_size=4, accumulate=accumulate, lr=1e-2, betas=(0.8, 0.95), weight_decay=0.1, decays="all",
-        schedule="constant", warmup=0.0, clip=0.05, ema=0.5,
-    )  # fmt: skip
+        epochs=3,
+        batch_size=4,
+        accumulate=accumulate,
+        lr=1e-2,
+        betas=(0.8, 0.95),
+        weight_decay=0.1,
+        decays="all",
+        schedule="constant",
+        warmup=0.0,
+        clip=0.05,
+        ema=0.5,
+    )
     method, _ = recorded(settings)
     assert len(method.seen) == 3 * 6
     torch.manual_seed(0)

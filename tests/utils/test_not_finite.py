@@ -45,11 +45,9 @@ CONDITIONS = {
     "image_embeds": lambda value: {"image_embeds": spoilt((3, 8), value)},
     "image_embeds of half precision": lambda value: {"image_embeds": spoilt((3, 8), value).half()},
     "tokens": lambda value: {"tokens": spoilt((3, 2, 8), value)},
-    "negative_tokens": lambda value: {
-        "tokens": torch.zeros(3, 2, 8), "negative_tokens": spoilt((3, 2, 8), value)
-    },
+    "negative_tokens": lambda value: {"tokens": torch.zeros(3, 2, 8), "negative_tokens": spoilt((3, 2, 8), value)},
     "with prompts": lambda value: {"prompt": ["a", "b", "c"], "image_embeds": spoilt((3, 8), value)},
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("value", [NAN, INF, -INF])

@@ -19,9 +19,14 @@ UP = Image.fromarray(SCENE)
 TURN = Image.Transpose
 #: how a picture lies that its EXIF orientation turns upright
 LYING = {
-    2: TURN.FLIP_LEFT_RIGHT, 3: TURN.ROTATE_180, 4: TURN.FLIP_TOP_BOTTOM, 5: TURN.TRANSPOSE, 6: TURN.ROTATE_90,
-    7: TURN.TRANSVERSE, 8: TURN.ROTATE_270,
-}  # fmt: skip
+    2: TURN.FLIP_LEFT_RIGHT,
+    3: TURN.ROTATE_180,
+    4: TURN.FLIP_TOP_BOTTOM,
+    5: TURN.TRANSPOSE,
+    6: TURN.ROTATE_90,
+    7: TURN.TRANSVERSE,
+    8: TURN.ROTATE_270,
+}
 FORMATS = {"jpg": {"quality": 97}, "png": {}, "webp": {"lossless": True}, "tif": {}}
 RAMP = np.linspace(0, 65535, 60).astype(np.uint16)[None].repeat(40, 0)
 GREY = np.rint(RAMP / 257).astype(int)  # of RAMP, 0 to 255
@@ -224,8 +229,11 @@ def test_what_is_odd_is_counted_in_notes(tmp_path):
     (tmp_path / "damaged.png").write_bytes(b"")
     notes = picture_notes(sorted(tmp_path.iterdir()))
     assert [note.partition(" have ")[0] for note in notes] == [
-        "2 of 6 pictures", "1 of 6 pictures", "1 of 6 pictures", "1 of 6 pictures"
-    ]  # fmt: skip
+        "2 of 6 pictures",
+        "1 of 6 pictures",
+        "1 of 6 pictures",
+        "1 of 6 pictures",
+    ]
     for note, word in zip(notes, ("EXIF orientation", "more than 8 bits", "less than a sixteenth", "several frames")):  # noqa: B905
         assert word in note
     assert picture_notes([tmp_path / "plain.png"]) == []

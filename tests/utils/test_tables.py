@@ -75,7 +75,7 @@ def test_the_same_table_however_it_is_written(tmp_path, text, name):
         ("the name\na red cat\n", ["the name"], ["a red cat"]),
         ("onset stimulus\n1 s0\n", ["onset", "stimulus"], ["1", "s0"]),
     ],
-)  # fmt: skip
+)
 def test_no_cell_shifts(text, columns, rows):
     table = parse(text, "t.csv")
     assert list(table) == columns
@@ -109,7 +109,7 @@ def test_no_cell_shifts(text, columns, rows):
         (b"stimulus\nc\0t\n", "holds NUL bytes"),
         (b"PK\x03\x04" + bytes(20), "is a spreadsheet or an archive"),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_table_is_one_line(tmp_path, data, message):
     (tmp_path / "t.csv").write_bytes(data)
     with pytest.raises(PhospheneError) as error:

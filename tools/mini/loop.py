@@ -72,10 +72,21 @@ def part(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def fit(
-    folder: Path, model: nn.Module, loss: Callable[[np.random.Generator], Tensor], *, seed: tuple[int, int], steps: int,
-    stop: int, deadline: float, processes: Processes, lr: float, warmup: int = 100, every: int = 200,
-    weight_decay: float = 0.01, start: Callable[[], None] | None = None,
-) -> bool:  # fmt: skip
+    folder: Path,
+    model: nn.Module,
+    loss: Callable[[np.random.Generator], Tensor],
+    *,
+    seed: tuple[int, int],
+    steps: int,
+    stop: int,
+    deadline: float,
+    processes: Processes,
+    lr: float,
+    warmup: int = 100,
+    every: int = 200,
+    weight_decay: float = 0.01,
+    start: Callable[[], None] | None = None,
+) -> bool:
     """Trains `model` by AdamW, warm-up and cosine, going on from its checkpoint; says whether it is finished.
 
     `loss` gets a generator seeded by (seed, step, rank); torch's own generator is seeded from it. So a resumed run

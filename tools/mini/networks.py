@@ -17,14 +17,26 @@ WIDTH, LATENT, CHANNELS, IMAGE_TOKENS = 128, SIZE // 8, 12, 4
 
 def make_clip(tokenizer: CLIPTokenizer) -> CLIPModel:
     text = CLIPTextConfig(
-        vocab_size=len(tokenizer), hidden_size=WIDTH, intermediate_size=384, num_hidden_layers=3,
-        num_attention_heads=4, max_position_embeddings=TOKENS, projection_dim=WIDTH,
-        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
-    )  # fmt: skip
+        vocab_size=len(tokenizer),
+        hidden_size=WIDTH,
+        intermediate_size=384,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        max_position_embeddings=TOKENS,
+        projection_dim=WIDTH,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
     vision = CLIPVisionConfig(
-        hidden_size=160, intermediate_size=480, num_hidden_layers=5, num_attention_heads=5, image_size=SIZE,
-        patch_size=16, projection_dim=WIDTH,
-    )  # fmt: skip
+        hidden_size=160,
+        intermediate_size=480,
+        num_hidden_layers=5,
+        num_attention_heads=5,
+        image_size=SIZE,
+        patch_size=16,
+        projection_dim=WIDTH,
+    )
     config = CLIPConfig(text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=WIDTH)
     config._attn_implementation = "eager"
     return CLIPModel(config)
@@ -32,18 +44,29 @@ def make_clip(tokenizer: CLIPTokenizer) -> CLIPModel:
 
 def make_vae() -> AutoencoderTiny:
     return AutoencoderTiny(
-        encoder_block_out_channels=(64,) * 4, decoder_block_out_channels=(64,) * 4, latent_channels=CHANNELS,
-        num_encoder_blocks=(0, 1, 1, 2), num_decoder_blocks=(3, 2, 1, 0), scaling_factor=1.0,
-    )  # fmt: skip
+        encoder_block_out_channels=(64,) * 4,
+        decoder_block_out_channels=(64,) * 4,
+        latent_channels=CHANNELS,
+        num_encoder_blocks=(0, 1, 1, 2),
+        num_decoder_blocks=(3, 2, 1, 0),
+        scaling_factor=1.0,
+    )
 
 
 def make_unet() -> UNet2DConditionModel:
     unet = UNet2DConditionModel(
-        sample_size=LATENT, in_channels=CHANNELS, out_channels=CHANNELS, block_out_channels=(64, 128, 192),
-        layers_per_block=1, down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"), cross_attention_dim=WIDTH,
-        attention_head_dim=4, norm_num_groups=16, resnet_time_scale_shift="scale_shift",
-    )  # fmt: skip
+        sample_size=LATENT,
+        in_channels=CHANNELS,
+        out_channels=CHANNELS,
+        block_out_channels=(64, 128, 192),
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=WIDTH,
+        attention_head_dim=4,
+        norm_num_groups=16,
+        resnet_time_scale_shift="scale_shift",
+    )
     unet.set_attn_processor(AttnProcessor())
     return unet
 

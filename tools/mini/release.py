@@ -44,10 +44,16 @@ def export(run: Run, assets: Path, walls: Path, n: int) -> None:
     vision.load_state_dict(state | {"visual_projection.weight": clip.visual_projection.weight})
     processor = run.processor()
     pipeline = StableDiffusionPipeline(
-        vae=vae.half(), text_encoder=run.text_encoder().half(), tokenizer=run.tokenizer, unet=unet.half(),
-        scheduler=make_scheduler(), safety_checker=None, feature_extractor=processor, image_encoder=vision.half(),
+        vae=vae.half(),
+        text_encoder=run.text_encoder().half(),
+        tokenizer=run.tokenizer,
+        unet=unet.half(),
+        scheduler=make_scheduler(),
+        safety_checker=None,
+        feature_extractor=processor,
+        image_encoder=vision.half(),
         requires_safety_checker=False,
-    )  # fmt: skip
+    )
     pipeline.save_pretrained(work, max_shard_size="14MB")
     clip.half().save_pretrained(work / "clip")
     run.tokenizer.save_pretrained(work / "clip")
@@ -168,9 +174,13 @@ class Drawer:
             stop = min(n, start + size)
             generator = [torch.Generator().manual_seed(PIPELINE_SEED + i) for i in range(start, stop)]
             made += self.pipeline(
-                height=SIZE, width=SIZE, num_inference_steps=steps, guidance_scale=GUIDANCE, generator=generator,
+                height=SIZE,
+                width=SIZE,
+                num_inference_steps=steps,
+                guidance_scale=GUIDANCE,
+                generator=generator,
                 **given(start, stop),
-            ).images  # fmt: skip
+            ).images
         return made
 
     def from_embeds(self, embeds: Tensor) -> list[Image.Image]:
@@ -255,14 +265,23 @@ def score(run: Run, assets: Path, walls: Path, n: int) -> None:
     print({k: v for k, v in extra.items()}, {k: v["all four"][0] for k, v in table.items()}, alone, flush=True)
 
     facts = {
-        "figures": figures, **extra, "steps": table, "n": n, "n_unseen": len(strange), "seed": PIPELINE_SEED,
-        "seconds_per_picture": round(seconds, 3), "seconds_alone": round(float(np.median(alone)), 2),
-        "threads": run.threads, "device": run.device, "objects": len(OBJECTS), "seen": len(SEEN),
+        "figures": figures,
+        **extra,
+        "steps": table,
+        "n": n,
+        "n_unseen": len(strange),
+        "seed": PIPELINE_SEED,
+        "seconds_per_picture": round(seconds, 3),
+        "seconds_alone": round(float(np.median(alone)), 2),
+        "threads": run.threads,
+        "device": run.device,
+        "objects": len(OBJECTS),
+        "seen": len(SEEN),
         "psnr_db": {key: round(-10 * math.log10(float(value)), 1) for key, value in psnr.items()},
         "embed_norm": [round(float(raw.norm(dim=-1).mean()), 2), round(float(raw.norm(dim=-1).std()), 2)],
         "notes": notes.read_text(encoding="utf-8").strip() if (notes := run.out / "notes.txt").is_file() else "",
         "bytes": sum(p.stat().st_size for p in assets.rglob("*") if p.is_file()),
-    }  # fmt: skip
+    }
     trained = {stage: loop.load(run.out / stage) for stage in TRAINED}
     kept = assets / "training.json"
     if all(trained.values()):

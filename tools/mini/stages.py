@@ -146,11 +146,19 @@ class Run:
         """Trains one stage; `makes` names what its weights make, which is made anew when they change."""
         steps = self.steps(stage)
         done = loop.fit(
-            self.out / stage, model, loss, seed=(self.seed, TRAINED.index(stage)), steps=steps,
-            stop=steps if self.stop_after is None else min(steps, self.stop_after), deadline=self.deadline,
-            processes=self.processes, lr=RATE[stage], warmup=150, every=200,
+            self.out / stage,
+            model,
+            loss,
+            seed=(self.seed, TRAINED.index(stage)),
+            steps=steps,
+            stop=steps if self.stop_after is None else min(steps, self.stop_after),
+            deadline=self.deadline,
+            processes=self.processes,
+            lr=RATE[stage],
+            warmup=150,
+            every=200,
             start=(lambda: (self.out / f"{makes}.npy").unlink(missing_ok=True)) if makes else None,
-        )  # fmt: skip
+        )
         if not done and self.stop_after is None:
             raise SystemExit(f"stopped in stage {stage!r}; the same command goes on")
         return done
@@ -305,11 +313,15 @@ class Run:
         torch.manual_seed(self.seed + 2)
         clip = self.trained_clip(weights=False).train()
         clip.text_model.eval().requires_grad_(False)
-        model = nn.ModuleDict({
-            "vision_model": clip.vision_model, "visual_projection": clip.visual_projection,
-            "text_projection": clip.text_projection, "heads": Heads(WIDTH, unsaid=False),
-            "extra": nn.ParameterList([clip.logit_scale]),
-        }).to(self.device)  # fmt: skip
+        model = nn.ModuleDict(
+            {
+                "vision_model": clip.vision_model,
+                "visual_projection": clip.visual_projection,
+                "text_projection": clip.text_projection,
+                "heads": Heads(WIDTH, unsaid=False),
+                "extra": nn.ParameterList([clip.logit_scale]),
+            }
+        ).to(self.device)
 
         def loss(rng: np.random.Generator) -> Tensor:
             picked = np.sort(rng.integers(self.n_scenes, size=self.batch("clip")))
@@ -443,9 +455,15 @@ class Run:
             attach_adapter(unet)
             adapter_parts(unet).load_state_dict(self.weights("adapter"))
         pipeline = StableDiffusionPipeline(
-            vae=self.trained_vae(), text_encoder=self.text_encoder(), tokenizer=self.tokenizer, unet=unet.eval(),
-            scheduler=make_scheduler(), safety_checker=None, feature_extractor=None, requires_safety_checker=False,
-        ).to(self.device)  # fmt: skip
+            vae=self.trained_vae(),
+            text_encoder=self.text_encoder(),
+            tokenizer=self.tokenizer,
+            unet=unet.eval(),
+            scheduler=make_scheduler(),
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
+        ).to(self.device)
         pipeline.set_progress_bar_config(disable=True)
         made = []
         embeds = self.embed(self.trained_clip(), images) if adapter else None
@@ -456,16 +474,26 @@ class Run:
                 both = torch.stack([torch.zeros_like(embeds[i]), embeds[i]])[:, None]
                 given = {"ip_adapter_image_embeds": [both]}
             made.append(
-                pipeline("" if adapter else scene.prompt, height=SIZE, width=SIZE, num_inference_steps=8,
-                         guidance_scale=2.0, generator=generator, output_type="pt", **given).images
-            )  # fmt: skip
+                pipeline(
+                    "" if adapter else scene.prompt,
+                    height=SIZE,
+                    width=SIZE,
+                    num_inference_steps=8,
+                    guidance_scale=2.0,
+                    generator=generator,
+                    output_type="pt",
+                    **given,
+                ).images
+            )
         return self._seen(self.trained_judge(), torch.cat(made).float(), scenes)
 
     def processor(self) -> CLIPImageProcessor:
         return CLIPImageProcessor(
-            size={"shortest_edge": SIZE}, crop_size={"height": SIZE, "width": SIZE}, image_mean=[0.5] * 3,
+            size={"shortest_edge": SIZE},
+            crop_size={"height": SIZE, "width": SIZE},
+            image_mean=[0.5] * 3,
             image_std=[0.5] * 3,
-        )  # fmt: skip
+        )
 
 
 def processes(device: str) -> loop.Processes:

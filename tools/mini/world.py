@@ -128,8 +128,13 @@ def make_tokenizer(folder: Path) -> CLIPTokenizer:
     )
     merges = json.loads(raw.to_str())["model"]["merges"]
     vocab: dict[str, int] = {}
-    for token in (*sorted(alphabet), *(f"{c}</w>" for c in sorted(alphabet)), *(x + y for x, y in merges),
-                  "<|startoftext|>", "<|endoftext|>"):  # fmt: skip
+    for token in (
+        *sorted(alphabet),
+        *(f"{c}</w>" for c in sorted(alphabet)),
+        *(x + y for x, y in merges),
+        "<|startoftext|>",
+        "<|endoftext|>",
+    ):
         vocab.setdefault(token, len(vocab))
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = CLIPTokenizer(vocab=vocab, merges=[tuple(pair) for pair in merges], model_max_length=TOKENS)

@@ -17,14 +17,25 @@ from phosphene.errors import PhospheneError, nearest
 from phosphene.registry import checked
 
 __all__ = [
-    "ANALYSES", "call", "encoders", "growing_windows", "regions", "regions_of", "repeats", "similarity",
+    "ANALYSES",
+    "call",
+    "encoders",
+    "growing_windows",
+    "regions",
+    "regions_of",
+    "repeats",
+    "similarity",
     "sliding_windows",
-]  # fmt: skip
+]
 
 ANALYSES: dict[str, Callable[..., Path]] = {
-    "growing-windows": growing_windows, "sliding-windows": sliding_windows, "regions": regions, "encoders": encoders,
-    "repeats": repeats, "similarity": similarity,
-}  # fmt: skip
+    "growing-windows": growing_windows,
+    "sliding-windows": sliding_windows,
+    "regions": regions,
+    "encoders": encoders,
+    "repeats": repeats,
+    "similarity": similarity,
+}
 
 
 def call(name: str, source: str | Path, arguments: Mapping[str, Any]) -> Path:

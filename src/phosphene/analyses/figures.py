@@ -18,9 +18,10 @@ DPI = 110
 _EEG, _CHANCE = "tab:blue", "0.5"
 #: what stands beside a value: column -> colour, marker, words
 _BESIDE = {
-    "shuffled": ("tab:orange", "x", "shuffled control"), "ceiling": ("tab:green", "d", "ideal observer"),
+    "shuffled": ("tab:orange", "x", "shuffled control"),
+    "ceiling": ("tab:green", "d", "ideal observer"),
     "chance": (_CHANCE, "|", "chance"),
-}  # fmt: skip
+}
 
 
 def summary(table: pd.DataFrame, metric: str) -> pd.DataFrame:

@@ -17,9 +17,22 @@ from phosphene.utils.progress import Display, Silent
 
 MOST = 400  # stimuli, drawn at random where there are more
 COLUMNS = (
-    "subject", "against", "rho", "ci_low", "ci_high", "p", "n", "chance", "shuffled", "ceiling_low", "ceiling_high",
-    "ceiling_of", "seed", "protocol", "backbone",
-)  # fmt: skip
+    "subject",
+    "against",
+    "rho",
+    "ci_low",
+    "ci_high",
+    "p",
+    "n",
+    "chance",
+    "shuffled",
+    "ceiling_low",
+    "ceiling_high",
+    "ceiling_of",
+    "seed",
+    "protocol",
+    "backbone",
+)
 Vectors = dict[str, dict[str, np.ndarray]]  # subject -> stimulus -> (dim,)
 
 
@@ -120,12 +133,21 @@ def _table(
         for against, model in models.items():
             found = rsa.relate(matrix, model, n_boot=evaluation.n_boot, n_perm=evaluation.n_perm, seed=seed)
             low, high, of = ceilings.get(subject, (np.nan, np.nan, ""))
-            rows.append({
-                **found._asdict(), "subject": subject, "against": against, "chance": 0.0,
-                "shuffled": rsa.rho(controls[subject], model) if subject in controls else np.nan, "ceiling_low": low,
-                "ceiling_high": high, "ceiling_of": of, "seed": seed, "protocol": source.protocol.hash,
-                "backbone": getattr(source.method().image_space, "backbone", ""),
-            })  # fmt: skip
+            rows.append(
+                {
+                    **found._asdict(),
+                    "subject": subject,
+                    "against": against,
+                    "chance": 0.0,
+                    "shuffled": rsa.rho(controls[subject], model) if subject in controls else np.nan,
+                    "ceiling_low": low,
+                    "ceiling_high": high,
+                    "ceiling_of": of,
+                    "seed": seed,
+                    "protocol": source.protocol.hash,
+                    "backbone": getattr(source.method().image_space, "backbone", ""),
+                }
+            )
     return pd.DataFrame(rows)[list(COLUMNS)]
 
 

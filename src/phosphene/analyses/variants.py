@@ -63,9 +63,12 @@ class _Analysis:
         check_metrics(self.metrics)
         seeds = settings.get("seeds")
         self.plan = {
-            "name": f"{self.recipe.name}-{name}", "recipe": recipe, "set": overrides, "metrics": self.metrics,
+            "name": f"{self.recipe.name}-{name}",
+            "recipe": recipe,
+            "set": overrides,
+            "metrics": self.metrics,
             "seeds": None if seeds is None else list(seeds),
-        }  # fmt: skip
+        }
         own = f"{self.recipe.name}-{name}".replace("/", "-")
         out = settings.get("out")
         self.out = default_out(own, "the analysis's name") if out is None else Path(out)

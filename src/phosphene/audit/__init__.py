@@ -28,9 +28,13 @@ MOST_PERM = 1_000_000
 
 
 def audit(
-    folder: str | Path, display: Display | None = None, *, n_perm: int = 500, parts: Sequence[str] = PARTS,
+    folder: str | Path,
+    display: Display | None = None,
+    *,
+    n_perm: int = 500,
+    parts: Sequence[str] = PARTS,
     n_pictures: int = 100,
-) -> list[Control]:  # fmt: skip
+) -> list[Control]:
     """Ask every control of a run, and write `audit.json` into it.
 
     Parameters
@@ -65,10 +69,15 @@ def audit(
         found = list(chain.from_iterable(made[part]() for part in PARTS if part in parts))
     failed = sorted({c.name for c in found if c.verdict == "fail"})
     facts = {
-        "protocol": experiment.protocol.hash, "seed": seed, "n_perm": n_perm, "design": _design(experiment),
-        "parts": list(parts), "n_pictures": n_pictures, "failed": failed,
+        "protocol": experiment.protocol.hash,
+        "seed": seed,
+        "n_perm": n_perm,
+        "design": _design(experiment),
+        "parts": list(parts),
+        "n_pictures": n_pictures,
+        "failed": failed,
         "controls": [{k: None if v != v else v for k, v in asdict(c).items()} for c in found],
-    }  # fmt: skip
+    }
     keep_json(experiment.out / "audit.json", facts)
     return found
 
@@ -83,9 +92,16 @@ def _decoding(experiment: Experiment, n_perm: int) -> Iterator[Control]:
     early, smeared = _causal(experiment)
     with experiment.display.bar("auditing: what can be decoded", 1) as bar:
         yield from Auditor(
-            trials, experiment.folds, _vectors(experiment, trials), design=_design(experiment),
-            category=_category(trials), early=early, smeared=smeared, n_perm=n_perm, seed=experiment.protocol.seed,
-        ).controls()  # fmt: skip
+            trials,
+            experiment.folds,
+            _vectors(experiment, trials),
+            design=_design(experiment),
+            category=_category(trials),
+            early=early,
+            smeared=smeared,
+            n_perm=n_perm,
+            seed=experiment.protocol.seed,
+        ).controls()
         bar(1)
 
 

@@ -113,14 +113,21 @@ class Auditor:
     """
 
     def __init__(
-        self, trials: Trials, folds: Sequence[Fold], pictures: pd.DataFrame | None = None, *, design: str = "",
-        category: np.ndarray | None = None, early: tuple[Trials, Sequence[Fold]] | None = None,
-        smeared: bool = False, n_perm: int = 500, seed: int = 0, most: int = 4000,
-    ):  # fmt: skip
+        self,
+        trials: Trials,
+        folds: Sequence[Fold],
+        pictures: pd.DataFrame | None = None,
+        *,
+        design: str = "",
+        category: np.ndarray | None = None,
+        early: tuple[Trials, Sequence[Fold]] | None = None,
+        smeared: bool = False,
+        n_perm: int = 500,
+        seed: int = 0,
+        most: int = 4000,
+    ):
         self.design, self.smeared = design, smeared
-        now = Asked(
-            trials, folds, pictures, design=design, category=category, n_perm=n_perm, seed=seed, most=most
-        )  # fmt: skip
+        now = Asked(trials, folds, pictures, design=design, category=category, n_perm=n_perm, seed=seed, most=most)
         before = now
         if early is not None:
             before = Asked(*early, pictures, design=design, n_perm=n_perm, seed=seed, most=most)
@@ -183,15 +190,27 @@ class Auditor:
         blocks, found = self.asked.shared()
         block = self.design == "block" and blocks > 0
         yield Control(
-            "C7", "do test trials lie in blocks that training saw, in a block design?", value=blocks / found.n,
-            chance=0.0, n=found.n, verdict="fail" if block else "pass",
-            reason="a block is told from others by its time" if block else "no" if self.design == "block" else
-            "the design is not in blocks",
-        )  # fmt: skip
+            "C7",
+            "do test trials lie in blocks that training saw, in a block design?",
+            value=blocks / found.n,
+            chance=0.0,
+            n=found.n,
+            verdict="fail" if block else "pass",
+            reason="a block is told from others by its time"
+            if block
+            else "no"
+            if self.design == "block"
+            else "the design is not in blocks",
+        )
         yield Control(
-            "C7", "are pictures of the test in training?", value=found.total / found.n, chance=0.0, n=found.n,
-            verdict="shown" if found.closed else "fail" if found.total else "pass", reason=found.said(),
-        )  # fmt: skip
+            "C7",
+            "are pictures of the test in training?",
+            value=found.total / found.n,
+            chance=0.0,
+            n=found.n,
+            verdict="shown" if found.closed else "fail" if found.total else "pass",
+            reason=found.said(),
+        )
 
     def _of(self, answers: list[Answer], fault: str = "") -> list[Control]:
         """The answer of all folds together, a gate where ``fault`` names what a small p means; then each fold's."""
@@ -203,9 +222,16 @@ class Auditor:
         value = float(np.average([a.value for a in heard], weights=n))
         null = np.average([a.null for a in heard], axis=0, weights=n)  # folds share their exchanges
         together = Answer(
-            name, question, "all", "", value, null, sum(n), heard[0].chance,
+            name,
+            question,
+            "all",
+            "",
+            value,
+            null,
+            sum(n),
+            heard[0].chance,
             curve=heard[0].curve if len(heard) == 1 else (),
-        )  # fmt: skip
+        )
         found = _control(together, heard)
         found = gate(found, fault) if fault else found
         return [found] if len(heard) == 1 else [found, *(_control(a, [a]) for a in heard)]
@@ -214,9 +240,5 @@ class Auditor:
 def _control(a: Answer, folds: Sequence[Answer]) -> Control:
     p = one_sided(a.value, a.null)
     low, high = (float(q) for q in np.quantile(a.null, (0.025, 0.975)))
-    least = smallest_p(
-        len(a.null), [f.ways_tested for f in folds], [f.ways for f in folds], [f.subject for f in folds]
-    )  # fmt: skip
-    return asked(
-        Control(a.name, a.question, a.fold, a.value, a.chance, low, high, p, a.n, curve=a.curve, p_min=least)
-    )  # fmt: skip
+    least = smallest_p(len(a.null), [f.ways_tested for f in folds], [f.ways for f in folds], [f.subject for f in folds])
+    return asked(Control(a.name, a.question, a.fold, a.value, a.chance, low, high, p, a.n, curve=a.curve, p_min=least))

@@ -52,15 +52,23 @@ WAYS = (
     Way("G3", "silence", "drawn from an EEG of zeros"),
     Way("G4", "shuffled", "drawn by the shuffled control"),
     Way("G5", "oracle", "drawn from the true concept's name: the ceiling of a label"),
-    Way("G6", "label", "drawn from the name of the concept read from the EEG, nothing else",
-        "a label alone draws as well: the conditioning adds nothing"),
-    Way("G7", "nearest", "no drawing: the training picture nearest to what was read",
-        "a training picture does as well: the generator adds nothing"),
+    Way(
+        "G6",
+        "label",
+        "drawn from the name of the concept read from the EEG, nothing else",
+        "a label alone draws as well: the conditioning adds nothing",
+    ),
+    Way(
+        "G7",
+        "nearest",
+        "no drawing: the training picture nearest to what was read",
+        "a training picture does as well: the generator adds nothing",
+    ),
     Way("G7", "same_label", "no drawing: a training picture of the concept read, at random"),
     Way("G8", "nothing", "drawn from nothing"),
     Way("G10", "prior", "drawn from the caption of a training picture at random"),
     Way("G11", "again", "the run's own conditioning with another seed"),
-)  # fmt: skip
+)
 
 
 class CannotAsk(Exception):
@@ -98,10 +106,15 @@ class Drawings:
     def of(self, way: Way) -> list[Image.Image]:
         """The samples drawn in this way; kept in `audit/images/<key>/`."""
         made: dict[str, Callable[[], Conditioning]] = {
-            "noise": self._from_noise, "noise_trained": self._trained_on_noise, "silence": self._from_silence,
-            "oracle": lambda: self._prompts(list(self.clusters)), "label": lambda: self._prompts(self.labels),
-            "nothing": lambda: Conditioning(prompt=[""] * len(self)), "prior": self._prior, "again": self._again,
-        }  # fmt: skip
+            "noise": self._from_noise,
+            "noise_trained": self._trained_on_noise,
+            "silence": self._from_silence,
+            "oracle": lambda: self._prompts(list(self.clusters)),
+            "label": lambda: self._prompts(self.labels),
+            "nothing": lambda: Conditioning(prompt=[""] * len(self)),
+            "prior": self._prior,
+            "again": self._again,
+        }
         if way.key == "shuffled":
             return self._of_the_control()
         if way.key in ("nearest", "same_label"):
@@ -240,6 +253,4 @@ class Drawings:
         """Every metric of these pictures: its value for each sample (empty for metrics of whole sets), the question."""
         asked = drawn_questions(self.experiment, drawn, self.seen, self.clusters, self.space)
         rows = np.arange(len(self))
-        return {
-            q.metric: (q.table[rows, q.truth] if isinstance(q, Question) else np.empty(0), q) for q in asked
-        }  # fmt: skip
+        return {q.metric: (q.table[rows, q.truth] if isinstance(q, Question) else np.empty(0), q) for q in asked}

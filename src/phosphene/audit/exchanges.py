@@ -60,18 +60,32 @@ class Exchanger:
     """
 
     def __init__(
-        self, label: np.ndarray, subject: np.ndarray, session: np.ndarray, recording: np.ndarray, block: np.ndarray,
-        time: np.ndarray | None, used: np.ndarray, n_perm: int, seed: int,
-    ):  # fmt: skip
+        self,
+        label: np.ndarray,
+        subject: np.ndarray,
+        session: np.ndarray,
+        recording: np.ndarray,
+        block: np.ndarray,
+        time: np.ndarray | None,
+        used: np.ndarray,
+        n_perm: int,
+        seed: int,
+    ):
         self.subject, self.used, self.n_perm, self.seed = subject, used, n_perm, seed
         self.label, self.session, self.recording = (pd.factorize(x)[0] for x in (label, session, recording))
         self.stretch, self.blocked = _stretches(self.label, self.recording, pd.factorize(block)[0], time)
         self._last: tuple[tuple[bytes, bytes], np.ndarray] | None = None
 
     def of(
-        self, train: np.ndarray, test: np.ndarray, row: np.ndarray, sample: np.ndarray, *, known: bool,
+        self,
+        train: np.ndarray,
+        test: np.ndarray,
+        row: np.ndarray,
+        sample: np.ndarray,
+        *,
+        known: bool,
         groups: np.ndarray | None = None,
-    ) -> Exchange:  # fmt: skip
+    ) -> Exchange:
         """Exchanges of one fold.
 
         Parameters
@@ -102,9 +116,11 @@ class Exchanger:
             within = _codes(self._sessions_of(test, sample), extra[first_looks])
             tested = first_looks[self._orders(first_looks, within)]
         return Exchange(
-            trained, tested, distinct(row[first_looks], within),
+            trained,
+            tested,
+            distinct(row[first_looks], within),
             distinct(row[rows], where) / _renamings(row[rows], where),
-        )  # fmt: skip
+        )
 
     def _orders(self, rows: np.ndarray, groups: np.ndarray) -> np.ndarray:
         """(n_perm, n_rows) places of the rows, exchanged within groups (n_rows,)."""
@@ -133,9 +149,11 @@ class Exchanger:
         place[used] = of
         drawn = at[self._orders(at, where)]
         return Exchange(
-            drawn[:, place[train]], drawn[:, place[test]], distinct(row[at[tests]], where[tests]),
+            drawn[:, place[train]],
+            drawn[:, place[test]],
+            distinct(row[at[tests]], where[tests]),
             distinct(row[at], where) / _renamings(row[at], where),
-        )  # fmt: skip
+        )
 
     def _sessions_of(self, test: np.ndarray, sample: np.ndarray) -> np.ndarray:
         """(n_samples,) the sessions in which each test sample was seen."""

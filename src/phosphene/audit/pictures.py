@@ -97,12 +97,20 @@ def _deranged(drawings: Drawings, own: dict[str, tuple[np.ndarray, Any]], n_perm
     low, high = (float(q) for q in np.quantile(null, (0.025, 0.975)))
     yield _good(
         Control(
-            "G0", "do the drawings fit what was seen better than they fit other test pictures?", "all",
-            float(values.mean()), float(null.mean()), low, high, p, len(rows),
+            "G0",
+            "do the drawings fit what was seen better than they fit other test pictures?",
+            "all",
+            float(values.mean()),
+            float(null.mean()),
+            low,
+            high,
+            p,
+            len(rows),
             p_min=smallest(n_perm, distinct(np.unique(clusters))),
         ),
-        "yes", "the same drawings fit other pictures as well: they show nothing of what was seen",
-    )  # fmt: skip
+        "yes",
+        "the same drawings fit other pictures as well: they show nothing of what was seen",
+    )
     clusters = question.clusters
     sizes = pd.Series(clusters).value_counts()
     if (sizes > 1).any():
@@ -117,17 +125,29 @@ def _deranged(drawings: Drawings, own: dict[str, tuple[np.ndarray, Any]], n_perm
         low, high = (float(q) for q in np.quantile(exchanged, (0.025, 0.975)))
         yield asked(
             Control(
-                "G0", "do they fit it better than other pictures of the same concept?", "all",
-                within(np.arange(len(inside))), float(np.mean(exchanged)), low, high, p, len(inside),
+                "G0",
+                "do they fit it better than other pictures of the same concept?",
+                "all",
+                within(np.arange(len(inside))),
+                float(np.mean(exchanged)),
+                low,
+                high,
+                p,
+                len(inside),
                 p_min=smallest(n_perm, distinct(truth[inside], clusters[inside])),
             )
-        )  # fmt: skip
+        )
     unpaired = [metric for metric, (each, _) in own.items() if not len(each)]
     if unpaired:
         yield Control(
-            "G0", f"do {', '.join(unpaired)} change when the drawings are exchanged?", "all", 0.0, 0.0, n=len(rows),
+            "G0",
+            f"do {', '.join(unpaired)} change when the drawings are exchanged?",
+            "all",
+            0.0,
+            0.0,
+            n=len(rows),
             reason="no: they never see which EEG made which picture, and are no evidence of decoding",
-        )  # fmt: skip
+        )
 
 
 def _within(groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -159,9 +179,19 @@ def _beaten(way: Way, eeg: np.ndarray, other: np.ndarray, clusters: np.ndarray, 
     p = one_sided(float(sums.sum()), flipped)
     told = f"the EEG's drawings are {float((eeg - other).mean()):+.3f} better ({below:+.3f} to {above:+.3f})"
     found = Control(
-        way.name, way.question, "all", float(other.mean()), 0.5, low, high, p, len(eeg), reason=told, band="value",
+        way.name,
+        way.question,
+        "all",
+        float(other.mean()),
+        0.5,
+        low,
+        high,
+        p,
+        len(eeg),
+        reason=told,
+        band="value",
         p_min=smallest(2000, 2.0 ** len(names)),
-    )  # fmt: skip
+    )
     return _good(found, told, f"{way.fault}; {told}") if way.fault else found
 
 
@@ -185,9 +215,14 @@ def _gallery(experiment: Experiment) -> Control:
     told = [f"{len(found)} {SAID[kind]} under another name" for kind, found in leaked.items() if found and kind in SAID]
     told = [f"{len(leaked['stimulus'])} by name", *told] if leaked["stimulus"] else told
     return Control(
-        "G9", question, value=float(n), chance=0.0, n=len(used), verdict="fail" if n else "pass",
+        "G9",
+        question,
+        value=float(n),
+        chance=0.0,
+        n=len(used),
+        verdict="fail" if n else "pass",
         reason=f"{n} of them are answers: {', '.join(told)}" if n else "no",
-    )  # fmt: skip
+    )
 
 
 def _all_kept(experiment: Experiment) -> Control:
@@ -199,6 +234,11 @@ def _all_kept(experiment: Experiment) -> Control:
             n += 1
             lost += not all(experiment.picture(fold, i, d).is_file() for d in range(draws))
     return Control(
-        "G11", f"is every drawing kept and scored ({draws} of each sample)?", value=1 - lost / n, chance=1.0, n=n,
-        verdict="fail" if lost else "pass", reason=f"drawings of {lost} samples are gone" if lost else "yes",
-    )  # fmt: skip
+        "G11",
+        f"is every drawing kept and scored ({draws} of each sample)?",
+        value=1 - lost / n,
+        chance=1.0,
+        n=n,
+        verdict="fail" if lost else "pass",
+        reason=f"drawings of {lost} samples are gone" if lost else "yes",
+    )

@@ -82,9 +82,7 @@ class Part:
     test shows `FEW` pictures, each trial is one: the means of two pictures could be right by chance too often.
     """
 
-    def __init__(
-        self, number: int, trials: Trials, fold: Fold, pictures: pd.DataFrame | None, seed: int, most: int
-    ):  # fmt: skip
+    def __init__(self, number: int, trials: Trials, fold: Fold, pictures: pd.DataFrame | None, seed: int, most: int):
         self.fold, self.name, self.seed = fold, f"{fold.subject}-{fold.name}", [seed, number]
         self.train, self.test = _some(np.flatnonzero(fold.train), most, seed), np.flatnonzero(fold.test)
         shown = trials.table.iloc[self.test]
@@ -117,9 +115,17 @@ class Asked:
     """Every question, each method a list of answers by fold; the parameters are those of `Auditor`."""
 
     def __init__(
-        self, trials: Trials, folds: Sequence[Fold], pictures: pd.DataFrame | None = None, *, design: str = "",
-        category: np.ndarray | None = None, n_perm: int = 500, seed: int = 0, most: int = 4000,
-    ):  # fmt: skip
+        self,
+        trials: Trials,
+        folds: Sequence[Fold],
+        pictures: pd.DataFrame | None = None,
+        *,
+        design: str = "",
+        category: np.ndarray | None = None,
+        n_perm: int = 500,
+        seed: int = 0,
+        most: int = 4000,
+    ):
         self.trials, self.design, self.category = trials, design, category
         self.n_perm, self.seed, self.most = n_perm, seed, most
         self.parts = [Part(i, trials, fold, pictures, seed, most) for i, fold in enumerate(folds)]
@@ -242,10 +248,18 @@ class Asked:
         return found
 
     def _read(
-        self, name: str, question: str, part: Part, wanted: Wanted, matrix: np.ndarray, *,
-        train: np.ndarray | None = None, truth: np.ndarray | None = None, among: np.ndarray | None = None,
+        self,
+        name: str,
+        question: str,
+        part: Part,
+        wanted: Wanted,
+        matrix: np.ndarray,
+        *,
+        train: np.ndarray | None = None,
+        truth: np.ndarray | None = None,
+        among: np.ndarray | None = None,
         exchange: Exchange | None = None,
-    ) -> Answer:  # fmt: skip
+    ) -> Answer:
         """The reader's answer; a ``truth`` of its own (n_test,) stays as it is when training labels are exchanged."""
         train = part.train if train is None else train
         exchange = self._exchange(part, wanted) if exchange is None else exchange
@@ -259,17 +273,28 @@ class Asked:
         places[train] = np.arange(len(train))
         null = reading.null(places[exchange.trained], shown)
         return Answer(
-            name, question, part.name, part.fold.subject, reading.value, null, len(truth),
-            ways_tested=exchange.ways_tested, ways=exchange.ways,
-        )  # fmt: skip
+            name,
+            question,
+            part.name,
+            part.fold.subject,
+            reading.value,
+            null,
+            len(truth),
+            ways_tested=exchange.ways_tested,
+            ways=exchange.ways,
+        )
 
     def _exchange(self, part: Part, wanted: Wanted, within_concept: bool = False) -> Exchange:
         key = (part.name, within_concept)
         if key not in self._exchanges:
             self._exchanges[key] = self.exchanger.of(
-                part.train, part.test, wanted.row, part.sample, known=part.known,
+                part.train,
+                part.test,
+                wanted.row,
+                part.sample,
+                known=part.known,
                 groups=self.concept if within_concept else None,
-            )  # fmt: skip
+            )
         return self._exchanges[key]
 
     def _timed(
@@ -322,9 +347,7 @@ class Asked:
         truth = wanted.row[train[gap.argmin(axis=1)]]
         among = np.arange(len(wanted.gallery))[None] != wanted.row[test][:, None]
         x = self._course_and_power
-        return self._read(
-            name, question, part, wanted, smoother(x[train], x[test]), truth=truth, among=among
-        )  # fmt: skip
+        return self._read(name, question, part, wanted, smoother(x[train], x[test]), truth=truth, among=among)
 
     def _distance(self, name: str, question: str, part: Part, time: np.ndarray) -> Answer:
         wanted, train, test = part.wanted, part.train, part.test
@@ -349,9 +372,16 @@ class Asked:
         rng = np.random.default_rng([*part.seed, 56])
         null = np.array([np.mean(rng.permutation(near) * better) for _ in range(self.n_perm)])
         return Answer(
-            name, question, part.name, part.fold.subject, float(np.mean(near * better)), null, int(held.sum()),
-            chance=0.0, curve=tuple(controls.curve(gap[held], each[held])),
-        )  # fmt: skip
+            name,
+            question,
+            part.name,
+            part.fold.subject,
+            float(np.mean(near * better)),
+            null,
+            int(held.sum()),
+            chance=0.0,
+            curve=tuple(controls.curve(gap[held], each[held])),
+        )
 
     def _halves(self, rows: np.ndarray, time: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The first and the second half of every block."""
@@ -374,9 +404,7 @@ class Asked:
         value, null, halvings = controls.superordinate(
             self._late["course"][rows], labels, category, n_null=self.n_perm, seed=self.seed
         )
-        return Answer(
-            "C1", question, part.name, part.fold.subject, value, null, sum(counts), ways_tested=halvings
-        )  # fmt: skip
+        return Answer("C1", question, part.name, part.fold.subject, value, null, sum(counts), ways_tested=halvings)
 
     def _within(self, question: str, part: Part) -> Answer:
         wanted = part.pictures
@@ -388,9 +416,14 @@ class Asked:
             return self._none("C4", question, part, "no class has two pictures in the test")
         x = self._late["course"]
         return self._read(
-            "C4", question, part, wanted, smoother(x[part.train], x[part.test]), among=mates,
+            "C4",
+            question,
+            part,
+            wanted,
+            smoother(x[part.train], x[part.test]),
+            among=mates,
             exchange=self._exchange(part, wanted, within_concept=True),
-        )  # fmt: skip
+        )
 
     def _across(self, question: str, part: Part) -> Answer:
         table, test = self.trials.table, part.test
@@ -406,7 +439,7 @@ class Asked:
         exchange = self.exchanger.of(train, test, part.wanted.row, part.sample, known=part.known)
         return self._read(
             "C6", question, part, part.wanted, smoother(x[train], x[test]), train=train, exchange=exchange
-        )  # fmt: skip
+        )
 
     @cached_property
     def _standard(self) -> np.ndarray:

@@ -34,9 +34,12 @@ def controls(experiment: Experiment, n_perm: int) -> Iterator[Control]:
         yield Control("retrained", question, verdict="left out", reason=reason)
     for kind, question, fault in (
         ("noise", "and trained and tested on noise (G2)?", "noise suffices: the score does not come from the EEG"),
-        ("phantom", "and trained and tested on a phantom, noise with slow states?",
-         "slow states suffice, without a brain: the order of the pictures is confounded with time"),
-    ):  # fmt: skip
+        (
+            "phantom",
+            "and trained and tested on a phantom, noise with slow states?",
+            "slow states suffice, without a brain: the order of the pictures is confounded with time",
+        ),
+    ):
         yield gate(_answer(experiment, question, surrogate_run(experiment, kind), False, n_perm), fault)
 
 
@@ -84,6 +87,14 @@ def _answer(experiment: Experiment, question: str, decoder: Experiment, shuffled
         questions.append(Question("two_way", retrieval.k_way(retrieval.ranks(found), 2), truth, names))
     answer = questions[0].join(questions[1:]).answer(n_perm=n_perm, n_boot=1000, seed=experiment.protocol.seed)
     return Control(
-        "retrained", question, value=answer["value"], chance=answer["chance"], low=answer["ci_low"],
-        high=answer["ci_high"], p=answer["p"], n=answer["n"], p_min=answer["p_min"], band="value",
-    )  # fmt: skip
+        "retrained",
+        question,
+        value=answer["value"],
+        chance=answer["chance"],
+        low=answer["ci_low"],
+        high=answer["ci_high"],
+        p=answer["p"],
+        n=answer["n"],
+        p_min=answer["p_min"],
+        band="value",
+    )

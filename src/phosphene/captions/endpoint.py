@@ -264,9 +264,13 @@ class OpenAI(Captioner):
         text = bytearray()
         try:
             with self._session.post(
-                f"{self.base_url}/chat/completions", json=dict(body), auth=_Bearer(self.key_from), stream=True,
-                timeout=(min(20.0, self.timeout), self.timeout), allow_redirects=False,
-            ) as answer:  # fmt: skip
+                f"{self.base_url}/chat/completions",
+                json=dict(body),
+                auth=_Bearer(self.key_from),
+                stream=True,
+                timeout=(min(20.0, self.timeout), self.timeout),
+                allow_redirects=False,
+            ) as answer:
                 status, wait = answer.status_code, self._wait(answer.headers.get("Retry-After", ""))
                 for block in answer.iter_content(1 << 16):
                     text += block
@@ -337,9 +341,11 @@ def _task(slots: Sequence[Slot]) -> str:
 def _schema(slots: Sequence[Slot]) -> dict[str, Any]:
     names = [slot.name for slot in slots]
     return {
-        "type": "object", "properties": {name: {"type": "string"} for name in names}, "required": names,
+        "type": "object",
+        "properties": {name: {"type": "string"} for name in names},
+        "required": names,
         "additionalProperties": False,
-    }  # fmt: skip
+    }
 
 
 def _captions(answer: Any, slots: Sequence[Slot]) -> dict[str, str]:

@@ -118,9 +118,11 @@ class TokenCaptioner:
                 raise PhospheneError("visual tokens are not finite: look for NaN in what the prior was given")
             with torch.inference_mode():
                 out = self.model.generate(
-                    pixel_values=given.to(self.model.device, self.model.dtype).unsqueeze(-3), do_sample=False,
-                    num_beams=self.num_beams, max_new_tokens=self.max_new_tokens,
-                )  # fmt: skip
+                    pixel_values=given.to(self.model.device, self.model.dtype).unsqueeze(-3),
+                    do_sample=False,
+                    num_beams=self.num_beams,
+                    max_new_tokens=self.max_new_tokens,
+                )
             return [[i for i in row if i not in marks] for row in out.tolist()]
 
         return [row for part in self._batches(write, len(tokens)) for row in part]

@@ -15,9 +15,26 @@ LEVELS = ("object", "spatial", "thematic")
 ABOUT = ("object", "scene")
 CLIP_TOKENS = 77  # what CLIP's text half reads, start and end counted (Radford et al. 2021, section 2.4)
 TAKEN = (
-    "stimulus", "image", "concept", "split", "subject", "session", "run", "repeat", "onset", "duration", "category",
-    "prompt", "slot", "level", "caption", "model", "prompt_sha", "picture_sha", "date",
-)  # fmt: skip
+    "stimulus",
+    "image",
+    "concept",
+    "split",
+    "subject",
+    "session",
+    "run",
+    "repeat",
+    "onset",
+    "duration",
+    "category",
+    "prompt",
+    "slot",
+    "level",
+    "caption",
+    "model",
+    "prompt_sha",
+    "picture_sha",
+    "date",
+)
 
 
 class Slot(NamedTuple):

@@ -22,10 +22,14 @@ _CHANNEL, _TIME = "encoder.enc_embedding.", "attention_model."
 # what published files hold and nothing reads
 _UNREAD = {
     "all": ("Proj_img.", "proj_img."),
-    "channel": (f"{_CHANNEL}mask_token", f"{_CHANNEL}temporal_embedding.", "subject_wise_linear.",
-                f"{_CHANNEL}subject_embedding.mask_embedding"),
+    "channel": (
+        f"{_CHANNEL}mask_token",
+        f"{_CHANNEL}temporal_embedding.",
+        "subject_wise_linear.",
+        f"{_CHANNEL}subject_embedding.mask_embedding",
+    ),
     "time": (f"{_TIME}encoder_layer.",),
-}  # fmt: skip
+}
 State = dict[str, Tensor]
 
 
@@ -98,8 +102,9 @@ def from_published(path: str | Path | Sequence[str | Path], **config: Any) -> Pu
     encoder = build("encoder", name, **found)
     _fill(encoder, state, shown)
     sizes = ", ".join(f"{key} {found[key]}" for key in found)
-    return Published(encoder.eval(), name, found, [f"Read as '{name}': {sizes}.", *says],
-                     None if scale is None else float(scale))  # fmt: skip
+    return Published(
+        encoder.eval(), name, found, [f"Read as '{name}': {sizes}.", *says], None if scale is None else float(scale)
+    )
 
 
 def _files(path: str | Path | Sequence[str | Path]) -> list[Path]:
@@ -180,8 +185,14 @@ def _channel(state: State, says: list[str]) -> dict[str, Any]:
     if maps and len(maps) != rows:
         raise PhospheneError(f"it has maps of {len(maps)} subjects and tokens of {rows}: check which file this is")
     inner = _at(state[f"{layers}0.attention.query_projection.weight"], 0)
-    found = {"family": "channel", "n_times": _at(value, 1), "n_subjects": rows, "joint": bool(maps),
-             "depth": _count(state, layers), "d_ff": _at(state[f"{layers}0.conv1.weight"], 0)}  # fmt: skip
+    found = {
+        "family": "channel",
+        "n_times": _at(value, 1),
+        "n_subjects": rows,
+        "joint": bool(maps),
+        "depth": _count(state, layers),
+        "d_ff": _at(state[f"{layers}0.conv1.weight"], 0),
+    }
     heads = [h for h in (PUBLISHED["channel"]["n_heads"], *range(1, 65)) if found["n_times"] // h * h == inner]
     if not heads:
         raise PhospheneError(f"no number of heads gives a query of {inner} for {found['n_times']} samples")
@@ -206,8 +217,13 @@ def _time(state: State, says: list[str]) -> dict[str, Any]:
     layers = f"{_TIME}transformer_encoder.layers."
     d_ff = _at(state[f"{layers}0.linear1.weight"], 0)
     n_times = _at(state["subject_wise_linear.0.weight"], 1)
-    return {"family": "time", "n_times": n_times, "positional_embedding": True, "depth": _count(state, layers),
-            "d_ff": d_ff}  # fmt: skip
+    return {
+        "family": "time",
+        "n_times": n_times,
+        "positional_embedding": True,
+        "depth": _count(state, layers),
+        "d_ff": d_ff,
+    }
 
 
 def _ubp(state: State, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -235,8 +251,13 @@ def _convolution(state: State, known: Mapping[str, Any]) -> dict[str, Any]:
             f"kernel {kernel}, pool {pool} and stride {stride} give {steps} steps of {filters} filters for "
             f"{known['n_times']} samples, and the projector reads {n_inputs} numbers: give n_times, pool or stride"
         )
-    return {"n_chans": _at(state["enc_eeg.0.tsconv.4.weight"], 2), "kernel": kernel, "pool": pool, "stride": stride,
-            "n_outputs": _at(state["proj_eeg.0.weight"], 0)}  # fmt: skip
+    return {
+        "n_chans": _at(state["enc_eeg.0.tsconv.4.weight"], 2),
+        "kernel": kernel,
+        "pool": pool,
+        "stride": stride,
+        "n_outputs": _at(state["proj_eeg.0.weight"], 0),
+    }
 
 
 def _fill(encoder: Encoder, state: State, shown: Path) -> None:

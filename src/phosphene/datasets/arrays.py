@@ -117,9 +117,14 @@ class Arrays(Dataset):
             elif "image" in rows:
                 image = "image"
         return stimulus_table(
-            rows, stimuli=pictures, image=image, concept=self.concept, folders=(self.root,), where=self.table.name,
+            rows,
+            stimuli=pictures,
+            image=image,
+            concept=self.concept,
+            folders=(self.root,),
+            where=self.table.name,
             within=[*self.within, *saved_pictures(self.root, self._stored)],
-        )  # fmt: skip
+        )
 
     @cached_property
     def _stored(self) -> dict[str, Any]:

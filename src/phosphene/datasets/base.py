@@ -190,17 +190,28 @@ class Dataset(ABC):
                 if isinstance(recording, Epoched):
                     parts.append(
                         preprocessing.epoched(
-                            recording.eeg, recording.signal, recording.table, stimuli, recording.notes,
-                            scale=recording.scale, unit=recording.unit, bads=recording.bads, dropped=reasons,
+                            recording.eeg,
+                            recording.signal,
+                            recording.table,
+                            stimuli,
+                            recording.notes,
+                            scale=recording.scale,
+                            unit=recording.unit,
+                            bads=recording.bads,
+                            dropped=reasons,
                         )
-                    )  # fmt: skip
+                    )
                 else:
                     parts.append(
                         preprocessing(
-                            recording.raw, recording.table, stimuli, recording.notes, bads=recording.bads,
+                            recording.raw,
+                            recording.table,
+                            stimuli,
+                            recording.notes,
+                            bads=recording.bads,
                             dropped=reasons,
                         )
-                    )  # fmt: skip
+                    )
                     check_size(parts[-1].eeg, "V", "the recording", "scale it to volts from")
             except NothingLeft as error:
                 why = [] if len(recording.table) else [note for note in recording.notes if "left out" in note]

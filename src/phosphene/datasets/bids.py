@@ -203,9 +203,14 @@ class Bids(Dataset):
     @cached_property
     def _stimuli(self) -> pd.DataFrame:
         return stimulus_table(
-            self.events, stimuli=self.pictures, image=self._image(self.events), concept=self.concept,
-            where="events.tsv", folders=self._folders, within=self.within,
-        )  # fmt: skip
+            self.events,
+            stimuli=self.pictures,
+            image=self._image(self.events),
+            concept=self.concept,
+            where="events.tsv",
+            folders=self._folders,
+            within=self.within,
+        )
 
     def recordings(self, subjects: Sequence[str]) -> Iterator[Recording]:
         events, stimuli = self.events, self._stimuli

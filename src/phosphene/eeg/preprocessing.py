@@ -244,9 +244,15 @@ class Preprocessing:
             raise PhospheneError(f"bad channels stay ({line}): give positions, or set bads to keep") from None
 
     def __call__(
-        self, raw: "mne.io.BaseRaw", table: pd.DataFrame, stimuli: pd.DataFrame, notes: Sequence[str] = (), *,
-        bads: Literal["keep", "interpolate"] = "keep", dropped: Counter[str] | None = None,
-    ) -> Trials:  # fmt: skip
+        self,
+        raw: "mne.io.BaseRaw",
+        table: pd.DataFrame,
+        stimuli: pd.DataFrame,
+        notes: Sequence[str] = (),
+        *,
+        bads: Literal["keep", "interpolate"] = "keep",
+        dropped: Counter[str] | None = None,
+    ) -> Trials:
         """Epochs of one recording.
 
         Parameters
@@ -308,9 +314,18 @@ class Preprocessing:
         return Trials.from_mne(epochs, table.iloc[kept], stimuli, notes)
 
     def epoched(
-        self, eeg: EEG, signal: Signal, table: pd.DataFrame, stimuli: pd.DataFrame, notes: Sequence[str] = (), *,
-        scale: float = 1.0, unit: str = "V", bads: Sequence[str] = (), dropped: Counter[str] | None = None,
-    ) -> Trials:  # fmt: skip
+        self,
+        eeg: EEG,
+        signal: Signal,
+        table: pd.DataFrame,
+        stimuli: pd.DataFrame,
+        notes: Sequence[str] = (),
+        *,
+        scale: float = 1.0,
+        unit: str = "V",
+        bads: Sequence[str] = (),
+        dropped: Counter[str] | None = None,
+    ) -> Trials:
         """The same steps on trials that are stored as epochs, filters left out; large arrays stay on disk.
 
         Parameters

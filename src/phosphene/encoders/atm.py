@@ -106,9 +106,16 @@ class ATMEncoder(Encoder):
             raise PhospheneError(f"{sizes['n_heads']} heads do not fit tokens of width {width}: lower n_heads")
         if family == "channel":
             self.encoder = _ChannelTokens(
-                n_times, n_subjects, joint, positional_embedding, token_slice, shared_rule, depth, **sizes,
+                n_times,
+                n_subjects,
+                joint,
+                positional_embedding,
+                token_slice,
+                shared_rule,
+                depth,
+                **sizes,
                 unused=unused is not None,
-            )  # fmt: skip
+            )
             if unused:
                 self.subject_wise_linear = nn.ModuleList(nn.Linear(n_times, n_times) for _ in range(unused))
         else:
@@ -229,9 +236,19 @@ class _ChannelTokens(nn.Module):
     """Attention across channels: (batch, n_chans, n_times) -> the same."""
 
     def __init__(
-        self, dim: int, n_subjects: int, joint: bool, positional: bool, token_slice: str, rule: str, depth: int,
-        n_heads: int, d_ff: int, dropout: float, unused: bool,
-    ):  # fmt: skip
+        self,
+        dim: int,
+        n_subjects: int,
+        joint: bool,
+        positional: bool,
+        token_slice: str,
+        rule: str,
+        depth: int,
+        n_heads: int,
+        d_ff: int,
+        dropout: float,
+        unused: bool,
+    ):
         super().__init__()
         self.first = 1 if token_slice == "fixed" else 0
         self.enc_embedding = _Embedding(dim, n_subjects, joint, positional, rule, dropout, unused)
@@ -254,12 +271,14 @@ class _Layer(nn.Module):
     def __init__(self, dim: int, n_heads: int, d_ff: int, dropout: float):
         super().__init__()
         inner = dim // n_heads * n_heads
-        self.attention = nn.ModuleDict({
-            "query_projection": nn.Linear(dim, inner),
-            "key_projection": nn.Linear(dim, inner),
-            "value_projection": nn.Linear(dim, inner),
-            "out_projection": nn.Linear(inner, dim),
-        })  # fmt: skip
+        self.attention = nn.ModuleDict(
+            {
+                "query_projection": nn.Linear(dim, inner),
+                "key_projection": nn.Linear(dim, inner),
+                "value_projection": nn.Linear(dim, inner),
+                "out_projection": nn.Linear(inner, dim),
+            }
+        )
         self.conv1, self.conv2 = nn.Conv1d(dim, d_ff, 1), nn.Conv1d(d_ff, dim, 1)
         self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
         self.dropout, self.n_heads = Dropout(dropout), n_heads

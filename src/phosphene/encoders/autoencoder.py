@@ -120,10 +120,19 @@ class TokenDecoder(nn.Module):
     """
 
     def __init__(
-        self, n_chans: int, n_times: int, n_tokens: int = 77, dim: int = 1024, *, widths: Sequence[int] = WIDTHS,
-        tokens: Sequence[int] | None = None, n_layer: int = 2, n_heads: int = 64, dropout: float = 0.5,
+        self,
+        n_chans: int,
+        n_times: int,
+        n_tokens: int = 77,
+        dim: int = 1024,
+        *,
+        widths: Sequence[int] = WIDTHS,
+        tokens: Sequence[int] | None = None,
+        n_layer: int = 2,
+        n_heads: int = 64,
+        dropout: float = 0.5,
         groups: int = 32,
-    ):  # fmt: skip
+    ):
         super().__init__()
         self.n_tokens, self.dim = n_tokens, dim
         levels = _checked(
@@ -182,8 +191,14 @@ class Autoencoder(nn.Module):
         global_attention: bool = True,
     ):
         super().__init__()
-        shared: dict[str, Any] = {"widths": widths, "tokens": tokens, "n_layer": n_layer, "n_heads": n_heads,
-                                  "dropout": dropout, "groups": groups}  # fmt: skip
+        shared: dict[str, Any] = {
+            "widths": widths,
+            "tokens": tokens,
+            "n_layer": n_layer,
+            "n_heads": n_heads,
+            "dropout": dropout,
+            "groups": groups,
+        }
         sizes = (n_chans, n_times, n_tokens, dim)
         self.Encoder = TokenEncoder(*sizes, sfreq, chs_info, **shared, global_attention=global_attention)
         self.Decoder = TokenDecoder(*sizes, **shared)

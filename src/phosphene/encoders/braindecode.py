@@ -66,9 +66,12 @@ class Braindecode(Encoder):
         if model not in known:
             raise PhospheneError(f"braindecode has no model '{model}': {nearest(model, known)}")
         words: dict[str, Any] = {
-            "n_chans": n_chans, "n_times": n_times, "n_outputs": n_outputs, "sfreq": sfreq,
+            "n_chans": n_chans,
+            "n_times": n_times,
+            "n_outputs": n_outputs,
+            "sfreq": sfreq,
             "chs_info": chs_info if ch_names is None else positions(ch_names, n_chans, sfreq),
-        }  # fmt: skip
+        }
         taken = inspect.signature(known[model]).parameters
         given = {key: value for key, value in words.items() if value is not None and key in taken}
         own = _arguments(model, taken, model_args or {}, words)

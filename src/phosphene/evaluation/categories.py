@@ -41,9 +41,13 @@ class TwoCategories:
         """The same over the queries of several folds or subjects."""
         parts = [self, *others]
         return TwoCategories(
-            self.metric, np.concatenate([p.evidence for p in parts]), np.concatenate([p.truth for p in parts]),
-            np.concatenate([p.runs for p in parts]), any(p.crossed for p in parts), self.backbone,
-        )  # fmt: skip
+            self.metric,
+            np.concatenate([p.evidence for p in parts]),
+            np.concatenate([p.truth for p in parts]),
+            np.concatenate([p.runs for p in parts]),
+            any(p.crossed for p in parts),
+            self.backbone,
+        )
 
     @property
     def value(self) -> float:
@@ -58,10 +62,17 @@ class TwoCategories:
         null = np.array([score(labels, self.evidence, self.runs) for labels in exchanged])
         perfect = np.array([np.mean(labels == self.truth) for labels in exchanged])
         return {
-            "metric": self.metric, "value": self.value, "ci_low": low, "ci_high": high, "n": len(self.truth),
-            "chance": 0.5, "p": reached(self.value, null, self.crossed),
-            "p_min": reached(1.0, perfect, self.crossed), "backbone": self.backbone, "interval": said,
-        }  # fmt: skip
+            "metric": self.metric,
+            "value": self.value,
+            "ci_low": low,
+            "ci_high": high,
+            "n": len(self.truth),
+            "chance": 0.5,
+            "p": reached(self.value, null, self.crossed),
+            "p_min": reached(1.0, perfect, self.crossed),
+            "backbone": self.backbone,
+            "interval": said,
+        }
 
 
 def reached(value: float, null: np.ndarray, crossed: bool) -> float:

@@ -236,11 +236,20 @@ def score(
         low, high, said = interval(
             labels[tested], scores[tested], names[tested], metric=metric, n_boot=n_boot, seed=seed
         )
-        rows.append({
-            "metric": metric, "value": float(test.value[i]), "ci_low": low, "ci_high": high, "n": int(tested.sum()),
-            "chance": 0.5, "shuffled": float(test.shuffled[i]), "p": float(test.p[i]), "p_min": test.p_min,
-            "interval": said,
-        })  # fmt: skip
+        rows.append(
+            {
+                "metric": metric,
+                "value": float(test.value[i]),
+                "ci_low": low,
+                "ci_high": high,
+                "n": int(tested.sum()),
+                "chance": 0.5,
+                "shuffled": float(test.shuffled[i]),
+                "p": float(test.p[i]),
+                "p_min": test.p_min,
+                "interval": said,
+            }
+        )
     return rows
 
 

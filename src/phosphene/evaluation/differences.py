@@ -24,9 +24,23 @@ from phosphene.evaluation.statistics import paired
 Over = Literal["stimuli", "subjects", "both"]
 Correction = Literal["holm", "bh", "by"]
 COLUMNS = (
-    "metric", "a", "b", "difference", "ci_low", "ci_high", "p", "p_corrected", "p_min", "n", "n_clusters",
-    "higher_is_better", "over", "protocol", "backbone_a", "backbone_b",
-)  # fmt: skip
+    "metric",
+    "a",
+    "b",
+    "difference",
+    "ci_low",
+    "ci_high",
+    "p",
+    "p_corrected",
+    "p_min",
+    "n",
+    "n_clusters",
+    "higher_is_better",
+    "over",
+    "protocol",
+    "backbone_a",
+    "backbone_b",
+)
 _UNITS = {"stimuli": "concepts or runs", "subjects": "subjects", "both": "subjects, or concepts,"}
 
 
@@ -148,11 +162,22 @@ def _row(a: Scored, b: Scored, over: Over, n_boot: int, n_perm: int, seed: int) 
         a.values, np.asarray(b.values)[order], clusters, statistic=a.statistic, n_boot=n_boot, n_perm=n_perm, seed=seed
     )
     return {
-        "metric": a.metric, "a": found.a, "b": found.b, "difference": found.value, "ci_low": found.low,
-        "ci_high": found.high, "p": found.p, "p_min": found.p_min, "n": found.n, "n_clusters": found.n_clusters,
-        "higher_is_better": a.higher_is_better, "over": over, "protocol": a.protocol, "backbone_a": a.backbone,
+        "metric": a.metric,
+        "a": found.a,
+        "b": found.b,
+        "difference": found.value,
+        "ci_low": found.low,
+        "ci_high": found.high,
+        "p": found.p,
+        "p_min": found.p_min,
+        "n": found.n,
+        "n_clusters": found.n_clusters,
+        "higher_is_better": a.higher_is_better,
+        "over": over,
+        "protocol": a.protocol,
+        "backbone_a": a.backbone,
         "backbone_b": b.backbone,
-    }  # fmt: skip
+    }
 
 
 def _same(a: Scored, b: Scored) -> np.ndarray:

@@ -25,21 +25,30 @@ from phosphene.utils.files import digest
 
 LEAKY = "leaky_random_trials"
 Split = Literal[
-    "given", "within_session", "leave_one_run_out", "leave_one_session_out", "leave_one_subject_out",
+    "given",
+    "within_session",
+    "leave_one_run_out",
+    "leave_one_session_out",
+    "leave_one_subject_out",
     "leaky_random_trials",
-]  # fmt: skip
+]
 Galleries = Literal["test", "concept", "within_concept", "train", "all"]
 UNITS = ("stimulus", "image", *KINDS, "concept", "block", "run", "session", "subject")
 PARTS = (("train", "test"), ("train", "val"), ("val", "test"))
 _LEFT_OUT = {
-    "within_session": "run", "leave_one_run_out": "run", "leave_one_session_out": "session",
+    "within_session": "run",
+    "leave_one_run_out": "run",
+    "leave_one_session_out": "session",
     "leave_one_subject_out": "subject",
-}  # fmt: skip
+}
 #: what is apart where a run (session, subject) is left out whole, and where validation units are held out whole
 _APART = {
-    "run": ("block", "run"), "session": ("block", "run", "session"), "subject": ("block", "run", "session", "subject"),
-    "concept": ("stimulus", "image", *KINDS, "concept"), "stimulus": ("stimulus", "image", *KINDS),
-}  # fmt: skip
+    "run": ("block", "run"),
+    "session": ("block", "run", "session"),
+    "subject": ("block", "run", "session", "subject"),
+    "concept": ("stimulus", "image", *KINDS, "concept"),
+    "stimulus": ("stimulus", "image", *KINDS),
+}
 #: the field's words, and what they set
 SETTINGS: dict[str, dict[str, Any]] = {
     "within-session": {"split": "within_session", "subjects": "within"},
@@ -265,8 +274,11 @@ class Protocol(Settings):
         else:
             concept_of = trials.table.groupby("stimulus")["concept"].first().reindex(trials.stimuli.index)
         answers = bool(set(trials.table["stimulus"][fold.test]) & set(stimuli.index))
-        known = {"test": "test_answers", "concept": "concepts_of_test_answers",
-                 "within_concept": "test_answers_of_the_concept"}  # fmt: skip
+        known = {
+            "test": "test_answers",
+            "concept": "concepts_of_test_answers",
+            "within_concept": "test_answers_of_the_concept",
+        }
         name = known.get(self.gallery, self.gallery + ("_with_test_answers" if answers else ""))
         own = Gallery(name, stimuli, np.arange(len(stimuli)), stimuli.index.get_indexer(seen), None)
         item, concepts = pd.factorize(concept_of[stimuli.index].to_numpy(str), sort=True)
@@ -347,12 +359,20 @@ def overlap_table(protocol: Protocol, trials: Trials, *, most: int = 10) -> pd.D
                     shared = sorted(known)
                 more = f" and {len(shared) - most} more" if len(shared) > most else ""
                 promised = unit in protocol.promises(a, b, given_val)
-                rows.append({
-                    "fold": f"{fold.subject}-{fold.name}", "a": a, "b": b, "unit": unit, "n_shared": len(shared),
-                    "shared": ", ".join(shared[:most]) + more, "a_trials": int(np.isin(own[0], list(back)).sum()),
-                    "b_trials": int(np.isin(own[1], list(known)).sum()), "promised": promised,
-                    "broken": promised and bool(shared),
-                })  # fmt: skip
+                rows.append(
+                    {
+                        "fold": f"{fold.subject}-{fold.name}",
+                        "a": a,
+                        "b": b,
+                        "unit": unit,
+                        "n_shared": len(shared),
+                        "shared": ", ".join(shared[:most]) + more,
+                        "a_trials": int(np.isin(own[0], list(back)).sum()),
+                        "b_trials": int(np.isin(own[1], list(known)).sum()),
+                        "promised": promised,
+                        "broken": promised and bool(shared),
+                    }
+                )
     return pd.DataFrame(rows)
 
 
@@ -374,8 +394,11 @@ def _same(trials: Trials) -> SamePictures:
 
 def _ids(table: pd.DataFrame, column: str) -> pd.Series:
     """Names that are unique in the study: run 01 of one session is not run 01 of another."""
-    nesting = {"block": ["subject", "session", "run", "block"], "run": ["subject", "session", "run"],
-               "session": ["subject", "session"]}  # fmt: skip
+    nesting = {
+        "block": ["subject", "session", "run", "block"],
+        "run": ["subject", "session", "run"],
+        "session": ["subject", "session"],
+    }
     return joined(table, *nesting.get(column, [column]))
 
 

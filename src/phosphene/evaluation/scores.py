@@ -13,9 +13,22 @@ from phosphene.evaluation.classification import METRICS
 from phosphene.evaluation.statistics import permutation
 
 COLUMNS = (
-    "metric", "value", "ci_low", "ci_high", "n", "chance", "shuffled", "ceiling", "p", "p_min", "subject", "seed",
-    "protocol", "backbone", "interval",
-)  # fmt: skip
+    "metric",
+    "value",
+    "ci_low",
+    "ci_high",
+    "n",
+    "chance",
+    "shuffled",
+    "ceiling",
+    "p",
+    "p_min",
+    "subject",
+    "seed",
+    "protocol",
+    "backbone",
+    "interval",
+)
 
 
 @dataclass
@@ -57,11 +70,16 @@ class Question:
             table[row : row + len(part.truth), left : left + part.table.shape[1]] = part.table
             row += len(part.truth)
         return Question(
-            self.metric, table,
+            self.metric,
+            table,
             np.concatenate([p.truth + left for p, left in zip(parts, width[:-1], strict=True)]),
-            np.concatenate([p.clusters for p in parts]), self.statistic, self.higher_is_better, self.backbone,
-            crossed=any(p.crossed for p in parts), unit=self.unit,
-        )  # fmt: skip
+            np.concatenate([p.clusters for p in parts]),
+            self.statistic,
+            self.higher_is_better,
+            self.backbone,
+            crossed=any(p.crossed for p in parts),
+            unit=self.unit,
+        )
 
     @property
     def value(self) -> float:
@@ -76,9 +94,14 @@ class Question:
         galleries = np.isnan(self.table).argmin(axis=1)  # first column of the query's own gallery
         known = self.table[np.isfinite(self.table)]
         low, high, said = intervals.of_scores(
-            values, self.clusters, self.unit, statistic=self.statistic, n_boot=n_boot, seed=seed,
+            values,
+            self.clusters,
+            self.unit,
+            statistic=self.statistic,
+            n_boot=n_boot,
+            seed=seed,
             shares=bool(known.min(initial=0) >= 0 and known.max(initial=0) <= 1),
-        )  # fmt: skip
+        )
         found: list[float] = []  # the value, then those of the exchanges
         perfect: list[float] = []  # the same of a decoder that is always right
 
@@ -88,17 +111,29 @@ class Question:
             return found[-1]
 
         p = permutation(
-            score, len(query),
-            groups=galleries, clusters=self.clusters, higher_is_better=self.higher_is_better, n_perm=n_perm, seed=seed,
-        )  # fmt: skip
+            score,
+            len(query),
+            groups=galleries,
+            clusters=self.clusters,
+            higher_is_better=self.higher_is_better,
+            n_perm=n_perm,
+            seed=seed,
+        )
         if self.crossed:
             signed = np.array(found) if self.higher_is_better else -np.array(found)
             p = reached(signed[0], signed[1:], crossed=True)
         return {
-            "metric": self.metric, "value": self.value, "ci_low": low, "ci_high": high,
-            "n": len(values), "chance": self._chance(galleries, seed), "p": p,
-            "p_min": reached(1.0, np.array(perfect[1:]), self.crossed), "backbone": self.backbone, "interval": said,
-        }  # fmt: skip
+            "metric": self.metric,
+            "value": self.value,
+            "ci_low": low,
+            "ci_high": high,
+            "n": len(values),
+            "chance": self._chance(galleries, seed),
+            "p": p,
+            "p_min": reached(1.0, np.array(perfect[1:]), self.crossed),
+            "backbone": self.backbone,
+            "interval": said,
+        }
 
     def _chance(self, galleries: np.ndarray, seed: int) -> float:
         """Expected value if each query's truth were another query's at random: exact for a mean, else by 500 draws."""

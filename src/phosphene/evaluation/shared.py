@@ -11,9 +11,10 @@ from phosphene.utils.duplicates import KINDS, SamePictures, same_pictures
 
 #: what a picture is called that was trained on under another name
 SAID = {
-    "bytes": "the same file", "pixels": "the same pixels in another file",
+    "bytes": "the same file",
+    "pixels": "the same pixels in another file",
     "near_duplicate": "near-duplicates (compressed again, resized, cropped or mirrored)",
-}  # fmt: skip
+}
 _LOST = 0.1  # share of a closed set that a part may have lost with dropped trials
 
 

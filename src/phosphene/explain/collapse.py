@@ -97,10 +97,14 @@ class Collapse:
     def frame(self) -> pd.DataFrame:
         """One row a pair of heads: a, b, decoded, targets."""
         rows = [
-            {"a": self.heads[i], "b": self.heads[j], "decoded": self.decoded_cka[i, j],
-             "targets": self.target_cka[i, j]}
+            {
+                "a": self.heads[i],
+                "b": self.heads[j],
+                "decoded": self.decoded_cka[i, j],
+                "targets": self.target_cka[i, j],
+            }
             for i, j in combinations(range(len(self.heads)), 2)
-        ]  # fmt: skip
+        ]
         return pd.DataFrame(rows)
 
     def facts(self) -> dict[str, Any]:
@@ -146,10 +150,17 @@ def collapse(
     error = np.sqrt((_GROUPS - 1) / _GROUPS * np.sum((np.array(left) - np.mean(left)) ** 2))
     constant = tuple(h for h in heads if means[h].std(axis=0).max() <= 1e-6 * max(np.abs(means[h]).max(), 1e-300))
     return Collapse(
-        heads, decoded_cka, target_cka, index, index - _T * error, index + _T * error,
+        heads,
+        decoded_cka,
+        target_cka,
+        index,
+        index - _T * error,
+        index + _T * error,
         {**_silhouettes("decoded", means, levels), **_silhouettes("targets", texts, levels)},
-        bool(constant) or bool(index - _T * error > COLLAPSED), constant, n,
-    )  # fmt: skip
+        bool(constant) or bool(index - _T * error > COLLAPSED),
+        constant,
+        n,
+    )
 
 
 def _unit(x: np.ndarray) -> np.ndarray:

@@ -48,11 +48,16 @@ class Contrast:
         values = self.values
         mean, n = values.mean(axis=0), len(values)
         error = values.std(axis=0, ddof=1) / np.sqrt(n) if n > 1 else np.full(len(mean), np.nan)
-        return pd.DataFrame({
-            "channel": list(self.signal.ch_names), self.names[0]: self.a.mean(axis=0),
-            self.names[1]: self.b.mean(axis=0), "difference": mean, "error": error,
-            "same_sign": (np.sign(values) == np.sign(mean)).mean(axis=0),
-        })  # fmt: skip
+        return pd.DataFrame(
+            {
+                "channel": list(self.signal.ch_names),
+                self.names[0]: self.a.mean(axis=0),
+                self.names[1]: self.b.mean(axis=0),
+                "difference": mean,
+                "error": error,
+                "same_sign": (np.sign(values) == np.sign(mean)).mean(axis=0),
+            }
+        )
 
     def check(self, truth: Mapping[str, Sequence[Mapping[str, Any]]] | Sequence[Mapping[str, Any]]) -> pd.DataFrame:
         """How well the contrast knows which class of source dominates each channel.
@@ -142,5 +147,6 @@ def _agreement(difference: np.ndarray, power: pd.DataFrame, names: tuple[str, st
         "auc": float(roc_auc_score(louder, difference)),
         "sign": float(np.mean(np.sign(difference) == np.sign(expected))),
         "spearman": float(spearmanr(difference, ratio).statistic),
-        "n_a": int(louder.sum()), "n_b": int((~louder).sum()),
-    }  # fmt: skip
+        "n_a": int(louder.sum()),
+        "n_b": int((~louder).sum()),
+    }

@@ -70,13 +70,14 @@ class Diagnosis:
         test, method = test.select(_some(len(test), [self.seed, 81])), experiment.method(fold, shuffled)
         subjects = test.table["subject"].tolist()
         targets = {
-            head: target.table(test.stimuli)[test.table["stimulus"]]
-            for head, target in method.targets().items()
-        }  # fmt: skip
+            head: target.table(test.stimuli)[test.table["stimulus"]] for head, target in method.targets().items()
+        }
         found = attribution.attribute(
-            method.heads, np.asarray(test.eeg[:]), targets,
+            method.heads,
+            np.asarray(test.eeg[:]),
+            targets,
             subject=subjects,
-        )  # fmt: skip
+        )
         if whiteners:
             operators, place = topography.inverses(whiteners, test.table)
         else:  # the model reads volts
@@ -183,10 +184,13 @@ class Diagnosis:
                     names.append(str(name))
         judge, seen = hallucination.scene_judge("object"), stimuli.loc[list(dict.fromkeys(names))]
         found = hallucination.hallucination(
-            judge(pictures), stimuli["object"][names].to_numpy(str),
-            judge([open_picture(path) for path in seen["image"]]), seen["object"].to_numpy(str),
-            stimulus=np.array(names), seed=self.seed,
-        )  # fmt: skip
+            judge(pictures),
+            stimuli["object"][names].to_numpy(str),
+            judge([open_picture(path) for path in seen["image"]]),
+            seen["object"].to_numpy(str),
+            stimulus=np.array(names),
+            seed=self.seed,
+        )
         self._table("drawings", found.table)
         self.facts["hallucination"] = found.facts()
 
@@ -238,8 +242,10 @@ def lines(folder: str | Path) -> list[str]:
             said.append(f"maps, {whose}: theme minus object tells the louder source with AUC {float(row['auc']):.2f}")
     if (folder / "dominance.csv").is_file():
         table = pd.read_csv(folder / "dominance.csv").sort_values("share", ascending=False)
-        leads = ", ".join(f"{r['head']} {100 * r['share']:.0f} % (chance {100 * r['chance']:.0f})"
-                          for _, r in table.head(3).iterrows())  # fmt: skip
+        leads = ", ".join(
+            f"{r['head']} {100 * r['share']:.0f} % (chance {100 * r['chance']:.0f})"
+            for _, r in table.head(3).iterrows()
+        )
         said.append(f"dominant heads: {leads}")
     if "collapse" in facts:
         c = facts["collapse"]

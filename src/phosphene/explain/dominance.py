@@ -88,10 +88,18 @@ def dominance(
         low, high = bootstrap(wins[:, i], picture, seed=seed)
         share = float(wins[:, i].mean())
         p = (1 + np.sum(by_chance[:, i] >= share - 1e-12)) / (1 + n_null)
-        rows.append({
-            "head": head, "share": share, "ci_low": low, "ci_high": high, "chance": float(by_chance[:, i].mean()),
-            "p": float(p), "mean_z": float(z[:, i].mean()), "n": len(z),
-        })  # fmt: skip
+        rows.append(
+            {
+                "head": head,
+                "share": share,
+                "ci_low": low,
+                "ci_high": high,
+                "chance": float(by_chance[:, i].mean()),
+                "p": float(p),
+                "mean_z": float(z[:, i].mean()),
+                "n": len(z),
+            }
+        )
     return Dominance(heads, z, wins, pd.DataFrame(rows))
 
 

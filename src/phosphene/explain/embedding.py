@@ -35,9 +35,13 @@ class Embedding:
     def facts(self) -> dict[str, Any]:
         """JSON-able."""
         return {
-            "method": "t-SNE, cosine distance, PCA start", "perplexity": self.perplexity, "seed": self.seed,
-            "joint": self.joint, "divergence": self.divergence, "n": len(self.table),
-        }  # fmt: skip
+            "method": "t-SNE, cosine distance, PCA start",
+            "perplexity": self.perplexity,
+            "seed": self.seed,
+            "joint": self.joint,
+            "divergence": self.divergence,
+            "n": len(self.table),
+        }
 
 
 def embed(
@@ -80,8 +84,12 @@ def embed(
         points.append(model.fit_transform(x.astype(np.float32)))
         divergence[name] = float(model.kl_divergence_)
     xy = np.concatenate(points)
-    table = pd.DataFrame({
-        "head": np.repeat(list(vectors), len(labels)), "label": np.tile(labels, len(vectors)), "x": xy[:, 0],
-        "y": xy[:, 1],
-    })  # fmt: skip
+    table = pd.DataFrame(
+        {
+            "head": np.repeat(list(vectors), len(labels)),
+            "label": np.tile(labels, len(vectors)),
+            "x": xy[:, 0],
+            "y": xy[:, 1],
+        }
+    )
     return Embedding(table, perplexity, seed, joint, divergence)

@@ -58,9 +58,16 @@ def _topomaps(values: Mapping[str, np.ndarray], signal: Signal, signed: bool, la
     info = signal.to_info()
     for ax, (name, value) in zip(axes, values.items(), strict=True):
         image, _ = mne.viz.plot_topomap(
-            value, info, axes=ax, show=False, contours=4, sensors=False, res=48, cmap="RdBu_r" if signed else "Reds",
+            value,
+            info,
+            axes=ax,
+            show=False,
+            contours=4,
+            sensors=False,
+            res=48,
+            cmap="RdBu_r" if signed else "Reds",
             vlim=(-top if signed else 0.0, top),
-        )  # fmt: skip
+        )
         ax.set_title(name, color=ink, fontsize=9)
     bar = figure.colorbar(image, ax=axes, shrink=0.75, aspect=14)
     bar.set_label(label, color=ink, fontsize=9)

@@ -116,19 +116,37 @@ def hallucination(
     names, counts = np.unique(seen, return_counts=True)
     match = np.array([dict(zip(names, counts / len(seen), strict=True)).get(label, 0.0) for label in labels])
     p = permutation(
-        lambda order: float(np.mean(sharp & (labels != seen[order]))), len(seen), clusters=clusters,
-        higher_is_better=False, n_perm=n_perm, seed=seed,
-    )  # fmt: skip
-    table = pd.DataFrame({
-        "stimulus": clusters, "truth": seen, "label": labels, "confidence": confidence, "sharp": sharp,
-        "hallucinated": fault,
-    })  # fmt: skip
+        lambda order: float(np.mean(sharp & (labels != seen[order]))),
+        len(seen),
+        clusters=clusters,
+        higher_is_better=False,
+        n_perm=n_perm,
+        seed=seed,
+    )
+    table = pd.DataFrame(
+        {
+            "stimulus": clusters,
+            "truth": seen,
+            "label": labels,
+            "confidence": confidence,
+            "sharp": sharp,
+            "hallucinated": fault,
+        }
+    )
     return Hallucination(
-        rate=float(fault.mean()), ci_low=low, ci_high=high, shuffled=float(np.mean(sharp * (1 - match))), p=p,
-        sharp=float(sharp.mean()), wrong_if_sharp=float(fault[sharp].mean()) if sharp.any() else float("nan"),
-        judge_error=float(missed.mean()), judge_error_high=error_high, threshold=threshold,
-        hallucinates=low > max(tolerated, error_high), table=table,
-    )  # fmt: skip
+        rate=float(fault.mean()),
+        ci_low=low,
+        ci_high=high,
+        shuffled=float(np.mean(sharp * (1 - match))),
+        p=p,
+        sharp=float(sharp.mean()),
+        wrong_if_sharp=float(fault[sharp].mean()) if sharp.any() else float("nan"),
+        judge_error=float(missed.mean()),
+        judge_error_high=error_high,
+        threshold=threshold,
+        hallucinates=low > max(tolerated, error_high),
+        table=table,
+    )
 
 
 def _wilson_high(missed: np.ndarray) -> float:

@@ -181,9 +181,12 @@ class Topography:
         parts = []
         for name, maps in self.maps.items():
             columns: dict[str, Any] = {
-                "map": name, "channel": list(self.signal.ch_names), "mean": self.mean(name), "error": self.error(name),
+                "map": name,
+                "channel": list(self.signal.ch_names),
+                "mean": self.mean(name),
+                "error": self.error(name),
                 "consistency": self.consistency(name),
-            }  # fmt: skip
+            }
             columns |= {f"subject_{label}": row for label, row in zip(self.subjects, maps, strict=True)}
             parts.append(pd.DataFrame(columns))
         return pd.concat(parts, ignore_index=True)
@@ -191,9 +194,13 @@ class Topography:
     def facts(self) -> dict[str, Any]:
         """What the numbers of `frame` mean, JSON-able."""
         return {
-            "kind": self.kind, "unit": self.unit, "window_s": self.window, "subjects": list(self.subjects),
-            "n_trials": list(self.n_trials), "consistency": {name: self.consistency(name) for name in self.maps},
-        }  # fmt: skip
+            "kind": self.kind,
+            "unit": self.unit,
+            "window_s": self.window,
+            "subjects": list(self.subjects),
+            "n_trials": list(self.n_trials),
+            "consistency": {name: self.consistency(name) for name in self.maps},
+        }
 
 
 def topography(

@@ -189,10 +189,11 @@ class Diffusion(Generator):
             with torch.inference_mode(), quiet():
                 drawn = pipe(**arguments, output_type="np").images
             check_finite(
-                torch.from_numpy(drawn), "the picture drawn of trial",
+                torch.from_numpy(drawn),
+                "the picture drawn of trial",
                 "its conditioning is too large for the backbone, or its precision too low",
                 [numbers[trial] for trial, _ in batch],
-            )  # fmt: skip
+            )
             made: list[Image.Image] = pipe.image_processor.numpy_to_pil(drawn)
             return made
 

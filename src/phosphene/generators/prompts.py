@@ -74,9 +74,11 @@ class Wording:
         def encode(part: slice) -> None:
             with torch.inference_mode(), quiet():
                 made = self.pipe.encode_prompt(
-                    prompt=new[part], device=self.pipe.device, num_images_per_prompt=1,
+                    prompt=new[part],
+                    device=self.pipe.device,
+                    num_images_per_prompt=1,
                     do_classifier_free_guidance=self.guided,
-                )  # fmt: skip
+                )
             names = (TOKENS, f"negative_{TOKENS}", POOLED, f"negative_{POOLED}")  # the last two of SDXL alone
             encoded = dict(zip(names, made, strict=False))
             own = [name for name in (TOKENS, POOLED) if name in encoded]

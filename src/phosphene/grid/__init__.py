@@ -29,9 +29,18 @@ __all__ = ["COLUMNS", "DIFFERENCES", "SHIPPED", "Cell", "Grid", "check_metrics",
 
 #: keys of a recipe that trials on disk do not depend on; any other is part of the data
 _AFTER_TRIALS = {
-    "name", "description", "window", "channels", "silenced_outside", "protocol", "method", "training", "generator",
-    "evaluation", "runtime",
-}  # fmt: skip
+    "name",
+    "description",
+    "window",
+    "channels",
+    "silenced_outside",
+    "protocol",
+    "method",
+    "training",
+    "generator",
+    "evaluation",
+    "runtime",
+}
 
 
 def run_grid(

@@ -51,8 +51,11 @@ class Aligned(Method):
         super().__init__()
         self.space, self.subjects = CLIPImage(backbone), named(subjects)
         shape: dict[str, Any] = {
-            "n_chans": n_chans, "n_times": n_times, "n_outputs": self.space.dim, "sfreq": sfreq,
-        }  # fmt: skip
+            "n_chans": n_chans,
+            "n_times": n_times,
+            "n_outputs": self.space.dim,
+            "sfreq": sfreq,
+        }
         if self.subjects:
             if "n_subjects" not in inspect.signature(find("encoder", encoder)).parameters:
                 raise PhospheneError(f"encoder '{encoder}' has no place for subjects: leave method.subjects out")

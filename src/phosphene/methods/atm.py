@@ -30,24 +30,42 @@ from phosphene.targets.visual_tokens import CaptionerTokens
 #: what of each preset is used where an argument is not given; faults that are part of the released code say so
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {
-        "similarity": "cosine", "negatives": "distinct", "unit_targets": False,
-        "contrastive": 1.0, "text": 0.0, "mse": 0.0, "encoder_args": {}, "prior_args": {},
+        "similarity": "cosine",
+        "negatives": "distinct",
+        "unit_targets": False,
+        "contrastive": 1.0,
+        "text": 0.0,
+        "mse": 0.0,
+        "encoder_args": {},
+        "prior_args": {},
     },
     # released 2024 for retrieval: the temperature multiplies products of embeddings without norm, by its raw value; the
     # token slice keeps the subject's token and loses the last channel's
     "atm2024": {
-        "similarity": "raw", "negatives": "all", "unit_targets": True,
-        "contrastive": 0.99, "text": 0.01, "mse": 0.0, "encoder_args": {"token_slice": "legacy"},
+        "similarity": "raw",
+        "negatives": "all",
+        "unit_targets": True,
+        "contrastive": 0.99,
+        "text": 0.01,
+        "mse": 0.0,
+        "encoder_args": {"token_slice": "legacy"},
         "prior_args": {
-            "standardise": False, "clip_sample": True, "drop_rule": "batch", "sampler": "ddpm", "steps": 50,
+            "standardise": False,
+            "clip_sample": True,
+            "drop_rule": "batch",
+            "sampler": "ddpm",
+            "steps": 50,
             "guidance": 5.0,
         },
     },
-}  # fmt: skip
+}
 # released 2024 for generation: 10 (0.9 MSE + 0.1 contrastive), on features with their norm
 PRESETS["atm2024-generation"] = PRESETS["atm2024"] | {
-    "unit_targets": False, "contrastive": 1.0, "text": 0.0, "mse": 9.0,
-}  # fmt: skip
+    "unit_targets": False,
+    "contrastive": 1.0,
+    "text": 0.0,
+    "mse": 9.0,
+}
 
 CHOSEN = ("similarity", "negatives", "unit_targets", "contrastive", "text", "mse")
 
@@ -126,8 +144,14 @@ class ATM(Aligned):
         strength: Strength = 0.5,
         captioner: CaptionRow | None = None,
     ):
-        given: dict[str, Any] = {"similarity": similarity, "negatives": negatives, "unit_targets": unit_targets,
-                 "contrastive": contrastive, "text": text, "mse": mse}  # fmt: skip
+        given: dict[str, Any] = {
+            "similarity": similarity,
+            "negatives": negatives,
+            "unit_targets": unit_targets,
+            "contrastive": contrastive,
+            "text": text,
+            "mse": mse,
+        }
         chosen = _chosen(preset, given)
         base: dict[str, Any] = {} if preset is None else PRESETS[preset]
         encoder_args = {**(base.get("encoder_args", {}) if encoder == "atm" else {}), **(encoder_args or {})}

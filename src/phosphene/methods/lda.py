@@ -60,8 +60,11 @@ class LDA(Classifier):
     n_concepts = 2
     #: it is scored on single trials, and selects no epoch
     implied: ClassVar[Mapping[str, Any]] = {
-        "whitening": None, "protocol.average_train": 1, "protocol.average_test": 1, "protocol.select_on": "last",
-    }  # fmt: skip
+        "whitening": None,
+        "protocol.average_train": 1,
+        "protocol.average_test": 1,
+        "protocol.select_on": "last",
+    }
     citation = (
         "Blankertz, Lemm, Treder, Haufe & Mueller (2011). Single-trial analysis and classification of ERP components: "
         "a tutorial. NeuroImage 56, 814-825."

@@ -95,10 +95,12 @@ class SemanticPrompts(Method):
         shape = {"n_chans": n_chans, "n_times": n_times, "n_outputs": width, "sfreq": sfreq}
         whose = {"n_subjects": len(self.subjects)} if self.subjects else {}
         self.encoder = build("encoder", encoder, **shape, **whose, **(encoder_args or {}))
-        self.head = nn.ModuleDict({
-            slot: nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.GELU(), nn.Linear(width, dim))
-            for slot in self.slots
-        })  # fmt: skip
+        self.head = nn.ModuleDict(
+            {
+                slot: nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.GELU(), nn.Linear(width, dim))
+                for slot in self.slots
+            }
+        )
         self.logit_scale = nn.Parameter(torch.full((len(self.slots),), math.log(1 / 0.07)))
 
     @classmethod
@@ -206,8 +208,9 @@ class SemanticPrompts(Method):
             return Conditioning(prompt=[self._concatenated(row) for row in rows])
         if self.merge == "mean":
             return Conditioning(prompt=[[(caption, 1.0) for caption in row.values()] for row in rows])
-        scores = torch.stack([(similarity - self._null[slot][0]) / self._null[slot][1]
-                              for slot, (_, similarity) in found.items()], dim=1)  # fmt: skip
+        scores = torch.stack(
+            [(similarity - self._null[slot][0]) / self._null[slot][1] for slot, (_, similarity) in found.items()], dim=1
+        )
         if self.merge == "dominant":
             return Conditioning(prompt=[row[self.slots[int(i)]] for row, i in zip(rows, scores.argmax(1), strict=True)])
         weights = scores.softmax(dim=1).clamp(min=1e-4).tolist()

@@ -32,23 +32,40 @@ LOSSES = ("sdsc", "sim", "cos", "rec", "align")
 #: what of each preset is used where an argument is not given; docs/synapse.md says what each fault does
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {
-        "image_shift": 0.0, "captions": "own", "states": "conditioning", "cosine": "feature", "weights": 1.0,
-        "negatives": "distinct", "standardise": True, "dropout_in_drawing": False, "min_snr": "equal", "times": "late",
+        "image_shift": 0.0,
+        "captions": "own",
+        "states": "conditioning",
+        "cosine": "feature",
+        "weights": 1.0,
+        "negatives": "distinct",
+        "standardise": True,
+        "dropout_in_drawing": False,
+        "min_snr": "equal",
+        "times": "late",
     },
     "released": {
-        "image_shift": -0.5, "captions": "first", "states": "unmasked", "cosine": "token", "weights": 0.5,
-        "negatives": "all", "standardise": False, "dropout_in_drawing": True, "min_snr": 0.5, "times": "uniform",
+        "image_shift": -0.5,
+        "captions": "first",
+        "states": "unmasked",
+        "cosine": "token",
+        "weights": 0.5,
+        "negatives": "all",
+        "standardise": False,
+        "dropout_in_drawing": True,
+        "min_snr": 0.5,
+        "times": "uniform",
     },
-}  # fmt: skip
+}
 
 
 AutoencoderArguments = Annotated[
     dict[str, Any] | None,
     ArgumentsOf(
-        "autoencoder", {"small": Autoencoder, "published": Autoencoder}.get,
+        "autoencoder",
+        {"small": Autoencoder, "published": Autoencoder}.get,
         ("n_chans", "n_times", "n_tokens", "dim", "sfreq", "chs_info"),
     ),
-]  # fmt: skip
+]
 
 
 @register("method", "synapse")
@@ -133,18 +150,26 @@ class SYNAPSE(Method):
     ):
         super().__init__()
         given: dict[str, Any] = {
-            "captions": captions, "states": states, "cosine": cosine, "weights": weights, "negatives": negatives,
-            "standardise": standardise, "image_shift": image_shift, "dropout_in_drawing": dropout_in_drawing,
-            "min_snr": min_snr, "times": times,
-        }  # fmt: skip
+            "captions": captions,
+            "states": states,
+            "cosine": cosine,
+            "weights": weights,
+            "negatives": negatives,
+            "standardise": standardise,
+            "image_shift": image_shift,
+            "dropout_in_drawing": dropout_in_drawing,
+            "min_snr": min_snr,
+            "times": times,
+        }
         self.chosen = _chosen(preset, given)
         self.sound(preset=preset, backbone=backbone, diffusion=diffusion, caption=caption, template=template, **given)
         self.config |= {"preset": None, **self.chosen}
         self.weights = None if self.chosen["weights"] == "learned" else _weights(self.chosen["weights"])
         self.spreads = nn.Parameter(torch.ones(len(LOSSES))) if self.weights is None else None
         for name, value, known in (
-            ("drawing", drawing, ("tuned", "frozen", "label")), ("autoencoder", autoencoder, ("small", "published")),
-        ):  # fmt: skip
+            ("drawing", drawing, ("tuned", "frozen", "label")),
+            ("autoencoder", autoencoder, ("small", "published")),
+        ):
             if value not in known:
                 raise PhospheneError(f"unknown {name} '{value}': {nearest(value, known)}")
         shift = self.chosen["image_shift"]
@@ -308,8 +333,11 @@ class SYNAPSE(Method):
 def _chosen(preset: str | None, given: dict[str, Any]) -> dict[str, Any]:
     chosen = settled("synapse", PRESETS, preset, given)
     known: dict[str, tuple[str, ...]] = {
-        "captions": ("own", "first"), "cosine": ("feature", "token"), "negatives": ("distinct", "all"), "times": TIMES,
-    }  # fmt: skip
+        "captions": ("own", "first"),
+        "cosine": ("feature", "token"),
+        "negatives": ("distinct", "all"),
+        "times": TIMES,
+    }
     if isinstance(chosen["min_snr"], str):
         known["min_snr"] = ("equal",)
     elif not chosen["min_snr"] > 0:

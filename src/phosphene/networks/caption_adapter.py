@@ -43,9 +43,13 @@ class VisualTokens(nn.Sequential):
 
     def __init__(self, n_inputs: int = 1024, n_tokens: int = 257, dim: int = 1024):
         super().__init__(
-            _Swap(), nn.Linear(1, n_tokens), nn.LayerNorm(n_tokens),
-            _Swap(), nn.Linear(n_inputs, dim), nn.LayerNorm(dim),
-        )  # fmt: skip
+            _Swap(),
+            nn.Linear(1, n_tokens),
+            nn.LayerNorm(n_tokens),
+            _Swap(),
+            nn.Linear(n_inputs, dim),
+            nn.LayerNorm(dim),
+        )
         self.n_inputs, self.n_tokens, self.dim = n_inputs, n_tokens, dim
 
     def forward(self, embedding: Tensor) -> Tensor:

@@ -209,8 +209,11 @@ def published_shape(state: dict[str, Tensor]) -> tuple[str, dict[str, Any]]:
             name, widths = "mlp", [state["hidden_layers.0.0.weight"].shape[0]] * n_blocks
             condition, time = state["cond_embedding.weight"], state["time_embedding.linear_1.weight"]
         return name, {
-            "n_inputs": condition.shape[1], "n_outputs": n_outputs, "widths": widths, "time_dim": time.shape[1]
-        }  # fmt: skip
+            "n_inputs": condition.shape[1],
+            "n_outputs": n_outputs,
+            "widths": widths,
+            "time_dim": time.shape[1],
+        }
     except (KeyError, IndexError):
         raise PhospheneError("these are not the weights of a published diffusion prior: give its state dict") from None
 

@@ -94,11 +94,12 @@ class DiffusionPrior(Prior):
         self.sampler, self.steps, self.guidance, self.keep_norm = sampler, steps, guidance, keep_norm
         self.batch_size = batch_size
         self.network = NETWORKS[network](
-            n_inputs, n_outputs,
+            n_inputs,
+            n_outputs,
             default_widths(network, n_outputs) if widths is None else tuple(widths),
             2 * max(1, n_outputs // 4) if time_dim is None else time_dim,
             dropout,
-        )  # fmt: skip
+        )
         self.register_buffer("mean_in", torch.zeros(n_inputs))
         self.register_buffer("scale_in", torch.ones(n_inputs))
         self.register_buffer("mean_out", torch.zeros(n_outputs))
@@ -121,9 +122,15 @@ class DiffusionPrior(Prior):
     def published(cls, n_inputs: int = 1024, n_outputs: int = 1024, **changes: Any) -> "DiffusionPrior":
         """The released configuration: raw targets, clipped samples, whole-batch drop, 50 DDPM steps, guidance 5."""
         config: dict[str, Any] = {
-            "predicts": "epsilon", "standardise": False, "clip_sample": True, "drop_rule": "batch",
-            "sampler": "ddpm", "steps": 50, "guidance": 5.0, "keep_norm": False,
-        }  # fmt: skip
+            "predicts": "epsilon",
+            "standardise": False,
+            "clip_sample": True,
+            "drop_rule": "batch",
+            "sampler": "ddpm",
+            "steps": 50,
+            "guidance": 5.0,
+            "keep_norm": False,
+        }
         return cls(n_inputs, n_outputs, **(config | changes))
 
     @classmethod

@@ -10,10 +10,15 @@ from phosphene.report.run import Run
 _GRADES = {"fail": "bad", "pass": "good"}
 _ORDER = {"fail": 0, "pass": 1, "shown": 2, "left out": 3}
 _DRAWN = {
-    "noise": "Noise for EEG", "noise_trained": "Trained on noise", "silence": "EEG of zeros",
-    "oracle": "True label", "label": "Label read", "nothing": "Nothing", "prior": "Any caption",
+    "noise": "Noise for EEG",
+    "noise_trained": "Trained on noise",
+    "silence": "EEG of zeros",
+    "oracle": "True label",
+    "label": "Label read",
+    "nothing": "Nothing",
+    "prior": "Any caption",
     "again": "Another seed",
-}  # fmt: skip
+}
 _ROWS = 5
 
 
@@ -27,13 +32,21 @@ def audited(run: Run) -> list[Content]:
     whole = [c for c in run.audit if c["fold"] == "all"]
     rows = sorted(whole, key=lambda c: _ORDER[c["verdict"]])
     return [
-        tag("p", tag("span", said, class_="bad" if failed else "good"), " Answers are of all folds together; those of "
-            f"each fold are in audit.json. {RULE}"),
+        tag(
+            "p",
+            tag("span", said, class_="bad" if failed else "good"),
+            f" Answers are of all folds together; those of each fold are in audit.json. {RULE}",
+        ),
         table(
             ["Control", "Question", "Value", "Chance", "If nothing were there", "p", "Verdict"],
             [
                 [
-                    c["name"], c["question"], _value(c), _number(c["chance"]), _null(c), _p(c),
+                    c["name"],
+                    c["question"],
+                    _value(c),
+                    _number(c["chance"]),
+                    _null(c),
+                    _p(c),
                     tag("span", f"{c['verdict']}: {c['reason']}", class_=_GRADES.get(c["verdict"], "plain")),
                 ]
                 for c in rows
@@ -42,7 +55,7 @@ def audited(run: Run) -> list[Content]:
         ),
         *_curve(whole),
         *_drawn(run),
-    ]  # fmt: skip
+    ]
 
 
 def _number(value: float | None) -> str:

@@ -10,14 +10,18 @@ from phosphene.report.run import Run
 from phosphene.utils.files import read_json
 
 _FIGURES = (
-    ("levels", 640, "Scalp maps by level: root mean square over trials and time, each at the same size. Maps of "
-     "nothing are as loud as each channel is: compare them with each other, not with zero."),
+    (
+        "levels",
+        640,
+        "Scalp maps by level: root mean square over trials and time, each at the same size. Maps of "
+        "nothing are as loud as each channel is: compare them with each other, not with zero.",
+    ),
     ("contrast", 260, "Thematic minus object, both at the same size."),
     ("heads", 860, "Scalp maps by head."),
     ("dominance", 560, "How often each head stands highest above its own null."),
     ("cka", 640, "How much the heads say the same, beside how much their captions do."),
     ("tsne", 860, "t-SNE of the decoded heads, coloured by concept."),
-)  # fmt: skip
+)
 
 
 def explained(run: Run) -> list[Content] | None:
@@ -38,8 +42,10 @@ def _collapse(facts: dict[str, Any]) -> list[str]:
         return []
     c = facts["collapse"]
     verdict = "The heads have collapsed" if c["collapsed"] else "The heads have not collapsed"
-    return [f"{verdict}: overlap beyond their captions' {c['index']:.2f} ({c['ci_low']:.2f} to {c['ci_high']:.2f}; "
-            "1 is all the same)."]  # fmt: skip
+    return [
+        f"{verdict}: overlap beyond their captions' {c['index']:.2f} ({c['ci_low']:.2f} to {c['ci_high']:.2f}; "
+        "1 is all the same)."
+    ]
 
 
 def _hallucination(facts: dict[str, Any]) -> list[str]:
@@ -62,10 +68,15 @@ def _truth(folder: Path) -> list[Content]:
         return []
     found = pd.read_csv(folder / "truth.csv", dtype={"subject": str})
     rows = [
-        [row["of"], row["subject"], f"{row['auc']:.2f}", f"{row['spearman']:.2f}",
-         f"{row['n_a']} of {row['n_a'] + row['n_b']}"]
+        [
+            row["of"],
+            row["subject"],
+            f"{row['auc']:.2f}",
+            f"{row['spearman']:.2f}",
+            f"{row['n_a']} of {row['n_a'] + row['n_b']}",
+        ]
         for _, row in found.iterrows()
-    ]  # fmt: skip
+    ]
     note = (
         "The study is simulated: AUC is of thematic minus object for the kind of source that is louder at each channel "
         "(0.5 is chance), Spearman is with the log ratio of their powers."

@@ -80,9 +80,14 @@ def butterfly(
     if following < times[-1]:
         ax.axvspan(1e3 * following, 1e3 * times[-1], color=FAINT, alpha=0.18, lw=0, zorder=0)
         ax.text(
-            1e3 * following + 6, 0.98, "next picture", color=MUTED, fontsize=8.5, va="top",
+            1e3 * following + 6,
+            0.98,
+            "next picture",
+            color=MUTED,
+            fontsize=8.5,
+            va="top",
             transform=ax.get_xaxis_transform(),
-        )  # fmt: skip
+        )
     ax.axvline(0, color=FAINT, lw=0.8)
     ax.axhline(0, color=FAINT, lw=0.8, zorder=0)
     ax.margins(x=0)
@@ -119,9 +124,16 @@ def topographies(mean: np.ndarray, trials: Trials, peaks: Sequence[int]) -> "Fig
     info = trials.signal.to_info()
     for ax, peak in zip(axes, peaks, strict=True):
         image, _ = mne.viz.plot_topomap(
-            mean[:, peak], info, axes=ax, show=False, contours=4, sensors=False, cmap="RdBu_r", vlim=(-limit, limit),
+            mean[:, peak],
+            info,
+            axes=ax,
+            show=False,
+            contours=4,
+            sensors=False,
+            cmap="RdBu_r",
+            vlim=(-limit, limit),
             res=48,
-        )  # fmt: skip
+        )
         for line in ax.lines:
             line.set(color=MUTED, linewidth=0.8)
         for contour in ax.collections:
@@ -151,9 +163,13 @@ def by_concept(trials: Trials, test: np.ndarray, concepts: Sequence[str], ch_nam
         mean, error, n = mean_and_error(trials, mask)
         for ax, channel in zip(axes, index, strict=False):
             ax.fill_between(
-                times, mean[channel] - 1.96 * error[channel], mean[channel] + 1.96 * error[channel], color=colour,
-                alpha=0.2, lw=0,
-            )  # fmt: skip
+                times,
+                mean[channel] - 1.96 * error[channel],
+                mean[channel] + 1.96 * error[channel],
+                color=colour,
+                alpha=0.2,
+                lw=0,
+            )
             ax.plot(times, mean[channel], color=colour, lw=1.4, label=f"{concept} ({n})".replace("$", r"\$"))
     for i, ax in enumerate(axes):
         _calm(ax)

@@ -83,8 +83,5 @@ def section(run: Run) -> Markup:
         tag("p", sections.summary(run)),
         notes and [tag("h4", "To know of these data"), notes],
         tag("nav", tag("ul", links), class_="local", aria_label=f"Sections of {run.recipe.name}"),
-        [
-            tag("section", tag("h3", title), content, id=f"{key}-{name}")
-            for name, title, content in held
-        ],
-    )  # fmt: skip
+        [tag("section", tag("h3", title), content, id=f"{key}-{name}") for name, title, content in held],
+    )

@@ -65,17 +65,21 @@ def _concepts(run: Run) -> list[Content]:
         decided = _concept_of(run, found) if found else "–"
         if binary:
             decided = second if sample.score > 0 else first
-        rows.append([
-            [concept, tag("small", f"{sample.seen['subject']}/{sample.seen['session']}/{sample.seen['run']}")],
-            _frame(run, found, 72, f"retrieved: a picture of {decided}", good) if found else "–",
-            [_mark(good), f" {decided}"],
-            _needle(run, sample) if binary else "–",
-        ])  # fmt: skip
+        rows.append(
+            [
+                [concept, tag("small", f"{sample.seen['subject']}/{sample.seen['session']}/{sample.seen['run']}")],
+                _frame(run, found, 72, f"retrieved: a picture of {decided}", good) if found else "–",
+                [_mark(good), f" {decided}"],
+                _needle(run, sample) if binary else "–",
+            ]
+        )
     scale = "log-odds" if run.decodes == "concepts" else "difference of similarities"
     head: list[Content] = [
-        ["Category seen", tag("small", "subject/session/run")], "Picture retrieved", "Decided",
+        ["Category seen", tag("small", "subject/session/run")],
+        "Picture retrieved",
+        "Decided",
         f"Decision score: {scale}, {first} ← 0 → {second}" if binary else "Decision score",
-    ]  # fmt: skip
+    ]
     note = (
         "The recording stores the category of a picture, not which one it was, and the method decodes the category "
         "only: the picture retrieved stands for the category decided, and is the gallery's first of it."
@@ -143,6 +147,10 @@ def _needle(run: Run, sample: Sample) -> Content:
         tag("line", x1=8, y1=10, x2=192, y2=10, class_="axis"),
         tag("line", x1=100, y1=3, x2=100, y2=17, class_="chance"),
         tag("circle", cx=f"{x:.1f}", cy=10, r=4.5, class_="value" if run.goodness(sample) > 0 else "missed"),
-        viewBox="0 0 200 20", width=200, height=20, role="img", aria_label=f"decision score {sample.score:.2f}",
-    )  # fmt: skip
+        viewBox="0 0 200 20",
+        width=200,
+        height=20,
+        role="img",
+        aria_label=f"decision score {sample.score:.2f}",
+    )
     return [shape, tag("small", f"{sample.score:+.2f}".replace("-", "−"))]

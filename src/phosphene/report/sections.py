@@ -94,22 +94,34 @@ def scores(run: Run) -> list[Content]:
             name: list[Content] = [tag("span", what.title, title=what.meaning, class_="term")]
             name += [f", subject {row['subject']}" if row["subject"] != "all" else ", all subjects"] if several else []
             p = chance.p_text(float(row["p"])).removeprefix("p ").removeprefix("= ")
-            lines.append([
-                name, words.amount(row["value"], what.kind), words.interval(row, what.kind),
-                words.amount(row["chance"], what.kind), words.amount(row["shuffled"], what.kind),
-                *([words.amount(row["ceiling"], what.kind)] if ideal else []), p, f"{row['n']:g}",
-                "" if what.kind == "distance" else _dots(row, run.gallery_size if what.kind == "rank" else None),
-            ])  # fmt: skip
+            lines.append(
+                [
+                    name,
+                    words.amount(row["value"], what.kind),
+                    words.interval(row, what.kind),
+                    words.amount(row["chance"], what.kind),
+                    words.amount(row["shuffled"], what.kind),
+                    *([words.amount(row["ceiling"], what.kind)] if ideal else []),
+                    p,
+                    f"{row['n']:g}",
+                    "" if what.kind == "distance" else _dots(row, run.gallery_size if what.kind == "rank" else None),
+                ]
+            )
         backbones = sorted({row["backbone"] for row in rows if row["backbone"]})
         rests = f" · rests on {', '.join(backbones)}" if backbones else ""
         parts.append(table(head, lines, [tag("b", group), rests], class_="scores"))
     metrics = {words.words(m).title: words.words(m).meaning for m in run.scores["metric"]}
     legend = tag(
-        "p", _key("value"), " value with its interval   ", _key("control"), " shuffled control   ", _key("chance"),
+        "p",
+        _key("value"),
+        " value with its interval   ",
+        _key("control"),
+        " shuffled control   ",
+        _key("chance"),
         " chance. Shares run from 0 to 100 %, AUC from 0 to 1, ranks from 1 to the size of the gallery. p is of each "
         "score by itself; verdicts are given on the headline scores alone, whose p is corrected for their number.",
         class_="note",
-    )  # fmt: skip
+    )
     said = [words.no_interval(row, words.words(row["metric"]).kind) for _, row in run.scores.iterrows()]
     few = [tag("p", f"{text[0].upper()}{text[1:]}.", class_="note") for text in dict.fromkeys(filter(None, said))]
     terms = details("What each score means", tag("dl", [[tag("dt", k), tag("dd", v)] for k, v in metrics.items()]))
@@ -198,34 +210,48 @@ def signal(run: Run) -> list[Content]:
         positions = trials.signal.positions
         front = None if positions is None else np.array(positions)[:, 1] > np.median(np.array(positions)[:, 1])
         peaks = figures.field_power_peaks(mean, trials.times, following)
-        parts.append(drawing(
-            figures.butterfly(mean, trials.times, peaks, front, following), f"{run.key}-erp",
-            "average response of every channel over time, with global field power",
-            f"Mean of {n:,} test trials at each of {trials.n_chans} channels, not whitened. {overlap}",
-        ))  # fmt: skip
+        parts.append(
+            drawing(
+                figures.butterfly(mean, trials.times, peaks, front, following),
+                f"{run.key}-erp",
+                "average response of every channel over time, with global field power",
+                f"Mean of {n:,} test trials at each of {trials.n_chans} channels, not whitened. {overlap}",
+            )
+        )
         if positions is not None and peaks:
             try:
                 maps = figures.topographies(mean, trials, peaks)
             except (ValueError, RuntimeError) as error:
                 parts.append(tag("p", f"No maps of the head: {error}", class_="note"))
             else:
-                parts.append(drawing(
-                    maps, f"{run.key}-maps", "maps of the head at the peaks of the global field power",
-                    "The same mean over the head, at the highest peaks of the global field power; nose up.",
-                ))  # fmt: skip
+                parts.append(
+                    drawing(
+                        maps,
+                        f"{run.key}-maps",
+                        "maps of the head at the peaks of the global field power",
+                        "The same mean over the head, at the highest peaks of the global field power; nose up.",
+                    )
+                )
     if len(run.concepts) <= 4 and len(run.concepts) > 1:
         names = trials.signal.ch_names
         shown = names if trials.n_chans <= 8 else [names[i] for i in np.argsort(-mean.std(axis=1))[:4]]
-        parts.append(drawing(
-            figures.by_concept(trials, test, run.concepts, shown), f"{run.key}-concepts",
-            "average response to each category with its 95 % band",
-            f"Mean response to each category with its 95 % band over trials (the count in brackets). {overlap}",
-        ))  # fmt: skip
+        parts.append(
+            drawing(
+                figures.by_concept(trials, test, run.concepts, shown),
+                f"{run.key}-concepts",
+                "average response to each category with its 95 % band",
+                f"Mean response to each category with its 95 % band over trials (the count in brackets). {overlap}",
+            )
+        )
     if not parts:
-        parts.append(drawing(
-            figures.butterfly(mean, trials.times, [], None, following), f"{run.key}-erp",
-            "average response of every channel", f"Mean of {n:,} test trials at each channel, not whitened. {overlap}",
-        ))  # fmt: skip
+        parts.append(
+            drawing(
+                figures.butterfly(mean, trials.times, [], None, following),
+                f"{run.key}-erp",
+                "average response of every channel",
+                f"Mean of {n:,} test trials at each channel, not whitened. {overlap}",
+            )
+        )
     return parts
 
 

@@ -111,9 +111,15 @@ _PATTERNS: tuple[tuple[str, Words], ...] = (
 )
 
 HEADLINE = (
-    "image_top1", "image_top5", "concept_top1", "caption_object_top1", "drawn_2way", "drawn_object", "auc",
+    "image_top1",
+    "image_top5",
+    "concept_top1",
+    "caption_object_top1",
+    "drawn_2way",
+    "drawn_object",
+    "auc",
     "balanced_accuracy",
-)  # fmt: skip
+)
 
 
 def known(metric: str) -> bool:

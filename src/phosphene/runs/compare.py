@@ -56,9 +56,13 @@ def compare_runs(
         )
     evaluation = experiments[0].recipe.evaluation
     return compare(
-        *(scored(e) for e in experiments), over=over, correction=correction, n_boot=evaluation.n_boot,
-        n_perm=evaluation.n_perm, seed=seed,
-    )  # fmt: skip
+        *(scored(e) for e in experiments),
+        over=over,
+        correction=correction,
+        n_boot=evaluation.n_boot,
+        n_perm=evaluation.n_perm,
+        seed=seed,
+    )
 
 
 def scored(experiment: Experiment) -> list[Scored]:
@@ -76,22 +80,33 @@ def scored(experiment: Experiment) -> list[Scored]:
             # a head is asked of the samples whose caption is there; of pictures, every draw is asked
             rows = np.arange(len(table)) if question.samples is None else question.samples
             draws = len(values) // len(rows)
-            asked[question.metric].append({
-                "values": values.reshape(len(rows), draws).mean(axis=1), "samples": names[rows],
-                "stimuli": question.clusters[::draws], "subjects": table["subject"].to_numpy(str)[rows],
-                "n_items": np.full(len(rows), question.table.shape[1]), "question": question,
-            })  # fmt: skip
+            asked[question.metric].append(
+                {
+                    "values": values.reshape(len(rows), draws).mean(axis=1),
+                    "samples": names[rows],
+                    "stimuli": question.clusters[::draws],
+                    "subjects": table["subject"].to_numpy(str)[rows],
+                    "n_items": np.full(len(rows), question.table.shape[1]),
+                    "question": question,
+                }
+            )
     found = []
     for metric, parts in asked.items():
         joined = {key: np.concatenate([p[key] for p in parts]) for key in parts[0] if key != "question"}
         question = parts[0]["question"]
         found.append(
             Scored(
-                metric, joined["values"], joined["samples"],
-                {factor: joined[factor] for factor in ("stimuli", "subjects")}, joined["n_items"],
-                experiment.protocol.hash, question.statistic, question.higher_is_better, question.backbone,
+                metric,
+                joined["values"],
+                joined["samples"],
+                {factor: joined[factor] for factor in ("stimuli", "subjects")},
+                joined["n_items"],
+                experiment.protocol.hash,
+                question.statistic,
+                question.higher_is_better,
+                question.backbone,
             )
-        )  # fmt: skip
+        )
     return found
 
 
@@ -110,9 +125,13 @@ def _by_run(experiment: Experiment) -> Scored:
     names, runs, values = (np.array(column) for column in zip(*rows, strict=True))
     subjects = np.array([str(run).split("/")[0] for run in runs])
     return Scored(
-        "auc_by_run", values.astype(float), names, {"stimuli": runs, "subjects": subjects}, np.full(len(rows), 2),
+        "auc_by_run",
+        values.astype(float),
+        names,
+        {"stimuli": runs, "subjects": subjects},
+        np.full(len(rows), 2),
         experiment.protocol.hash,
-    )  # fmt: skip
+    )
 
 
 def _names(table: pd.DataFrame, fold: Fold, columns: list[str]) -> np.ndarray:

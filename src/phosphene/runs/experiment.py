@@ -138,11 +138,13 @@ class Experiment:
         seen = self.protocol.among(self.trials, first, self.trials.table["stimulus"][first.test].to_numpy())
         subjects = len({fold.subject for fold in self.folds})
         return power.notes(
-            self.trials.table, self.folds, split=self.recipe.dataset.get("split"),
+            self.trials.table,
+            self.folds,
+            split=self.recipe.dataset.get("split"),
             categories=concepts or stand_for_categories(seen.stimuli),
             n_perm=self.recipe.evaluation.n_perm,
             n_tests=2 * subjects if concepts else 4 if self.recipe.generator is None else 6,
-        )  # fmt: skip
+        )
 
     # -- data ----------------------------------------------------------------------------------
 
@@ -341,9 +343,11 @@ class Experiment:
             arguments["subjects"] = sorted(train["subject"].unique())
         torch.manual_seed(self.protocol.seed)
         facts = self._kind.taken(
-            n_chans=shape.n_chans, n_times=shape.n_times, sfreq=shape.signal.sfreq,
+            n_chans=shape.n_chans,
+            n_times=shape.n_times,
+            sfreq=shape.signal.sfreq,
             concepts=sorted(train["concept"].unique()),
-        )  # fmt: skip
+        )
         method: Method = build("method", **facts, **arguments)
         return method
 
@@ -528,9 +532,14 @@ class Experiment:
 
 
 def draw_missing(
-    generator: Generator, conditioning: Conditioning, paths: Sequence[Path], numbers: Sequence[int], seed: int,
-    draws: int = 1, bar: Bar = lambda n=1: None,
-) -> None:  # fmt: skip
+    generator: Generator,
+    conditioning: Conditioning,
+    paths: Sequence[Path],
+    numbers: Sequence[int],
+    seed: int,
+    draws: int = 1,
+    bar: Bar = lambda n=1: None,
+) -> None:
     """Draw each row of ``conditioning`` to its path, in chunks; one whose pictures all lie there is done already.
 
     A chunk is drawn whole: alone, a picture that a stop left out would be rounded otherwise.

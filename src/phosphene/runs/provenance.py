@@ -19,8 +19,16 @@ from phosphene.utils.checksums import keep_json
 from phosphene.utils.files import digest, read_json
 
 PACKAGES = (
-    "phosphene", "torch", "numpy", "scipy", "mne", "scikit-learn", "transformers", "diffusers", "accelerate",
-)  # fmt: skip
+    "phosphene",
+    "torch",
+    "numpy",
+    "scipy",
+    "mne",
+    "scikit-learn",
+    "transformers",
+    "diffusers",
+    "accelerate",
+)
 
 
 def write(path: Path, recipe: Recipe, trials: Trials, overlaps: dict[str, dict[str, int]]) -> None:

@@ -243,9 +243,15 @@ def _concepts(experiment: Experiment, method: Classifier) -> list[dict[str, Any]
         own = np.any([f.train | f.test for f in folds], axis=0)
         with experiment.display.bar(f"permutation test, subject {subject}", evaluation.n_perm) as bar:
             answers = classification.score(
-                features[own], labels[own], classification.run_names(experiment.trials.table[own]),
-                [Fold(*f[:2], *(mask[own] for mask in f[2:])) for f in folds], method.fit_predict,
-                n_boot=evaluation.n_boot, n_perm=evaluation.n_perm, seed=seed, progress=bar,
-            )  # fmt: skip
+                features[own],
+                labels[own],
+                classification.run_names(experiment.trials.table[own]),
+                [Fold(*f[:2], *(mask[own] for mask in f[2:])) for f in folds],
+                method.fit_predict,
+                n_boot=evaluation.n_boot,
+                n_perm=evaluation.n_perm,
+                seed=seed,
+                progress=bar,
+            )
         rows += [{**row, **_frame(experiment, subject), "backbone": ""} for row in answers]
     return rows

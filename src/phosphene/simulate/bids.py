@@ -55,7 +55,11 @@ def finish(root: Path) -> None:
     import mne_bids
 
     mne_bids.make_dataset_description(
-        path=root, name="Phosphene simulated viewing", data_license="CC0", authors=["Phosphene (simulated)"],
-        overwrite=True, verbose="error",
-    )  # fmt: skip
+        path=root,
+        name="Phosphene simulated viewing",
+        data_license="CC0",
+        authors=["Phosphene (simulated)"],
+        overwrite=True,
+        verbose="error",
+    )
     (root / ".bidsignore").write_text("dataset.json\nstimuli.csv\n", encoding="utf-8")

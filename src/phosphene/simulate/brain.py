@@ -163,13 +163,18 @@ class Brain:
         layout = self._code.sources
         return [
             Source(
-                region=name, content=REGIONS[name].content, side=side,
-                position=tuple(map(float, self._position[i])), orientation=tuple(map(float, self._orientation[i])),
-                latency=float(self._latency[i]), width=float(self._width[i]), common=float(self._common[i]),
+                region=name,
+                content=REGIONS[name].content,
+                side=side,
+                position=tuple(map(float, self._position[i])),
+                orientation=tuple(map(float, self._orientation[i])),
+                latency=float(self._latency[i]),
+                width=float(self._width[i]),
+                common=float(self._common[i]),
                 pattern=tuple(map(float, self._pattern[:, i] * self._moment)),
             )
             for i, (name, side) in enumerate(zip(layout.region, layout.side, strict=True))
-        ]  # fmt: skip
+        ]
 
     def truth(self) -> list[dict[str, Any]]:
         """The sources as JSON-able dictionaries."""
@@ -217,9 +222,17 @@ class Brain:
         return out
 
     def record(
-        self, evoked: np.ndarray, stimulus: np.ndarray, samples: np.ndarray, n_times: int, *, session: int | str = 1,
-        run: int | str = 1, background: bool = True, artefacts: bool = True,
-    ) -> np.ndarray:  # fmt: skip
+        self,
+        evoked: np.ndarray,
+        stimulus: np.ndarray,
+        samples: np.ndarray,
+        n_times: int,
+        *,
+        session: int | str = 1,
+        run: int | str = 1,
+        background: bool = True,
+        artefacts: bool = True,
+    ) -> np.ndarray:
         """A continuous recording: float32 volts (63, n_times).
 
         Parameters

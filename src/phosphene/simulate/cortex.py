@@ -65,11 +65,13 @@ _BACK, _FRONT = {"V4": ("PO7", "PO8"), "IT": ("P7", "P8")}, {"frontal": ("AF3", 
 BRAINS: dict[str, dict[str, Region]] = {
     "whole": REGIONS,
     "two": _moved(**{name: {"under": under} for name, under in (_BACK | _FRONT).items()}),
-    "swapped": _moved(**{
-        name: {"under": under}
-        for name, under in zip([*_BACK, *_FRONT], [*_FRONT.values(), *_BACK.values()], strict=True)
-    }),
-}  # fmt: skip
+    "swapped": _moved(
+        **{
+            name: {"under": under}
+            for name, under in zip([*_BACK, *_FRONT], [*_FRONT.values(), *_BACK.values()], strict=True)
+        }
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -148,10 +150,17 @@ def _lay_out(rng: np.random.Generator, regions: dict[str, Region]) -> Layout:
                     outward = outward + np.array([0, 0, 0.06 * (row - 1.5)])
                     tilt = 0.5 * tilt + np.array([0, 0, 0.25 * (row - 1.5)])
                 facing = outward / np.linalg.norm(outward) + tilt
-                rows.append((
-                    name, side, at(outward, region.depth + rng.normal(0, 0.02)), facing / np.linalg.norm(facing),
-                    rng.normal(region.latency, region.spread), region.width,
-                    region.gain / np.sqrt(region.n_sources), region.common,
-                ))  # fmt: skip
+                rows.append(
+                    (
+                        name,
+                        side,
+                        at(outward, region.depth + rng.normal(0, 0.02)),
+                        facing / np.linalg.norm(facing),
+                        rng.normal(region.latency, region.spread),
+                        region.width,
+                        region.gain / np.sqrt(region.n_sources),
+                        region.common,
+                    )
+                )
     columns = list(zip(*rows, strict=True))
     return Layout(list(columns[0]), list(columns[1]), *(np.array(column) for column in columns[2:]))

@@ -35,16 +35,47 @@ _N_ANIMALS = 8
 
 #: WordNet id -> the object that is drawn for it; the eight animals first
 LIKENESS: dict[str, str] = {
-    "n02106662": "dog", "n02124075": "cat", "n02281787": "butterfly", "n02389026": "giraffe", "n02492035": "rabbit",
-    "n02504458": "elephant", "n02510455": "pig", "n02607072": "fish",
-    "n02690373": "airplane", "n02906734": "key", "n02951358": "boat", "n02992529": "robot", "n03063599": "cup",
-    "n03100240": "car", "n03180011": "lamp", "n03197337": "clock", "n03272010": "guitar", "n03272562": "bus",
-    "n03297495": "teapot", "n03376595": "chair", "n03445777": "ball", "n03452741": "house", "n03584829": "truck",
-    "n03590841": "apple", "n03709823": "book", "n03773504": "rocket", "n03775071": "hat", "n03792782": "bicycle",
-    "n03792972": "tent", "n03877472": "shirt", "n03888257": "umbrella", "n03982430": "cake", "n04044716": "kite",
-    "n04069434": "star", "n04086273": "tree", "n04120489": "shoe", "n07753592": "banana", "n07873807": "balloon",
-    "n11939491": "flower", "n13054560": "mushroom",
-}  # fmt: skip
+    "n02106662": "dog",
+    "n02124075": "cat",
+    "n02281787": "butterfly",
+    "n02389026": "giraffe",
+    "n02492035": "rabbit",
+    "n02504458": "elephant",
+    "n02510455": "pig",
+    "n02607072": "fish",
+    "n02690373": "airplane",
+    "n02906734": "key",
+    "n02951358": "boat",
+    "n02992529": "robot",
+    "n03063599": "cup",
+    "n03100240": "car",
+    "n03180011": "lamp",
+    "n03197337": "clock",
+    "n03272010": "guitar",
+    "n03272562": "bus",
+    "n03297495": "teapot",
+    "n03376595": "chair",
+    "n03445777": "ball",
+    "n03452741": "house",
+    "n03584829": "truck",
+    "n03590841": "apple",
+    "n03709823": "book",
+    "n03773504": "rocket",
+    "n03775071": "hat",
+    "n03792782": "bicycle",
+    "n03792972": "tent",
+    "n03877472": "shirt",
+    "n03888257": "umbrella",
+    "n03982430": "cake",
+    "n04044716": "kite",
+    "n04069434": "star",
+    "n04086273": "tree",
+    "n04120489": "shoe",
+    "n07753592": "banana",
+    "n07873807": "balloon",
+    "n11939491": "flower",
+    "n13054560": "mushroom",
+}
 
 
 @dataclass(frozen=True)
@@ -89,9 +120,15 @@ def show(design: Design, *, n_classes: int = 40, n_per_class: int = 50, seed: in
 
 
 def visit(
-    subject: int, shown: Shown, design: Design, ch_names: Sequence[str], *, band: tuple[float, float],
-    snr_db: float = DEFAULT_SNR_DB, seed: int = 0,
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:  # fmt: skip
+    subject: int,
+    shown: Shown,
+    design: Design,
+    ch_names: Sequence[str],
+    *,
+    band: tuple[float, float],
+    snr_db: float = DEFAULT_SNR_DB,
+    seed: int = 0,
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The records of one person, run after run.
 
     Parameters

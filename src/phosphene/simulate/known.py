@@ -51,8 +51,14 @@ FEW_DESIGNS: dict[str, Design] = {
 
 
 def known_trials(
-    design: str, *, seed: int = 0, n_classes: int = 40, per_class: int = 15, snr_db: float = -5.0, leak: float = 0.3,
-) -> Trials:  # fmt: skip
+    design: str,
+    *,
+    seed: int = 0,
+    n_classes: int = 40,
+    per_class: int = 15,
+    snr_db: float = -5.0,
+    leak: float = 0.3,
+) -> Trials:
     """Trials of one subject in one of `DESIGNS`.
 
     Parameters
@@ -97,9 +103,15 @@ def known_trials(
 
 
 def few_trials(
-    design: str, *, seed: int = 0, n_pictures: int = 2, n_runs: int = 4, per_run: int = 64, snr_db: float = -5.0,
+    design: str,
+    *,
+    seed: int = 0,
+    n_pictures: int = 2,
+    n_runs: int = 4,
+    per_run: int = 64,
+    snr_db: float = -5.0,
     leak: float = 0.3,
-) -> Trials:  # fmt: skip
+) -> Trials:
     """Trials of one subject who sees the same few pictures in every run, in one of `FEW_DESIGNS`.
 
     Runs are to be left out in turn; in "block-silent" and "shared" the column `split` says what is tested.
@@ -153,9 +165,15 @@ def _timed(lists: Sequence[np.ndarray], rng: np.random.Generator, block: int = 1
 
 
 def _recorded(
-    made: Design, events: pd.DataFrame, split: np.ndarray, stimuli: pd.DataFrame, content: Content, seed: int,
-    snr_db: float, leak: float,
-) -> Trials:  # fmt: skip
+    made: Design,
+    events: pd.DataFrame,
+    split: np.ndarray,
+    stimuli: pd.DataFrame,
+    content: Content,
+    seed: int,
+    snr_db: float,
+    leak: float,
+) -> Trials:
     """The trials of a subject to whom these events were shown; every run is a recording of its own."""
     rng = np.random.default_rng([seed, 31])
     brain = Brain(seed, snr_db=snr_db if made.signal else -200.0, sfreq=SFREQ)
@@ -199,8 +217,12 @@ def _pictures(n_classes: int, per_class: int) -> tuple[pd.DataFrame, Content]:
             colour, ground = str(rng.choice(list(COLOURS))), str(rng.choice(list(BACKGROUNDS)))
             scene = vary(Scene(thing, colour, ground, str(rng.choice(list(POSITIONS))), int(rng.integers(2**31))), rng)
             scenes.append(scene)
-            rows.append({
-                "stimulus": f"{thing}-{i:03d}", "concept": thing, "category": category_of(thing),
-                "split": "test" if i % 5 == 4 else "train",
-            })  # fmt: skip
+            rows.append(
+                {
+                    "stimulus": f"{thing}-{i:03d}",
+                    "concept": thing,
+                    "category": category_of(thing),
+                    "split": "test" if i % 5 == 4 else "train",
+                }
+            )
     return pd.DataFrame(rows).set_index("stimulus"), describe(scenes, [draw_with_mask(s, 64) for s in scenes])

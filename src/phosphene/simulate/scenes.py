@@ -253,9 +253,17 @@ def _patterned(layer: Image.Image, base: RGB, pattern: str, cell: float) -> Imag
 
 
 def _stand(
-    picture: Image.Image, thing: str, rgb: RGB, centre: tuple[float, float], scale: float, *, angle: float,
-    light: str, pattern: str = "plain", shadow: bool = True,
-) -> Image.Image:  # fmt: skip
+    picture: Image.Image,
+    thing: str,
+    rgb: RGB,
+    centre: tuple[float, float],
+    scale: float,
+    *,
+    angle: float,
+    light: str,
+    pattern: str = "plain",
+    shadow: bool = True,
+) -> Image.Image:
     """Paints one object with its shadow and its outline onto the picture, in place; returns what it covers.
 
     `centre` and `scale` are in pixels.
@@ -314,9 +322,15 @@ def draw_with_mask(scene: Scene, size: int = SIZE, companion: bool = False) -> t
     GROUNDS[scene.background](Ground(Brush(pen, (0.0, 0.0), wide), scene.light, float(lift)))
     centre = ((_X[scene.position] + dx) * wide, (0.56 + dy) * wide)
     shape = _stand(
-        picture, scene.object, (r, g, b), centre, scale * wide, angle=float(angle), light=scene.light,
+        picture,
+        scene.object,
+        (r, g, b),
+        centre,
+        scale * wide,
+        angle=float(angle),
+        light=scene.light,
         pattern=scene.pattern,
-    )  # fmt: skip
+    )
     if scene.relation:
         colour, thing = scene.companion.split()
         above = scene.relation == "below"

@@ -186,10 +186,17 @@ def choose_stimuli(n_train: int = 1200, n_test: int = 200, *, seed: int = 0, blo
             thing, colour = concepts[concept]
             scene = vary(Scene(thing, colour, BACKGROUNDS[b], POSITIONS[p], int(rng.integers(2**31))), rng)
             name = f"{split}-{i + 1:0{max(4, len(str(n)))}d}"
-            rows.append({
-                "stimulus": name, "image": f"stimuli/{_FOLDERS[split]}/{name}.png", "concept": scene.concept,
-                "split": split, **asdict(scene), "prompt": scene.prompt, **scene.captions,
-            })  # fmt: skip
+            rows.append(
+                {
+                    "stimulus": name,
+                    "image": f"stimuli/{_FOLDERS[split]}/{name}.png",
+                    "concept": scene.concept,
+                    "split": split,
+                    **asdict(scene),
+                    "prompt": scene.prompt,
+                    **scene.captions,
+                }
+            )
     table = pd.DataFrame(rows).set_index("stimulus")
     return table.assign(category=table["object"].map(category_of)) if blocks else table
 
@@ -307,9 +314,15 @@ def _check(p: dict[str, Any]) -> Design:
         raise PhospheneError(f"unknown regions '{p['regions']}': {nearest(p['regions'], BRAINS)}")
     most = N_TEST_CONCEPTS * len(BACKGROUNDS) * len(POSITIONS)
     limits = {
-        "n_subjects": (1, 99), "n_sessions": (1, 99), "n_train_pictures": (1, 99999), "n_test_pictures": (1, most),
-        "train_repeats": (1, 999), "test_repeats": (1, 999), "size": (16, 1024), "seed": (0, 2**31),
-    }  # fmt: skip
+        "n_subjects": (1, 99),
+        "n_sessions": (1, 99),
+        "n_train_pictures": (1, 99999),
+        "n_test_pictures": (1, most),
+        "train_repeats": (1, 999),
+        "test_repeats": (1, 999),
+        "size": (16, 1024),
+        "seed": (0, 2**31),
+    }
     check_numbers(p, limits, p["sfreq"])
     p.update({name: float(p[name]) for name in ("sfreq", "soa")})
     if not 0.1 <= p["soa"] <= 60:

@@ -71,9 +71,12 @@ class CLIP(Target):
 
         def embed(part: slice) -> Tensor:
             tokens = tokenizer(
-                list(texts[part]), padding="max_length", truncation=True, return_tensors="pt",
+                list(texts[part]),
+                padding="max_length",
+                truncation=True,
+                return_tensors="pt",
                 max_length=model.config.text_config.max_position_embeddings,
-            )  # fmt: skip
+            )
             ids, mask = (tokens[name].to(model.device) for name in ("input_ids", "attention_mask"))
             pooled = model.text_model(input_ids=ids, attention_mask=mask).pooler_output
             return model.text_projection(pooled).float().cpu()

@@ -99,9 +99,12 @@ class TextStates(Target):
 
         def states(part: slice) -> Tensor:
             ids = tokenizer(
-                list(captions[part]), padding="max_length", truncation=True, max_length=self.shape[0],
+                list(captions[part]),
+                padding="max_length",
+                truncation=True,
+                max_length=self.shape[0],
                 return_tensors="pt",
-            )["input_ids"].to(model.device)  # fmt: skip
+            )["input_ids"].to(model.device)
             if self.which == "conditioning":
                 found = model(input_ids=ids).last_hidden_state
             else:

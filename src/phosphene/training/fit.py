@@ -100,7 +100,15 @@ def fit(
         held = None if val is None or len(val) == 0 else Samples(val, own, method.inputs(stage, val))
         method.begin(stage, train, tables, samples.inputs)
         descend(
-            method, stage, samples, held, settings.of(stage), select_on, seed,
-            None if folder is None else Path(folder) / stage, log, progress,
-        )  # fmt: skip
+            method,
+            stage,
+            samples,
+            held,
+            settings.of(stage),
+            select_on,
+            seed,
+            None if folder is None else Path(folder) / stage,
+            log,
+            progress,
+        )
     return runtime.place(method.eval())

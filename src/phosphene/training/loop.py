@@ -51,9 +51,13 @@ def descend(
     ):
         accelerator = _accelerator(method, settings, seed)
         loader = DataLoader(
-            train, batch_size=share_of(settings, len(train)), shuffle=True, drop_last=True, collate_fn=lambda b: b,
+            train,
+            batch_size=share_of(settings, len(train)),
+            shuffle=True,
+            drop_last=True,
+            collate_fn=lambda b: b,
             generator=torch.Generator().manual_seed(seed),
-        )  # fmt: skip
+        )
         optimizer = torch.optim.AdamW(_groups(trained, settings), lr=settings.lr, betas=settings.betas)
         model, optimizer, loader = accelerator.prepare(_Wrapped(method, stage), optimizer, loader)
         average = None if settings.ema is None else _ema(trained, settings.ema)

@@ -26,9 +26,12 @@ class Terminal:
             self.console.print(f"{stage}: {total} done in {time.monotonic() - start:.0f} s", highlight=False)
             return
         columns = (
-            TextColumn("{task.description:<32}"), BarColumn(bar_width=30), MofNCompleteColumn(), TimeElapsedColumn(),
+            TextColumn("{task.description:<32}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
             TimeRemainingColumn(),
-        )  # fmt: skip
+        )
         with Progress(*columns, console=self.console, refresh_per_second=4) as progress:
             task = progress.add_task(stage, total=total)
             yield lambda n=1: progress.advance(task, n)

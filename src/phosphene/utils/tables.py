@@ -161,8 +161,9 @@ def _stripped(cells: list[str]) -> list[str]:
 def _records(text: str, sep: str, where: object) -> list[tuple[int, list[str]]]:
     """Line and cells of each record that holds anything."""
     lines = io.StringIO(text, newline="")
-    reader = csv.reader((line.strip(" ") for line in lines) if sep == " " else lines, delimiter=sep, strict=True,
-                        skipinitialspace=True)  # fmt: skip
+    reader = csv.reader(
+        (line.strip(" ") for line in lines) if sep == " " else lines, delimiter=sep, strict=True, skipinitialspace=True
+    )
     records, line = [], 1
     try:
         for cells in reader:

@@ -22,9 +22,18 @@ from phosphene.runs.recipe import Recipe
 
 EVERY = ["clip", "alexnet2", "alexnet5", "inception", "effnet", "swav", "lpips", "ga", "fid", "kid", "is"]
 NAMES = {
-    "clip_2way", "alexnet2_2way", "alexnet5_2way", "inception_2way", "effnet_distance", "swav_distance", "lpips_alex",
-    "ga_50way_top1", "fid", "kid", "is",
-}  # fmt: skip
+    "clip_2way",
+    "alexnet2_2way",
+    "alexnet5_2way",
+    "inception_2way",
+    "effnet_distance",
+    "swav_distance",
+    "lpips_alex",
+    "ga_50way_top1",
+    "fid",
+    "kid",
+    "is",
+}
 
 
 @pytest.fixture(scope="module")
@@ -32,10 +41,14 @@ def recipe(tmp_path_factory):
     root = tmp_path_factory.mktemp("study")
     make_trials(root / "pictures", n_concepts=9, n_times=100).save(root / "trials")
     return {
-        "name": "drawn", "dataset": {"name": "arrays", "root": str(root / "trials")}, "preprocessing": {},
-        "method": {"name": "ridge"}, "generator": {"name": "diffusion", "backbone": "mini", "steps": 1},
-        "protocol": {"select_on": "last"}, "evaluation": {"n_boot": 20, "n_perm": 99, "shuffled_control": False},
-    }  # fmt: skip
+        "name": "drawn",
+        "dataset": {"name": "arrays", "root": str(root / "trials")},
+        "preprocessing": {},
+        "method": {"name": "ridge"},
+        "generator": {"name": "diffusion", "backbone": "mini", "steps": 1},
+        "protocol": {"select_on": "last"},
+        "evaluation": {"n_boot": 20, "n_perm": 99, "shuffled_control": False},
+    }
 
 
 @pytest.fixture
@@ -70,8 +83,16 @@ def test_each_is_a_row_of_the_scores(recipe, fakes, tmp_path):
     out = run(recipe, {"evaluation.pictures": EVERY, "evaluation.draws": 3}, tmp_path / "run")
     table = pd.read_csv(out / "scores.csv").set_index("metric")
     assert set(table.index) >= NAMES
-    assert set(fakes) == {"alexnet2_2way", "alexnet5_2way", "inception_2way", "effnet_distance", "swav_distance",
-                          "judge", "2048", "logits_unbiased"}  # fmt: skip
+    assert set(fakes) == {
+        "alexnet2_2way",
+        "alexnet5_2way",
+        "inception_2way",
+        "effnet_distance",
+        "swav_distance",
+        "judge",
+        "2048",
+        "logits_unbiased",
+    }
     assert table.loc["clip_2way", "chance"] == pytest.approx(0.5)
     assert table.loc[["fid", "kid", "is"], "p"].isna().all()
     assert np.isfinite(table.loc[sorted(NAMES), "value"]).all()

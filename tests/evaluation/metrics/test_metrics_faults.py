@@ -133,8 +133,9 @@ def test_a_search_is_among_the_whole_gallery_and_a_smaller_one_says_so():
         if "_of_" in question.metric:
             assert value["chance"] == pytest.approx(1 / int(question.metric.rsplit("_", 1)[1]), abs=1e-9)
     assert {q.metric for q in picture_retrieval(eeg, pictures, np.arange(20), np.arange(20).astype(str), "")} >= {
-        "image_top1", "image_top1_of_10",
-    }  # fmt: skip
+        "image_top1",
+        "image_top1_of_10",
+    }
 
 
 def test_empty_names_make_no_hit():

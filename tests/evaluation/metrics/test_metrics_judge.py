@@ -17,10 +17,15 @@ SHARED = Path(os.environ.get("PHOSPHENE_SHARED", Path(__file__).resolve().parent
 LISTED = SHARED / "data" / "things-concepts" / "imagenet1000_classes.txt"
 #: what the dataset's authors call otherwise
 OTHERWISE = {
-    "lycaenid butterfly": "lycaenid", "sorrel horse": "sorrel", "capuchin monkey": "capuchin",
-    "mobile phone": "cellular telephone", "convertible car": "convertible", "clothes iron": "iron",
-    "pajamas": "pajama", "bolete mushroom": "bolete",
-}  # fmt: skip
+    "lycaenid butterfly": "lycaenid",
+    "sorrel horse": "sorrel",
+    "capuchin monkey": "capuchin",
+    "mobile phone": "cellular telephone",
+    "convertible car": "convertible",
+    "clothes iron": "iron",
+    "pajamas": "pajama",
+    "bolete mushroom": "bolete",
+}
 
 
 class Brightest(torch.nn.Module):

@@ -251,9 +251,17 @@ def test_the_table_of_metrics_is_whole():
         assert row.paired != row.note.startswith("never sees which EEG")
         assert ("mini" in name) == ("(mini)" in row.label)
     assert {n for n, row in METRICS.items() if not row.higher_is_better} == {
-        "effnet_distance", "swav_distance", "lpips_alex", "fid", "fid_mini", "fid_infinity", "fid_infinity_mini", "kid",
-        "kid_mini", "kid_subsets",
-    }  # fmt: skip
+        "effnet_distance",
+        "swav_distance",
+        "lpips_alex",
+        "fid",
+        "fid_mini",
+        "fid_infinity",
+        "fid_infinity_mini",
+        "kid",
+        "kid_mini",
+        "kid_subsets",
+    }
     of_networks = {n for n, row in METRICS.items() if row.backbone}
     assert of_networks >= {*networks.NETWORKS, "clip_2way", "lpips_alex", "ga_50way_top1", "fid", "kid", "is"}
     assert not of_networks & {"pixcorr", "ssim", "bleu4", "rouge_l", "meteor", "cider", "cider_d", "exact_match"}

@@ -123,10 +123,17 @@ def test_torch_files(tmp_path: Path, protocol: int):
     layer = torch.nn.Linear(3, 4)
     shared = torch.arange(12.0).reshape(3, 4)
     value = {
-        "state": layer.state_dict(), "dataset": [{"eeg": torch.randn(4, 6), "label": 3, "subject": 4}], "t": shared.t(),
-        "part": shared[1:, ::2], "half": torch.randn(5).bfloat16(), "int": torch.arange(3), "empty": torch.empty(0, 2),
-        "np": np.arange(4.0), "parameter": torch.nn.Parameter(torch.ones(2)), "size": shared.shape,
-    }  # fmt: skip
+        "state": layer.state_dict(),
+        "dataset": [{"eeg": torch.randn(4, 6), "label": 3, "subject": 4}],
+        "t": shared.t(),
+        "part": shared[1:, ::2],
+        "half": torch.randn(5).bfloat16(),
+        "int": torch.arange(3),
+        "empty": torch.empty(0, 2),
+        "np": np.arange(4.0),
+        "parameter": torch.nn.Parameter(torch.ones(2)),
+        "size": shared.shape,
+    }
     torch.save(value, path, pickle_protocol=protocol)
     found = read_torch(path)
     np.testing.assert_array_equal(found["state"]["weight"], layer.weight.detach().numpy())
@@ -341,9 +348,13 @@ def test_a_damaged_file_is_read_or_refused_and_nothing_else(tmp_path: Path, edit
 
 @pytest.mark.parametrize(
     ("name", "accepted"),
-    [("numpy1_ndarray_protocol4.pkl", True), ("ssvep-exo_subject01_py2_numpy_protocol0.pz", True),
-     ("sklearn_pca_must_refuse.joblib", False), ("truncated_torch_zip.pt", False)],
-)  # fmt: skip
+    [
+        ("numpy1_ndarray_protocol4.pkl", True),
+        ("ssvep-exo_subject01_py2_numpy_protocol0.pz", True),
+        ("sklearn_pca_must_refuse.joblib", False),
+        ("truncated_torch_zip.pt", False),
+    ],
+)
 def test_the_fields_own_hazards(name: str, accepted: bool):
     path = SHARED / "data" / "pickle-hazards" / name
     if not path.is_file():

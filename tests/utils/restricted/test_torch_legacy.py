@@ -14,9 +14,16 @@ from phosphene.errors import PhospheneError
 from phosphene.utils.restricted import read_torch
 
 TYPES = (
-    torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8,
+    torch.float64,
+    torch.float16,
+    torch.bfloat16,
+    torch.int64,
+    torch.int32,
+    torch.int16,
+    torch.int8,
+    torch.uint8,
     torch.bool,
-)  # fmt: skip
+)
 
 
 def save(value, path):
@@ -49,7 +56,7 @@ def example():
         "empty": torch.empty(0, 128),
         "text": ["n02951358", "tench"],
         "more": collections.OrderedDict(a=(1, 2.5, None, True)),
-    }  # fmt: skip
+    }
 
 
 def test_what_torch_wrote_comes_back(tmp_path):

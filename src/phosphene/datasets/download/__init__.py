@@ -52,14 +52,15 @@ class Plan:
         unchecked = sum(f.checksum is None for f in self.missing)
         lines = [
             f"{row.name}: {row.what}",
-            f"from      {row.page}" + (f" ({found.title})" if found.title else "")
+            f"from      {row.page}"
+            + (f" ({found.title})" if found.title else "")
             + (f", revision {found.revision[:12]}" if found.revision else ""),
             f"licence   {row.licence + '; ' if row.licence else ''}as the host states it: {host}",
             f"cite      {row.citation}",
             f"files     {len(self.missing)} to download, {len(self.present)} there already",
             f"size      {amount(self.left)} to come" + (f", and {unsized} of unknown size" if unsized else ""),
             f"disk      {amount(self.free)} free at {self.to}",
-        ]  # fmt: skip
+        ]
         if unchecked:
             lines.append(f"checksum  {unchecked} have none from the host: recorded in {RECORD}, verified from then on")
         return "\n".join(line if line.isprintable() else ascii(line)[1:-1] for line in lines)

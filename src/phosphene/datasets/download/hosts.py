@@ -135,8 +135,9 @@ def _osf_file(item: Any, prefix: str) -> RemoteFile:
     about = item["attributes"]
     hashes = (about.get("extra") or {}).get("hashes") or {}
     checksum = _checksum(sha256=hashes.get("sha256"), md5=hashes.get("md5"))
-    return RemoteFile(prefix + safe_path(about["name"], "osf"), _size(about.get("size")), checksum,
-                      item["links"]["download"])  # fmt: skip
+    return RemoteFile(
+        prefix + safe_path(about["name"], "osf"), _size(about.get("size")), checksum, item["links"]["download"]
+    )
 
 
 def _osf_pages(web: Web, url: str | None) -> Iterator[Any]:
@@ -212,8 +213,14 @@ def openneuro(web: Web, prefix: str) -> Listing:
                 raise PhospheneError(f"refused, openneuro lists {key[:100]!r} under {prefix}")
             size = item.findtext("{*}Size") or ""
             etag = (item.findtext("{*}ETag") or "").strip('"')  # the md5, unless it was uploaded in pieces
-            files.append(RemoteFile(key.removeprefix(f"{dataset}/"), int(size) if size.isdecimal() else None,
-                                    _checksum(md5=etag), f"{root}/{quote(key)}"))  # fmt: skip
+            files.append(
+                RemoteFile(
+                    key.removeprefix(f"{dataset}/"),
+                    int(size) if size.isdecimal() else None,
+                    _checksum(md5=etag),
+                    f"{root}/{quote(key)}",
+                )
+            )
         token = tree.findtext("{*}NextContinuationToken") or ""
         if not token:
             break
@@ -238,8 +245,11 @@ def hub(web: Web, repo: str) -> Listing:
         info = api.dataset_info(repo)
         card = info.card_data.to_dict() if info.card_data else {}
         tree = api.list_repo_tree(repo, repo_type="dataset", recursive=True, revision=info.sha)
-        files = [RemoteFile(f.path, _size(f.size), _checksum(sha256=f.lfs.sha256 if f.lfs else None))
-                 for f in tree if isinstance(f, RepoFile)]  # fmt: skip
+        files = [
+            RemoteFile(f.path, _size(f.size), _checksum(sha256=f.lfs.sha256 if f.lfs else None))
+            for f in tree
+            if isinstance(f, RepoFile)
+        ]
         return Listing(files, repo, str(card.get("license") or ""), str(info.sha or ""))
 
     try:
@@ -251,8 +261,11 @@ def hub(web: Web, repo: str) -> Listing:
 
 
 HOSTS: dict[str, Callable[[Web, str], Listing]] = {
-    "osf": osf, "figshare": figshare, "openneuro": openneuro, "hub": hub,
-}  # fmt: skip
+    "osf": osf,
+    "figshare": figshare,
+    "openneuro": openneuro,
+    "hub": hub,
+}
 
 
 def chosen(found: Listing, *patterns: str | None) -> Listing:

@@ -21,8 +21,14 @@ UNPACK_FLOOR = 1 << 26  # bytes: a small archive may pack better
 
 
 _DAMAGED = (
-    zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, OSError,
-)  # fmt: skip
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    OSError,
+)
 
 
 def safe_path(name: object, whose: str) -> str:
@@ -31,15 +37,22 @@ def safe_path(name: object, whose: str) -> str:
         raise PhospheneError(f"{whose}: a file without a name: report it to who keeps the data")
     parts = name.split("/")
     fault = (
-        "control characters" if any(unicodedata.category(c)[0] == "C" for c in name)
-        else "an absolute path" if name.startswith("/")
-        else "a backslash or a colon" if set(name) & set("\\:")
-        else "a part that is '..', '.' or empty" if {"", ".", ".."} & set(parts)
-        else "a path of over 1000 bytes or 40 parts" if len(name.encode()) > 1000 or len(parts) > 40
-        else "a part that is too long" if max(len(p.encode()) for p in parts) > 240
-        else "a name that phosphene keeps for itself" if name == RECORD or name.endswith((PART, TAG))
+        "control characters"
+        if any(unicodedata.category(c)[0] == "C" for c in name)
+        else "an absolute path"
+        if name.startswith("/")
+        else "a backslash or a colon"
+        if set(name) & set("\\:")
+        else "a part that is '..', '.' or empty"
+        if {"", ".", ".."} & set(parts)
+        else "a path of over 1000 bytes or 40 parts"
+        if len(name.encode()) > 1000 or len(parts) > 40
+        else "a part that is too long"
+        if max(len(p.encode()) for p in parts) > 240
+        else "a name that phosphene keeps for itself"
+        if name == RECORD or name.endswith((PART, TAG))
         else ""
-    )  # fmt: skip
+    )
     if fault:
         raise PhospheneError(f"{whose}: refused, {name[:100]!r} is or has {fault}: report it to who keeps the data")
     return name

@@ -38,28 +38,42 @@ SOURCES = {
         Source(
             "things-eeg2",
             "THINGS-EEG2, the whole project with its components: raw and preprocessed EEG, pictures",
-            "osf", ("3jk45",), "https://osf.io/3jk45/", _THINGS_EEG2,
+            "osf",
+            ("3jk45",),
+            "https://osf.io/3jk45/",
+            _THINGS_EEG2,
         ),
         Source(
             "things-eeg2-raw",
             "THINGS-EEG2, raw EEG: 10 subjects, 4 sessions, 64 channels, 1000 Hz",
-            "osf", ("anp5v",), "https://osf.io/anp5v/", _THINGS_EEG2,
+            "osf",
+            ("anp5v",),
+            "https://osf.io/anp5v/",
+            _THINGS_EEG2,
         ),
         Source(
             "things-eeg2-images",
             "THINGS-EEG2, the 16,540 training and 200 test pictures",
-            "osf", ("jum2f", "y63gw"), "https://osf.io/3jk45/", _THINGS_EEG2,
+            "osf",
+            ("jum2f", "y63gw"),
+            "https://osf.io/3jk45/",
+            _THINGS_EEG2,
         ),
         Source(
             "things-eeg2-figshare",
             "THINGS-EEG2, the authors' copy on figshare",
-            "figshare", ("18470912",), "https://doi.org/10.25452/figshare.plus.18470912", _THINGS_EEG2,
+            "figshare",
+            ("18470912",),
+            "https://doi.org/10.25452/figshare.plus.18470912",
+            _THINGS_EEG2,
             title="human visual object recognition",
         ),
         Source(
             "things-eeg2-atm",
             "THINGS-EEG2 as ATM takes it: 250 Hz, 63 channels, whitened; features of the pictures",
-            "hub", ("LidongYang/EEG_Image_decode",), "https://huggingface.co/datasets/LidongYang/EEG_Image_decode",
+            "hub",
+            ("LidongYang/EEG_Image_decode",),
+            "https://huggingface.co/datasets/LidongYang/EEG_Image_decode",
             "Li et al. (2024). Visual Decoding and Reconstruction via EEG Embeddings with Guided Diffusion. NeurIPS; "
             f"arXiv:2403.07721. Data: {_THINGS_EEG2}",
             licence="apache-2.0",
@@ -67,12 +81,17 @@ SOURCES = {
         Source(
             "things-eeg2-ubp",
             "THINGS-EEG2 as UBP takes it",
-            "hub", ("Haitao999/things-eeg",), "https://huggingface.co/datasets/Haitao999/things-eeg", _THINGS_EEG2,
+            "hub",
+            ("Haitao999/things-eeg",),
+            "https://huggingface.co/datasets/Haitao999/things-eeg",
+            _THINGS_EEG2,
         ),
         Source(
             "things-meg",
             "THINGS-MEG, preprocessed epochs (-epo.fif): 4 subjects, 271 sensors, 12 sessions, 200 Hz",
-            "openneuro", ("ds004212/derivatives/",), "https://openneuro.org/datasets/ds004212",
+            "openneuro",
+            ("ds004212/derivatives/",),
+            "https://openneuro.org/datasets/ds004212",
             "Hebart et al. (2023). THINGS-data, a multimodal collection of large-scale datasets for investigating "
             "object representations in human brain and behavior. eLife 12, e82580.",
             only="*preprocessed_P*-epo*.fif",
@@ -80,15 +99,21 @@ SOURCES = {
         Source(
             "eegcvpr40",
             "EEGCVPR40: 6 subjects, 40 ImageNet classes shown in blocks, 128 channels, 1 kHz; four signal files",
-            "hand", (), "https://tinyurl.com/eeg-visual-classification",
+            "hand",
+            (),
+            "https://tinyurl.com/eeg-visual-classification",
             "Spampinato et al. (2017). Deep Learning Human Mind for Automated Visual Classification. CVPR.",
             by_hand=(
-                "eeg_5_95_std.pth", "eeg_14_70_std.pth", "eeg_55_95_std.pth", "eeg_signals_raw_with_mean_std.pth",
-                "block_splits_by_image_all.pth", "block_splits_by_image_single.pth",
+                "eeg_5_95_std.pth",
+                "eeg_14_70_std.pth",
+                "eeg_55_95_std.pth",
+                "eeg_signals_raw_with_mean_std.pth",
+                "block_splits_by_image_all.pth",
+                "block_splits_by_image_single.pth",
             ),
         ),
     )
-}  # fmt: skip
+}
 
 
 def source(name: str) -> Source:

@@ -218,7 +218,12 @@ def _validator(answer: requests.Response) -> str:
 
 def _reason(error: Exception) -> str:
     """The innermost words of a nested network error."""
-    kind = {"ChunkedEncodingError": "the transfer broke", "ReadTimeout": "no answer", "ConnectTimeout": "no answer",
-            "ConnectionError": "no connection", "SSLError": "no trusted connection",
-            "TooManyRedirects": "too many redirects"}.get(type(error).__name__)  # fmt: skip
+    kind = {
+        "ChunkedEncodingError": "the transfer broke",
+        "ReadTimeout": "no answer",
+        "ConnectTimeout": "no answer",
+        "ConnectionError": "no connection",
+        "SSLError": "no trusted connection",
+        "TooManyRedirects": "too many redirects",
+    }.get(type(error).__name__)
     return kind or type(error).__name__

@@ -75,9 +75,15 @@ class EEGCVPR40(Dataset):
     bounds: ClassVar[tuple[int, int]] = (450, 600)
     #: what the published files hold; `records_kept`, `all_kept`: within the bounds
     expected: ClassVar[dict[str, Any]] = {
-        "subjects": 6, "labels": 40, "pictures": 1996, "records": 11965, "records_kept": 11940,
-        "all": (7970, 1998, 1997), "all_kept": (7959, 1994, 1987), "single": (669, 167, 164),
-    }  # fmt: skip
+        "subjects": 6,
+        "labels": 40,
+        "pictures": 1996,
+        "records": 11965,
+        "records_kept": 11940,
+        "all": (7970, 1998, 1997),
+        "all_kept": (7959, 1994, 1987),
+        "single": (669, 167, 164),
+    }
 
     def __init__(
         self,
@@ -113,9 +119,12 @@ class EEGCVPR40(Dataset):
         if facts.get("design") == "block":
             caveats += self.caveats[:1]
         vars(self).update(
-            simulated=True, design=facts.get("design", self.design), caveats=caveats, licence="CC0-1.0",
+            simulated=True,
+            design=facts.get("design", self.design),
+            caveats=caveats,
+            licence="CC0-1.0",
             citation="Simulated with Phosphene.",
-        )  # fmt: skip
+        )
 
     @cached_property
     def signals(self) -> Signals:
@@ -151,9 +160,12 @@ class EEGCVPR40(Dataset):
         """The keys of `expected` that these files can be asked."""
         signals, kept = self.signals, self.kept()
         found: dict[str, Any] = {
-            "subjects": len(self.subjects()), "labels": len(signals.labels), "pictures": len(signals.images),
-            "records": len(signals.eeg), "records_kept": int(kept.sum()),
-        }  # fmt: skip
+            "subjects": len(self.subjects()),
+            "labels": len(signals.labels),
+            "pictures": len(signals.images),
+            "records": len(signals.eeg),
+            "records_kept": int(kept.sum()),
+        }
         if self.splits is not None:
             parts = self.parts()
             # what the file says of one list: "single" is the same for every subject
@@ -166,8 +178,11 @@ class EEGCVPR40(Dataset):
     def check(self) -> list[str]:
         """Where these files differ from the published ones, a line for each fact; empty if they do not."""
         found = self.found()
-        return [f"{key} {found[key]}, published {value}" for key, value in self.expected.items()
-                if key in found and found[key] != value]  # fmt: skip
+        return [
+            f"{key} {found[key]}, published {value}"
+            for key, value in self.expected.items()
+            if key in found and found[key] != value
+        ]
 
     def recordings(self, subjects: Sequence[str]) -> Iterator[Epoched]:
         signals, parts, table = self.signals, self.parts(), self._table()

@@ -58,9 +58,18 @@ CLASSES = {
 
 # Ours, from the names: animate is an animal. A daisy and a mushroom live too, but stand with banana and pizza among the
 # things, so that one word, animal, says what the category is.
-ANIMALS = frozenset({
-    "n02106662", "n02124075", "n02281787", "n02389026", "n02492035", "n02504458", "n02510455", "n02607072",
-})  # fmt: skip
+ANIMALS = frozenset(
+    {
+        "n02106662",
+        "n02124075",
+        "n02281787",
+        "n02389026",
+        "n02492035",
+        "n02504458",
+        "n02510455",
+        "n02607072",
+    }
+)
 """The WordNet ids of the eight classes that are animals."""
 
 

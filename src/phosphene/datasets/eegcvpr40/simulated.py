@@ -102,11 +102,15 @@ def simulate(
         _write_splits(part, shown.pictures["wnid"].to_numpy(str), order, n_subjects, seed)
         step("writing the files")
         facts = {
-            "name": "Phosphene simulated viewing, in the files of EEGCVPR40", "simulated": True,
-            "simulator": SIMULATOR, "phosphene": phosphene.__version__, "design": made.order,
-            "parameters": parameters, "files": sorted(path.name for path in part.iterdir() if path.is_file()),
+            "name": "Phosphene simulated viewing, in the files of EEGCVPR40",
+            "simulated": True,
+            "simulator": SIMULATOR,
+            "phosphene": phosphene.__version__,
+            "design": made.order,
+            "parameters": parameters,
+            "files": sorted(path.name for path in part.iterdir() if path.is_file()),
             "drawn": {wnid: LIKENESS[wnid] for wnid in shown.pictures["wnid"].unique()},
-        }  # fmt: skip
+        }
         (part / "dataset.json").write_text(json.dumps(facts) + "\n", encoding="utf-8")
     return out
 
@@ -167,7 +171,9 @@ def _check(p: dict[str, Any]) -> None:
         if p[key] not in known:
             raise PhospheneError(f"unknown {key} '{p[key]}': {nearest(str(p[key]), known)}")
     limits = {
-        "n_subjects": (1, len(SUBJECTS)), "n_classes": (2, len(LIKENESS)), "n_per_class": (3, 1000),
+        "n_subjects": (1, len(SUBJECTS)),
+        "n_classes": (2, len(LIKENESS)),
+        "n_per_class": (3, 1000),
         "seed": (0, 2**31),
-    }  # fmt: skip
+    }
     check_numbers(p, limits, SFREQ)

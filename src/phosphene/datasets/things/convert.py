@@ -69,13 +69,15 @@ def convert(recordings: Sequence[Continuous], choice: Published, folder: Path, n
         for path in out.glob("epochs-*.npy"):
             path.unlink()
         facts = {
-            "ch_names": channels(choice, first), "sfreq": choice.sfreq,
-            "tmin": choice.tmin + choice.dropped / choice.sfreq, "parts": parts,
+            "ch_names": channels(choice, first),
+            "sfreq": choice.sfreq,
+            "tmin": choice.tmin + choice.dropped / choice.sfreq,
+            "parts": parts,
             "notes": [
                 f"{sum(r.n_targets for r in recordings)} target trials of {name} left out",
                 *([LEAK] if "test" in choice.sigma else []),
             ],
-        }  # fmt: skip
+        }
         write_json(out / "facts.json", facts)
 
 
@@ -90,7 +92,12 @@ def read_converted(folder: Path) -> dict[str, Stored]:
         except (OSError, ValueError, EOFError) as error:
             raise PhospheneError(f"{folder} cannot be read ({error}): remove it, and it is made anew") from None
         made[part] = Stored(
-            eeg=eeg, ch_names=tuple(facts["ch_names"]), sfreq=facts["sfreq"], tmin=round(facts["tmin"], 6),
-            table=table, unit="whitened", notes=facts["notes"],
-        )  # fmt: skip
+            eeg=eeg,
+            ch_names=tuple(facts["ch_names"]),
+            sfreq=facts["sfreq"],
+            tmin=round(facts["tmin"], 6),
+            table=table,
+            unit="whitened",
+            notes=facts["notes"],
+        )
     return made

@@ -101,9 +101,15 @@ class ThingsEEG2(Dataset):
     facts: ClassVar[dict[str, Facts]] = FACTS
     #: arguments of `Preprocessing` for preset "default"; reasons stand in the module's docstring
     preprocessing: ClassVar[dict[str, Any]] = {
-        "picks": list(CHANNELS), "montage": "standard_1005", "l_freq": None, "h_freq": 100.0, "tmin": -0.2,
-        "tmax": 1.0, "baseline": [None, 0.0], "sfreq": 250.0,
-    }  # fmt: skip
+        "picks": list(CHANNELS),
+        "montage": "standard_1005",
+        "l_freq": None,
+        "h_freq": 100.0,
+        "tmin": -0.2,
+        "tmax": 1.0,
+        "baseline": [None, 0.0],
+        "sfreq": 250.0,
+    }
 
     def __init__(
         self,

@@ -117,10 +117,19 @@ def read_raw_dict(path: Path, name: str, part: str, session: str) -> Continuous:
 
     return _kept(
         Continuous(
-            name=name, part=part, session=session, run=part, ch_names=tuple(names[i] for i in eeg), sfreq=sfreq,
-            n_samples=data.shape[1], samples=events[:, 0], numbers=events[:, 2], n_targets=0, read=read,
+            name=name,
+            part=part,
+            session=session,
+            run=part,
+            ch_names=tuple(names[i] for i in eeg),
+            sfreq=sfreq,
+            n_samples=data.shape[1],
+            samples=events[:, 0],
+            numbers=events[:, 2],
+            n_targets=0,
+            read=read,
         )
-    )  # fmt: skip
+    )
 
 
 def read_source(path: Path, name: str, part: str, session: str) -> Continuous:
@@ -161,12 +170,19 @@ def read_source(path: Path, name: str, part: str, session: str) -> Continuous:
     piece = re.search(r"part-(\d+)", path.name)
     return _kept(
         Continuous(
-            name=f"{name}-{piece[1]}" if piece else name, part=part, session=session,
-            run=f"{part}-{piece[1] if piece else '01'}", ch_names=tuple(raw.ch_names[i] for i in eeg),
-            sfreq=float(raw.info["sfreq"]), n_samples=raw.n_times, samples=samples, numbers=numbers, n_targets=0,
+            name=f"{name}-{piece[1]}" if piece else name,
+            part=part,
+            session=session,
+            run=f"{part}-{piece[1] if piece else '01'}",
+            ch_names=tuple(raw.ch_names[i] for i in eeg),
+            sfreq=float(raw.info["sfreq"]),
+            n_samples=raw.n_times,
+            samples=samples,
+            numbers=numbers,
+            n_targets=0,
             read=read,
         )
-    )  # fmt: skip
+    )
 
 
 def picture_order(vhdr: Path) -> np.ndarray | None:

@@ -172,7 +172,8 @@ PRESETS = {
     row.name: row
     for row in (
         Preset(
-            "as-in-atm", "ATM, arXiv 2403.07721, first notebook and retrieval scripts",
+            "as-in-atm",
+            "ATM, arXiv 2403.07721, first notebook and retrieval scripts",
             {"pixcorr": atm_pixcorr, "image_top1_of_k": atm_k_way},
             (
                 Fault("PixCorr's loop ends at 982, NSD's number of test pictures", "C"),
@@ -190,10 +191,14 @@ PRESETS = {
             ),
         ),
         Preset(
-            "as-in-synapse", "SYNAPSE, arXiv 2511.17547, released code",
+            "as-in-synapse",
+            "SYNAPSE, arXiv 2511.17547, released code",
             {
-                "ga_50way_top1": synapse_ga, "fid": synapse_fid, "lpips_alex": lpips_in_unit_range,
-                "is": distributions.inception_score, "image_topk": synapse_retrieval,
+                "ga_50way_top1": synapse_ga,
+                "fid": synapse_fid,
+                "lpips_alex": lpips_in_unit_range,
+                "is": distributions.inception_score,
+                "image_topk": synapse_retrieval,
             },
             (
                 Fault("the real pictures of FID are darkened by a quarter of the range", "C"),
@@ -212,20 +217,28 @@ PRESETS = {
             ("seed of the draws: none was set", "IS, GA and LPIPS of the paper: not accessible"),
         ),
         Preset(
-            "as-in-dreamdiffusion", "DreamDiffusion, arXiv 2306.16934, released code",
+            "as-in-dreamdiffusion",
+            "DreamDiffusion, arXiv 2306.16934, released code",
             {"fid": fid_64, "ga_50way_top1": drawn_n_way},
             (
-                Fault("FID's features are the 64 of an early layer (feature=64)", "V"), _TARGET,
+                Fault("FID's features are the 64 of an early layer (feature=64)", "V"),
+                _TARGET,
                 Fault("the filter i <= len(data) lets one index beyond the data pass", "V"),
             ),
             ("number of draws of its GA: code of this family takes 40 or 50; here 40",),
         ),
         Preset(
-            "as-in-brainvis-gwit", "BrainVis, arXiv 2312.14871, before March 2025, and GWIT, arXiv 2410.02780",
+            "as-in-brainvis-gwit",
+            "BrainVis, arXiv 2312.14871, before March 2025, and GWIT, arXiv 2410.02780",
             {"is": unsplit_is, "ga_50way_top1": drawn_n_way},
-            (*_OLD_IS, _TARGET, Fault("num_classes=50 is passed to GA's accuracy", "V"), _FEW,
-             Fault("old GWIT: indices of the whole list are used in the list of one subject", "V"),
-             Fault("GWIT: raw EEG, whose slow drift tells the block", "V")),
+            (
+                *_OLD_IS,
+                _TARGET,
+                Fault("num_classes=50 is passed to GA's accuracy", "V"),
+                _FEW,
+                Fault("old GWIT: indices of the whole list are used in the list of one subject", "V"),
+                Fault("GWIT: raw EEG, whose slow drift tells the block", "V"),
+            ),
             (
                 "number of draws of GA: code of this family takes 40 or 50; here 40",
                 "whether num_classes=50 changes a value",
@@ -233,7 +246,9 @@ PRESETS = {
             ),
         ),
         Preset(
-            "as-in-eegstylegan", "EEGStyleGAN-ADA, arXiv 2310.16532, released code", {"signal": own_maximum},
+            "as-in-eegstylegan",
+            "EEGStyleGAN-ADA, arXiv 2310.16532, released code",
+            {"signal": own_maximum},
             (
                 Fault("each signal is scaled by its own maximum: its size, and the ratio of two trials, are lost", "V"),
                 Fault("raw EEG, whose drift tells the block: k-means over 0.9, and 0.14 in 5 to 95 Hz", "V"),
@@ -241,12 +256,14 @@ PRESETS = {
             ("whether the maximum is of a trial or of a channel: here of a trial",),
         ),
         Preset(
-            "as-in-catvis", "CATVis, arXiv 2507.11522, released code", {"is": unsplit_is, "gallery": answers_gallery},
+            "as-in-catvis",
+            "CATVis, arXiv 2507.11522, released code",
+            {"is": unsplit_is, "gallery": answers_gallery},
             (Fault("the caption gallery is made of the test pictures' own captions", "V"), *_OLD_IS),
             ("whether the network's own input transform was on: here it is as torchvision loads it",),
         ),
     )
-}  # fmt: skip
+}
 
 
 def preset(name: str) -> Preset:

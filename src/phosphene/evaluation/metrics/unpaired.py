@@ -141,9 +141,16 @@ class Unpaired:
         few = len(set(map(str, self.clusters)))
         found = Interval(float(ends[0]), float(ends[1])) if few >= FEWEST else too_few(few, self.unit)
         return {
-            "metric": self.metric, "value": value, "ci_low": found.low, "ci_high": found.high, "n": len(self.drawn),
-            "chance": float("nan"), "p": float("nan"), "backbone": self.backbone, "interval": found.said,
-        }  # fmt: skip
+            "metric": self.metric,
+            "value": value,
+            "ci_low": found.low,
+            "ci_high": found.high,
+            "n": len(self.drawn),
+            "chance": float("nan"),
+            "p": float("nan"),
+            "backbone": self.backbone,
+            "interval": found.said,
+        }
 
     def _counts(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """How often each picture is drawn; a cluster is drawn as a whole, its drawings and its real pictures."""

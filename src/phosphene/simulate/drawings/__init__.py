@@ -16,13 +16,34 @@ Painter = Callable[[Brush, Tones], None]
 
 _BY_KIND: dict[str, tuple[Painter, ...]] = {
     "an animal": (
-        animals.bird, animals.butterfly, animals.cat, animals.crab, animals.dog, animals.duck, animals.elephant,
-        animals.fish, animals.frog, animals.giraffe, animals.owl, animals.penguin, animals.pig, animals.rabbit,
-        animals.snail, animals.snake, animals.turtle, animals.whale,
+        animals.bird,
+        animals.butterfly,
+        animals.cat,
+        animals.crab,
+        animals.dog,
+        animals.duck,
+        animals.elephant,
+        animals.fish,
+        animals.frog,
+        animals.giraffe,
+        animals.owl,
+        animals.penguin,
+        animals.pig,
+        animals.rabbit,
+        animals.snail,
+        animals.snake,
+        animals.turtle,
+        animals.whale,
     ),
     "a vehicle": (
-        vehicles.airplane, vehicles.balloon, vehicles.bicycle, vehicles.boat, vehicles.bus, vehicles.car,
-        vehicles.rocket, vehicles.truck,
+        vehicles.airplane,
+        vehicles.balloon,
+        vehicles.bicycle,
+        vehicles.boat,
+        vehicles.bus,
+        vehicles.car,
+        vehicles.rocket,
+        vehicles.truck,
     ),
     "a plant": (outdoors.cactus, outdoors.flower, outdoors.mushroom, outdoors.tree),
     "food": (outdoors.apple, outdoors.banana, household.cake),
@@ -30,10 +51,17 @@ _BY_KIND: dict[str, tuple[Painter, ...]] = {
     "a toy": (outdoors.ball, outdoors.kite, outdoors.robot, outdoors.star),
     "something to wear": (outdoors.crown, household.hat, household.shirt, household.shoe),
     "a thing of the house": (
-        household.book, household.chair, household.clock, household.cup, household.guitar, household.key,
-        household.lamp, household.teapot, household.umbrella,
+        household.book,
+        household.chair,
+        household.clock,
+        household.cup,
+        household.guitar,
+        household.key,
+        household.lamp,
+        household.teapot,
+        household.umbrella,
     ),
-}  # fmt: skip
+}
 
 PAINTERS: dict[str, Painter] = {p.__name__: p for painters in _BY_KIND.values() for p in painters}
 PAINTERS = dict(sorted(PAINTERS.items()))

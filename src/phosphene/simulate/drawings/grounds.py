@@ -148,9 +148,13 @@ def desert(g: Ground) -> None:
             (196, 104, 74), 0.5, (x - half, horizon), (x - 0.7 * half, top), (x + 0.7 * half, top), (x + half, horizon)
         )
         g.shape(
-            (164, 80, 60), 0.5, (x + 0.3 * half, horizon), (x + 0.3 * half, top), (x + 0.7 * half, top),
+            (164, 80, 60),
+            0.5,
+            (x + 0.3 * half, horizon),
+            (x + 0.3 * half, top),
+            (x + 0.7 * half, top),
             (x + half, horizon),
-        )  # fmt: skip
+        )
     g.floor((226, 150, 82), (214, 142, 90), horizon)
     for x, y, rx in ((0.2, 0.08, 0.4), (0.8, 0.14, 0.44), (0.35, 0.3, 0.6)):
         g.oval((234, 164, 94), 0.25, x, horizon + y + 0.03, rx, 0.05)

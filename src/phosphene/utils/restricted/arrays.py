@@ -228,10 +228,17 @@ _MAKERS: dict[tuple[str, str], Callable[[tuple[Any, ...]], Any]] = {
 }
 #: torch's storages, by the type of their numbers; numpy has no bfloat16, whose bits are read as integers
 STORAGES = {
-    "DoubleStorage": "<f8", "FloatStorage": "<f4", "HalfStorage": "<f2", "BFloat16Storage": "<u2",
-    "LongStorage": "<i8", "IntStorage": "<i4", "ShortStorage": "<i2", "CharStorage": "|i1", "ByteStorage": "|u1",
+    "DoubleStorage": "<f8",
+    "FloatStorage": "<f4",
+    "HalfStorage": "<f2",
+    "BFloat16Storage": "<u2",
+    "LongStorage": "<i8",
+    "IntStorage": "<i4",
+    "ShortStorage": "<i2",
+    "CharStorage": "|i1",
+    "ByteStorage": "|u1",
     "BoolStorage": "|b1",
-}  # fmt: skip
+}
 _VALUES = [("torch", name) for name in (*STORAGES, "float16", "float32", "float64", "int64", "int32", "uint8", "bool")]
 ALLOWED = {**_MAKERS, **dict.fromkeys(_VALUES, _refuse)}
 

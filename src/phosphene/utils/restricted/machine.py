@@ -35,9 +35,12 @@ class Machine:
     """
 
     def __init__(
-        self, file: BinaryIO, size: int, mapped: np.ndarray | None = None,
+        self,
+        file: BinaryIO,
+        size: int,
+        mapped: np.ndarray | None = None,
         persistent: Callable[[Any], Any] | None = None,
-    ):  # fmt: skip
+    ):
         self.file, self.size, self.mapped, self.persistent = file, size, mapped, persistent
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
