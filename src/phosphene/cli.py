@@ -147,8 +147,10 @@ def list_registered(
             for row in BACKBONES.values():
                 _say(f"  {row.name:<16}{row.kind:<10} {row.repo} ({row.licence}) {row.note}".rstrip())
         else:
-            for key, cls in classes(name).items():
-                _say(f"  {key:<16}{(cls.__doc__ or '').strip().splitlines()[0]}")
+            known = classes(name)
+            width = 2 + max(map(len, known))
+            for key, cls in known.items():
+                _say(f"  {key:<{width}}{(cls.__doc__ or '').strip().splitlines()[0]}")
 
 
 @_verb("phosphene simulate --out studies/red-car --n-subjects 2 --snr-db -10 --format brainvision")

@@ -21,7 +21,8 @@ from phosphene.eeg.trials import Trials
 from phosphene.evaluation.retrieval import cosine
 from phosphene.evaluation.scores import Question
 from phosphene.generators.base import Conditioning, Generator
-from phosphene.runs.experiment import Experiment, draw_missing
+from phosphene.runs.drawing import draw_missing
+from phosphene.runs.experiment import Experiment
 from phosphene.runs.scoring import drawn_questions
 from phosphene.targets.clip import PHOTO
 from phosphene.utils.checksums import intact

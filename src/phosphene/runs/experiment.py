@@ -33,6 +33,7 @@ from phosphene.registry import build, find
 from phosphene.runs import provenance
 from phosphene.runs.checks import check
 from phosphene.runs.decoded import Decoded, check_heads, keep_decoded, nearest_pictures, pictured, stand_for_categories
+from phosphene.runs.drawing import draw_missing
 from phosphene.runs.log import EpochLog
 from phosphene.runs.preparation import as_trained, cut, dataset_of, prepared, shuffle_stimuli
 from phosphene.runs.recipe import Recipe, Runtime
@@ -46,7 +47,6 @@ from phosphene.utils.paths import folder_name, has_room, only_own
 from phosphene.utils.pictures import open_picture
 from phosphene.utils.progress import Bar, Display, Silent
 
-_CHUNK = 32  # trials drawn, then kept, at a time
 #: what a run, or what comes before it in `phosphene demo` and in a grid, may have left in a folder without config.yaml
 HELD = {"study", "trials", "dataset.json", "audit", "folds", SUMS}
 _RESTORE = "restore it, or choose another --out"
@@ -529,38 +529,3 @@ class Experiment:
                     own, numbers = method.drawn_by(self.generator()), range(len(paths))
                     draw_missing(own, method.condition(samples), paths, numbers, self.protocol.seed, bar=bar)
         return out
-
-
-def draw_missing(
-    generator: Generator,
-    conditioning: Conditioning,
-    paths: Sequence[Path],
-    numbers: Sequence[int],
-    seed: int,
-    draws: int = 1,
-    bar: Bar = lambda n=1: None,
-) -> None:
-    """Draw each row of ``conditioning`` to its path, in chunks; one whose pictures all lie there is done already.
-
-    A chunk is drawn whole: alone, a picture that a stop left out would be rounded otherwise.
-
-    Parameters
-    ----------
-    paths, numbers : (n_rows,) of the first picture of a row, which names the others; and the row's own noise.
-    draws : pictures of each row.
-    bar : hears how many rows are done.
-    """
-    for start in range(0, len(paths), _CHUNK):
-        part = list(range(start, min(start + _CHUNK, len(paths))))
-        if not all(paths[i].is_file() for i in part):
-            drawn = generator(conditioning.rows(part), n=draws, seed=seed, numbers=[numbers[i] for i in part])
-            for i, pictures in zip(part, drawn, strict=True):
-                _save(paths[i], pictures)
-        bar(len(part))
-
-
-def _save(first: Path, pictures: Sequence[Image.Image]) -> None:
-    """The draws of one trial, the first one last, so that its presence says that all are there."""
-    for draw, picture in reversed(list(enumerate(pictures))):
-        with kept(first if draw == 0 else first.with_name(f"{first.name.rsplit('-', 1)[0]}-{draw}.png")) as part:
-            picture.save(part)

@@ -52,19 +52,20 @@ def prepare(recipe: Recipe, out: str | Path, display: Display) -> Trials:
     out = Path(out)
     has_room(out)
     with alone(out):
-        made_of = {"recipe": recipe.what(), "data": dataset_of(recipe).fingerprint()}
+        dataset = dataset_of(recipe)
+        made_of = {"recipe": recipe.what(), "data": dataset.fingerprint()}
         if recipe.captions is not None:
             made_of["captions"] = fingerprint(recipe.captions)
         if finished(out, made_of):
             return Trials.load(out)
-        trials, _ = prepared(recipe, display)
+        trials, _ = prepared(recipe, display, dataset)
         trials.save(out, made_of)
         return trials
 
 
-def prepared(recipe: Recipe, display: Display) -> tuple[Trials, Dataset]:
-    """The trials of a recipe's dataset, and the dataset."""
-    dataset = dataset_of(recipe)
+def prepared(recipe: Recipe, display: Display, dataset: Dataset | None = None) -> tuple[Trials, Dataset]:
+    """The trials of a recipe's dataset, and the dataset, which is opened if it is not given."""
+    dataset = dataset or dataset_of(recipe)
     told = None if recipe.captions is None else CaptionTable.read(recipe.captions)
     with display.bar("preprocessing", dataset.n_recordings()) as bar:
         trials = dataset.load(dataset.steps(recipe.preprocessing), lambda name: bar(1))
