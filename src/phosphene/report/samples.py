@@ -18,11 +18,11 @@ def _pictures(run: Run) -> list[Content]:
     if not ranked:
         rule = f"The first {len(chosen)} of {len(run.samples)} test samples, in the order of the table."
     elif len(chosen) == len(run.samples):
-        rule = f"All {len(chosen)} test samples, from the best read to the worst by the place of the picture seen."
+        rule = f"All {len(chosen)} test samples, from the best read to the worst by the rank of the picture seen."
     else:
         rule = (
             f"{len(chosen)} of {len(run.samples)} test samples, evenly spaced from the best read to the worst by the "
-            "place of the picture seen among all of the gallery: so the first row shows the best, the last the worst, "
+            "rank of the picture seen among all of the gallery: so the first row shows the best, the last the worst, "
             "and the middle what is typical."
         )
     captions = any(s.captions for s in chosen)
@@ -109,7 +109,7 @@ def _frame(run: Run, stimulus: str, size: int, alt: str, true: bool = False) -> 
 def _seen(run: Run, sample: Sample) -> Content:
     concept, stimulus = str(sample.seen["concept"]), str(sample.seen["stimulus"])
     whose = f"subject {sample.seen['subject']}, " if run.scores["subject"].nunique() > 1 else ""
-    place = "" if sample.place != sample.place else f"found in place {sample.place:g} of {run.gallery_size}"
+    place = "" if sample.place != sample.place else f"rank {sample.place:g} of {run.gallery_size}"
     return [_frame(run, stimulus, 104, f"seen: {concept}"), tag("b", concept), tag("small", whose + place)]
 
 

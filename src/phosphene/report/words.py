@@ -42,11 +42,11 @@ _PATTERNS: tuple[tuple[str, Words], ...] = (
     ),
     (
         r"image_map",
-        Words(_PICTURES, "Mean reciprocal rank", "mean of 1 / place of the picture seen: mean average precision"),
+        Words(_PICTURES, "Mean reciprocal rank", "mean of 1 / rank of the picture seen: mean average precision"),
     ),
     (
         r"image_median_rank",
-        Words(_PICTURES, "Median rank", "place of the picture seen in the ordered gallery; lower is better", "rank"),
+        Words(_PICTURES, "Median rank", "rank of the picture seen in the gallery, 1 is best", "rank"),
     ),
     (
         r"image_top1_of_(\d+)",
