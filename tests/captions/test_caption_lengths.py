@@ -81,7 +81,7 @@ def test_a_template_counts():
     [
         ("semantic_prompts", {"slots": ["ObjectSnap"]}, ["ObjectSnap"]),  # what it is trained on
         ("nice", {"encoder": "projection"}, ["ObjectSnap", "ThemeTag"]),  # captions are sought in its image space
-        ("lda", {}, []),
+        ("lda", {"concepts": ["a", "b"]}, []),
     ],
 )
 def test_a_method_tells_of_the_captions_that_are_read(name, more, slots):

@@ -177,6 +177,7 @@ def two(tmp_path_factory):
             text=True,
             env={
                 **os.environ,
+                "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]),
                 **place,
                 "RANK": rank,
                 "LOCAL_RANK": rank,

@@ -111,8 +111,17 @@ class Recipe(Settings):
     _follows: dict[str, Any] = PrivateAttr(default_factory=dict)
 
     def what(self) -> dict[str, Any]:
-        """All of it but where it runs, and where the code of plug-ins is found."""
-        return self.model_dump(mode="json", exclude={"runtime", "plugins"})
+        """All of it but where it runs, and where the code of plug-ins is found; what folders are known again by.
+
+        Keys are called as they were first (`RENAMED`), and a later one is left out at its default, so that folders of
+        before stay those of this recipe.
+        """
+        found = self.model_dump(mode="json", exclude={"runtime", "plugins"})
+        evaluation = found["evaluation"]
+        evaluation["twin"] = evaluation.pop("shuffled_control")
+        if not evaluation["pictures"]:
+            del evaluation["pictures"]
+        return found
 
     @classmethod
     def filled(cls, written: Any) -> Any:
