@@ -26,7 +26,7 @@ def line(row):
 
 def test_the_page_shows_the_table():
     shown = [text for text in PAGE.read_text(encoding="utf-8").splitlines() if text.startswith("| `")]
-    assert shown == [line(row) for row in BACKBONES.values()]
+    assert shown == [line(row) for row in BACKBONES.values()], f"write the rows of the table in {PAGE} so"
 
 
 def test_an_adapter_reads_the_space_of_a_clip_of_the_table():

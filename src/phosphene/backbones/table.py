@@ -193,8 +193,8 @@ BACKBONES = {
 def add(row: Backbone) -> Backbone:
     """Enter a row of a plug-in: ``add(Backbone("my-clip", "clip", "me/my-clip", "MIT", Shapes(...), size=224))``.
 
-    ``repo`` may also be the path of a folder. What the row says of shapes must be what the model has:
-    `phosphene.testing.check_backbone` compares them.
+    ``repo`` may also be the path of a folder. What the row says of shapes must be what the model has. A row of this
+    table itself is compared with the published configuration (``tests/backbones/configs``), and docs/backbones.md.
     """
     if row.kind not in ("clip", "diffusion", "caption", "both"):
         raise PhospheneError(f"backbone '{row.name}' is of kind '{row.kind}': give clip, diffusion, caption or both")
