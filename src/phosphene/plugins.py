@@ -41,7 +41,7 @@ def load(names: Iterable[str], here: bool = False) -> None:
             )
         top = name.partition(".")[0]
         if here and not _installed(top) and _lies_here(top):
-            sys.path.insert(0, str(Path.cwd()))
+            sys.path.append(str(Path.cwd()))  # last: no file of the folder takes the place of an installed module
         elif name not in _asked and not _installed(top):
             own = f"it lies in this folder: add --plugin {name} to run its code" if _lies_here(top) else ""
             raise PhospheneError(
