@@ -86,6 +86,8 @@ def test_a_key_that_was_called_otherwise_is_read_and_told(tmp_path, caplog):
     assert (found.evaluation.shuffled_control, found.evaluation.n_perm) == (False, 99)
     assert caplog.messages == ["the recipe: evaluation.twin is called evaluation.shuffled_control now"]
     assert Recipe.filled(old) == found.what()  # a run folder of before goes on
+    for none in (None, [], "x", 3, {"name": 1}):  # what is no recipe is another one
+        assert Recipe.filled(none) == none
     assert not Recipe.read(MINIMAL, {"evaluation.twin": False}).evaluation.shuffled_control
     new = {**MINIMAL, "evaluation": {"shuffled_control": True}}
     assert not Recipe.read(new, {"evaluation.twin": False}).evaluation.shuffled_control

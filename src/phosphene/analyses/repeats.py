@@ -91,7 +91,7 @@ def reaveraged(source: Experiment, counts: Sequence[int], out: Path) -> dict[int
     PhospheneError
         If a number of repeats is below 1 or above those of a picture, or the method tells no pictures apart.
     """
-    if "concept" in source.method().targets():
+    if source.method().decodes == "concepts":
         raise PhospheneError(
             "two concepts are read from single trials: average repeats of a method that finds pictures"
         )

@@ -56,7 +56,7 @@ def similarity(run: str | Path, *, order: str = "cluster", display: Display | No
     `similarity-stimuli.csv` with the order of the figure.
     """
     source = Experiment.open(run, display or Silent())
-    if "concept" in source.method().targets():
+    if source.method().decodes == "concepts":
         raise PhospheneError("two concepts have no similarity matrix: run a method that finds pictures")
     vectors, seen = _vectors(source, False), source.trials.stimuli
     common = set.intersection(*(set(own) for own in vectors.values()))

@@ -18,8 +18,6 @@ from phosphene.evaluation.protocols import Fold
 from phosphene.evaluation.retrieval import cosine, median_rank, ranks
 from phosphene.evaluation.scores import COLUMNS
 from phosphene.evaluation.shared import closed_set
-from phosphene.methods.base import Method
-from phosphene.registry import find
 from phosphene.report import words
 from phosphene.runs.decoded import Decoded, stand_for_categories
 from phosphene.runs.experiment import Experiment
@@ -124,8 +122,7 @@ class Run:
     @property
     def decodes(self) -> str:
         """What the method decodes: "pictures", "captions" or "concepts"."""
-        method: type[Method] = find("method", self.recipe.method["name"])
-        return method.decodes
+        return self.experiment.kind.decodes
 
     @property
     def retrieves(self) -> bool:

@@ -83,7 +83,8 @@ class Experiment:
         runtime.follow(recipe.runtime.device, recipe.runtime.precision)
 
     @property
-    def _kind(self) -> type[Method]:
+    def kind(self) -> type[Method]:
+        """The class of the recipe's method; none is built."""
         return find("method", self.recipe.method["name"])
 
     def _config(self) -> dict[str, Any]:
@@ -134,7 +135,7 @@ class Experiment:
 
     def _power(self) -> list[str]:
         """What the scores will not be able to say; known before the training."""
-        concepts, first = self._kind.decodes == "concepts", self.folds[0]
+        concepts, first = self.kind.decodes == "concepts", self.folds[0]
         seen = self.protocol.among(self.trials, first, self.trials.table["stimulus"][first.test].to_numpy())
         subjects = len({fold.subject for fold in self.folds})
         return power.notes(
@@ -165,7 +166,7 @@ class Experiment:
         seen = self._windowed(trials)
         if self.recipe.silenced_outside is not None:
             cut(seen, self.recipe.silenced_outside, "silenced_outside")
-        method = self._kind
+        method = self.kind
         for number, fold in enumerate(self.protocol.folds(seen)):
             self.folder(fold)
             train = seen.table[fold.train]
@@ -264,7 +265,7 @@ class Experiment:
                     overlap_table(self.protocol, self.trials).to_csv(part, index=False)
         todo = [(f, t) for f in self.folds for t in self.trainings if not (self.folder(f, t) / "decoded").is_dir()]
         processes.wait()  # all have looked before one writes
-        method = self._kind
+        method = self.kind
         epochs = sum(self.recipe.training.of(s).epochs for s in method.stages if s not in method.solved)
         with self.display.bar("training", len(todo) * max(1, epochs)) as bar:
             for fold, shuffled in todo:
@@ -342,7 +343,7 @@ class Experiment:
         if arguments.get("subjects") is True:  # those of the training trials
             arguments["subjects"] = sorted(train["subject"].unique())
         torch.manual_seed(self.protocol.seed)
-        facts = self._kind.taken(
+        facts = self.kind.taken(
             n_chans=shape.n_chans,
             n_times=shape.n_times,
             sfreq=shape.signal.sfreq,
@@ -421,7 +422,7 @@ class Experiment:
         Where only the concept is decoded or known, the gallery is every picture of the study.
         """
         table, heads = self.decoded(fold)
-        shown = self.trials.stimuli if self._kind.decodes == "concepts" else self.gallery(fold)[0]
+        shown = self.trials.stimuli if self.kind.decodes == "concepts" else self.gallery(fold)[0]
         if not pictured(shown).any():  # categories: the pictures of the study stand for them
             shown = self.trials.stimuli
         return nearest_pictures(self.method(fold), table, heads, shown, k)

@@ -117,17 +117,15 @@ class Recipe(Settings):
         before stay those of this recipe.
         """
         found = self.model_dump(mode="json", exclude={"runtime", "plugins"})
-        evaluation = found["evaluation"]
-        evaluation["twin"] = evaluation.pop("shuffled_control")
-        if not evaluation["pictures"]:
-            del evaluation["pictures"]
-        return found
+        if not found["evaluation"]["pictures"]:
+            del found["evaluation"]["pictures"]
+        return _renamed(found, {now: before for before, now in RENAMED.items()})[0]
 
     @classmethod
     def filled(cls, written: Any) -> Any:
         """`what` of a recipe that was written before some key existed, by today's defaults; what is none, as it is."""
         try:
-            return cls(**_renamed(written)[0]).what()
+            return cls(**_renamed(written, RENAMED)[0]).what() if isinstance(written, dict) else written
         except (TypeError, ValidationError):
             return written
 
@@ -153,7 +151,7 @@ class Recipe(Settings):
                 raise PhospheneError(f"{path} is not readable YAML: {error}") from None
             if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
                 raise PhospheneError(f"{path} is not a recipe: it must hold keys such as dataset and method")
-        values, old = _renamed(values)
+        values, old = _renamed(values, RENAMED)
         old += [key for key in overrides or {} if key in RENAMED]
         if not origin.endswith("config.yaml"):  # that of a run was written by us
             for key in dict.fromkeys(old):
@@ -273,10 +271,10 @@ def _plugged(values: dict[str, Any]) -> dict[str, Any]:
     return {**values, "plugins": every} if every else values
 
 
-def _renamed(values: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """The values of a recipe by today's keys, and the old keys that it used."""
+def _renamed(values: dict[str, Any], names: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
+    """The values of a recipe with keys by other ``names``, and those keys that it had."""
     found = []
-    for key, now in RENAMED.items():
+    for key, now in names.items():
         part, _, leaf = key.partition(".")
         inner = values.get(part)
         if isinstance(inner, dict) and leaf in inner:

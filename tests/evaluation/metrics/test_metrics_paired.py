@@ -272,7 +272,7 @@ def test_the_table_of_metrics_is_whole():
 def test_every_picture_is_in_one_block_and_no_block_is_of_one_concept(concepts, block, seed):
     truth = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(concepts)), 2))
     clusters = np.array(concepts)[truth]
-    blocks = paired.blocks(truth, clusters, block)
+    blocks = paired._blocks(truth, clusters, block)
     np.testing.assert_array_equal(np.sort(np.concatenate(blocks)), np.arange(len(concepts)))
     if len(set(concepts)) > 1:
         assert all(len({concepts[i] for i in pictures}) > 1 for pictures in blocks)

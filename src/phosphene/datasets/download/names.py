@@ -105,15 +105,7 @@ def unpack(archive: Path) -> Path:
                     target.parent.mkdir(parents=True, exist_ok=True)
                     with packed.open(member) as source, target.open("xb") as sink:
                         shutil.copyfileobj(source, sink, 1 << 20)
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        lzma.LZMAError,
-        EOFError,
-        NotImplementedError,
-        RuntimeError,
-        OSError,
-    ) as error:
+    except _DAMAGED as error:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise PhospheneError(f"{archive} cannot be unpacked ({error}): remove it and fetch it again") from None

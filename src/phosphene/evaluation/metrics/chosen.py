@@ -7,14 +7,14 @@ once) when a run begins.
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 
 from phosphene.backbones.table import load_clip
 from phosphene.evaluation.metrics import inception, judge, networks, perceptual
-from phosphene.evaluation.metrics.paired import blocks, correlation_distance, pick, question, two_way
+from phosphene.evaluation.metrics.paired import correlation_distance, in_blocks, question, two_way
 from phosphene.evaluation.metrics.pictures import Pictures
 from phosphene.evaluation.metrics.unpaired import Unpaired
 from phosphene.evaluation.scores import Question
@@ -22,8 +22,15 @@ from phosphene.evaluation.scores import Question
 CLIP = "clip-vit-l14"
 SPLITS = 10  # of IS
 log = logging.getLogger(__name__)
-_TWO_WAY = {"alexnet2": "alexnet2_2way", "alexnet5": "alexnet5_2way", "inception": "inception_2way"}
-_DISTANCE = {"effnet": "effnet_distance", "swav": "swav_distance"}
+#: those that compare features -> the metric
+_FEATURES = {
+    "clip": "clip_2way",
+    "alexnet2": "alexnet2_2way",
+    "alexnet5": "alexnet5_2way",
+    "inception": "inception_2way",
+    "effnet": "effnet_distance",
+    "swav": "swav_distance",
+}
 
 
 @dataclass(frozen=True)
@@ -66,7 +73,7 @@ def network(name: str) -> Any:
         return judge.load_judge()
     if name in inception.FEATURES:
         return inception.load_fidelity(inception.FEATURES[name])
-    return networks.load({**_TWO_WAY, **_DISTANCE}[name])
+    return networks.load(_FEATURES[name])
 
 
 def questions(names: Sequence[str], of: Drawings) -> list[Question | Unpaired]:
@@ -79,29 +86,19 @@ def _asked(name: str, of: Drawings) -> Sequence[Question | Unpaired]:
         log.warning("IS is of %d splits, and %d pictures are drawn: it is left out", SPLITS, len(of.drawn))
         return []
     model = network(name)
-    if name == "clip":
-        table = two_way(*of.both(lambda p: networks.clip_features(p, model=model)))
-        return [question("clip_2way", table, of.truth, of.clusters)]
-    if name in _TWO_WAY:
-        table = two_way(*of.both(lambda p: networks.features(_TWO_WAY[name], p, model=model)))
-        return [question(_TWO_WAY[name], table, of.truth, of.clusters)]
-    if name in _DISTANCE:
-        table = correlation_distance(*of.both(lambda p: networks.features(_DISTANCE[name], p, model=model)))
-        return [question(_DISTANCE[name], table, of.truth, of.clusters)]
+    if (metric := _FEATURES.get(name)) is not None:
+        features = networks.clip_features if name == "clip" else partial(networks.features, metric)
+        compared = correlation_distance if metric.endswith("_distance") else two_way
+        table = compared(*of.both(partial(features, model=model)))
+        return [question(metric, table, of.truth, of.clusters)]
     if name == "lpips":
-        return [_lpips(of, model)]
+
+        def tables(ours: Pictures, theirs: Pictures) -> dict[str, np.ndarray]:
+            return {"lpips_alex": perceptual.lpips_distance(ours, theirs, model=model)}
+
+        return in_blocks(tables, of.drawn, of.shown, of.truth, of.clusters, block=10)
     if name == "ga":
         drawn, shown = of.both(lambda p: judge.judged(p, model=model))
         return judge.generation_accuracy(drawn, shown, of.truth, of.clusters)
     drawn, shown = of.both(lambda p: inception.fidelity_features(p, inception.FEATURES[name], model=model))
     return [Unpaired(name, drawn, of.clusters, shown, of.names, of.concepts)]
-
-
-def _lpips(of: Drawings, model: Any, block: int = 10) -> Question:
-    """In blocks, as pixels are compared: the work grows with the number of drawings, not with its square."""
-    parts = []
-    for seen in blocks(of.truth, of.clusters, block):
-        rows = np.flatnonzero(np.isin(of.truth, seen))
-        table = perceptual.lpips_distance(pick(of.drawn, rows), pick(of.shown, seen), model=model)
-        parts.append(question("lpips_alex", table, np.searchsorted(seen, of.truth[rows]), of.clusters[rows]))
-    return parts[0].join(parts[1:]) if len(parts) > 1 else parts[0]

@@ -1,6 +1,6 @@
 """Paired metrics as `Question`s: each drawing against every real picture, so that chance, interval and p come along."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -80,23 +80,45 @@ def pixel_questions(
     block : pictures in a block, or some more; two clusters or more.
     backbone : of the generator, which is named beside the score: the metric itself rests on none.
     """
-    truth, clusters = np.asarray(truth), np.asarray(clusters)
-    parts: dict[str, list[Question]] = {"pixcorr": [], "ssim": [], "ssim_columns": []}
-    for seen in blocks(truth, clusters, block):
-        rows = np.flatnonzero(np.isin(truth, seen))
-        ours, theirs = pick(drawn, rows), pick(real, seen)
-        own = np.searchsorted(seen, truth[rows])
-        tables = {
+
+    def tables(ours: Pictures, theirs: Pictures) -> dict[str, np.ndarray]:
+        return {
             "pixcorr": pixels.pixcorr(ours, theirs, side=side),
             "ssim": pixels.ssim(ours, theirs, side=side),
             "ssim_columns": pixels.ssim(ours, theirs, side=side, columns=True),
         }
-        for name, table in tables.items():
-            parts[name].append(question(name, table, own, clusters[rows], backbone))
+
+    return in_blocks(tables, drawn, real, truth, clusters, block=block, backbone=backbone)
+
+
+def in_blocks(
+    tables: Callable[[Pictures, Pictures], dict[str, np.ndarray]],
+    drawn: Pictures,
+    real: Pictures,
+    truth: np.ndarray,
+    clusters: np.ndarray,
+    *,
+    block: int,
+    backbone: str = "",
+) -> list[Question]:
+    """Metrics that compare two pictures at a time, asked as `pixel_questions` says.
+
+    Parameters
+    ----------
+    tables : (drawings, pictures) of a block -> metric -> (n_drawn, n_real).
+    drawn, real, truth, clusters, block, backbone : see `pixel_questions`.
+    """
+    truth, clusters = np.asarray(truth), np.asarray(clusters)
+    parts: dict[str, list[Question]] = {}
+    for seen in _blocks(truth, clusters, block):
+        rows = np.flatnonzero(np.isin(truth, seen))
+        own = np.searchsorted(seen, truth[rows])
+        for name, table in tables(_pick(drawn, rows), _pick(real, seen)).items():
+            parts.setdefault(name, []).append(question(name, table, own, clusters[rows], backbone))
     return [found[0].join(found[1:]) if len(found) > 1 else found[0] for found in parts.values()]
 
 
-def blocks(truth: np.ndarray, clusters: np.ndarray, block: int) -> list[np.ndarray]:
+def _blocks(truth: np.ndarray, clusters: np.ndarray, block: int) -> list[np.ndarray]:
     """Sorted pictures of each block: clusters as they appear, two or more, until it has ``block`` pictures."""
     if len(truth) == 0 or truth.shape != clusters.shape:
         raise PhospheneError(f"truth {truth.shape} and clusters {clusters.shape}: give one of each for each drawing")
@@ -111,8 +133,7 @@ def blocks(truth: np.ndarray, clusters: np.ndarray, block: int) -> list[np.ndarr
     return [np.unique(np.concatenate(parts)) for parts in made]
 
 
-def pick(pictures: Pictures, rows: np.ndarray) -> Pictures:
-    """These pictures, in this order."""
+def _pick(pictures: Pictures, rows: np.ndarray) -> Pictures:
     return [pictures[i] for i in rows] if isinstance(pictures, Sequence) else pictures[rows]
 
 

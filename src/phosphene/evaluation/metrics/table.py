@@ -332,8 +332,7 @@ def metric(name: str) -> Metric:
 
 def needs(names: Sequence[str]) -> dict[str, str]:
     """Of metrics that a recipe asks for, the modules that they import -> the extra that brings them."""
-    found = set()
-    for name in names:
-        found |= set() if name == "clip" else {"torchvision"}
-        found |= {"lpips": {"lpips"}, "fid": {"torch_fidelity"}}.get("fid" if name in ("kid", "is") else name, set())
+    own = {"clip": (), "lpips": ("lpips", "torchvision")}
+    own |= dict.fromkeys(("fid", "kid", "is"), ("torch_fidelity", "torchvision"))
+    found = {module for name in names for module in own.get(name, ("torchvision",))}
     return dict.fromkeys(sorted(found), "metrics")
