@@ -207,7 +207,7 @@ def prepare(
     from phosphene.runs.recipe import Recipe, parse_overrides
 
     checked = Recipe.read(recipe, parse_overrides(changes or []))
-    check_recipe(checked)
+    check_recipe(checked, folds=False)
     trials = prepare_trials(checked, out, _display())
     _say(f"trials: {out} ({len(trials)} of {trials.n_chans} channels x {trials.n_times} samples)")
 

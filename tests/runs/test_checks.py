@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 import small_studies
 from phosphene.backbones import table as backbones
 from phosphene.cli import app
+from phosphene.datasets.arrays import Arrays
 from phosphene.errors import MissingExtra, PhospheneError
 from phosphene.runs.checks import check
 from phosphene.runs.experiment import Experiment
@@ -160,3 +161,21 @@ def test_lda_is_refused_before_training_where_there_are_not_two_concepts(here):
     assert not Path("out").exists()
     status, line = said("run lda.yaml --out out --set 'dataset.keep={concept: a}'")
     assert (status, "show 1 (a)" in line) == (2, True)
+
+
+def test_a_fold_without_trials_is_told_by_the_tables_alone(here, monkeypatch):
+    """`prepare` makes the trials all the same: they may be there to be decoded."""
+    own = Arrays.recordings
+    monkeypatch.setattr(Arrays, "recordings", lambda self, subjects: pytest.fail("the EEG was read"))
+    for change, told in {
+        'dataset.split={session: ["01"]}': "has no trial to train or test on",
+        "dataset.split={concept: nobody}": "dataset.split: no concept is 'nobody'",
+        "dataset.keep={concept: a}": "show 1 (a)",
+        "protocol.split=leave_one_session_out": "needs at least two sessions",
+    }.items():
+        for verb in ("check lda.yaml", "run lda.yaml --out out"):
+            status, line = said(f"{verb} --set '{change}'")
+            assert (status, told in line) == (2, True), (change, line)
+    assert not Path("out").exists()
+    monkeypatch.setattr(Arrays, "recordings", own)
+    assert said("prepare lda.yaml --out made --set 'dataset.split={session: [\"01\"]}'")[0] == 0

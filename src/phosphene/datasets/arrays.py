@@ -143,18 +143,27 @@ class Arrays(Dataset):
     def stimuli(self) -> pd.DataFrame:
         return self._stimuli.copy()
 
+    def trial_table(self) -> pd.DataFrame:
+        rows = self._parted()
+        return rows[rows["subject"].isin(self.chosen())]
+
+    def _parted(self) -> pd.DataFrame:
+        """Every row to use, with its concept and its part."""
+        rows, _ = self._rows
+        return rows.assign(
+            concept=rows["stimulus"].map(self._stimuli["concept"]),
+            split=split_column(rows, self._stimuli, self.split, self.table.name),
+        )
+
     def recordings(self, subjects: Sequence[str]) -> Iterator[Epoched]:
-        rows, place = self._rows
+        _, place = self._rows
         stored = self._stored
         signal = self._signal(stored)
         unit = str(self.given["unit"] or stored.get("unit") or "V")
         eeg = open_eeg(self.root / self.eeg)
         check_shape(eeg, signal.ch_names, len(place), self.eeg, self.table.name)
         scale = check_values(eeg, unit, self.eeg)
-        rows = rows.assign(
-            concept=rows["stimulus"].map(self._stimuli["concept"]),
-            split=split_column(rows, self._stimuli, self.split, self.table.name),
-        )
+        rows = self._parted()
         rows.index = pd.Index(place[rows.index])
         notes = [*(stored.get("notes") or ()), *counts_note(eeg, unit, self.eeg), *self._elsewhere()]
         for subject in subjects:

@@ -116,6 +116,13 @@ class Dataset(ABC):
     def recordings(self, subjects: Sequence[str]) -> "Iterator[Recording | Epoched]":
         """What is stored of these subjects, in time order: continuous recordings, or epochs."""
 
+    def trial_table(self) -> pd.DataFrame | None:
+        """The trials of the chosen subjects, where tables beside the EEG tell them; none is dropped yet.
+
+        Columns as of `Trials.table`; None where only the EEG itself tells.
+        """
+        return None
+
     def chosen(self) -> list[str]:
         """The subjects asked for, checked against those present."""
         present = self.subjects()

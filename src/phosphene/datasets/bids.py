@@ -212,10 +212,15 @@ class Bids(Dataset):
             within=self.within,
         )
 
+    def trial_table(self) -> pd.DataFrame:
+        stimuli = self._stimuli
+        return self.events.assign(
+            concept=self.events["stimulus"].map(stimuli["concept"]),
+            split=split_column(self.events, stimuli, self.split, "events.tsv"),
+        )
+
     def recordings(self, subjects: Sequence[str]) -> Iterator[Recording]:
-        events, stimuli = self.events, self._stimuli
-        events["concept"] = events["stimulus"].map(stimuli["concept"])
-        events["split"] = split_column(events, stimuli, self.split, "events.tsv")
+        events, stimuli = self.trial_table(), self._stimuli
         notes = [*self._said, *paths_note(events, stimuli, self._image(events))]
         tables = {
             path: events[events["recording"] == _name(path)].drop(columns="recording").reset_index(drop=True)

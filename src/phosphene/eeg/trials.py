@@ -145,7 +145,7 @@ class Trials:
         if len(self.table) != len(self.eeg):
             raise PhospheneError(f"eeg holds {len(self.eeg)} trials and the table {len(self.table)} rows")
         self.stimuli = _named(self.stimuli)
-        self.table = _complete(self.table, self.stimuli)
+        self.table = complete_table(self.table, self.stimuli)
 
     def __len__(self) -> int:
         return len(self.eeg)
@@ -367,7 +367,7 @@ def _named(stimuli: pd.DataFrame) -> pd.DataFrame:
     return stimuli
 
 
-def _complete(table: pd.DataFrame, stimuli: pd.DataFrame) -> pd.DataFrame:
+def complete_table(table: pd.DataFrame, stimuli: pd.DataFrame) -> pd.DataFrame:
     """The table with every column of `COLUMNS`, labels as text."""
     table, where = table.copy(), "the trial table"
     for column in ("subject", "stimulus"):

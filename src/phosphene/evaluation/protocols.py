@@ -157,10 +157,10 @@ class Protocol(Settings):
         if self.split == "within_session" and self.subjects == "joint":
             raise PhospheneError("within_session trains on one subject's session: set protocol.subjects to 'within'")
 
-    def folds(self, trials: Trials) -> Iterator[Fold]:
-        """Every fold, in a fixed order. No trial is in two parts of a fold."""
+    def folds(self, trials: Trials | pd.DataFrame) -> Iterator[Fold]:
+        """Every fold of trials, or of their table, in a fixed order. No trial is in two parts of a fold."""
         self.check()
-        table = trials.table
+        table = trials.table if isinstance(trials, Trials) else trials
         groups = _ids(table, "subject") if self.subjects == "within" else pd.Series("all", index=table.index)
         given = self.split == "given" or self.and_given
         for subject in sorted(groups.unique()):

@@ -12,8 +12,11 @@ import torch
 from phosphene.captions import CaptionTable
 from phosphene.datasets.base import Dataset
 from phosphene.eeg.preprocessing import Preprocessing, n_samples
+from phosphene.eeg.trials import complete_table
 from phosphene.errors import MissingExtra, PhospheneError
 from phosphene.evaluation.metrics.table import needs
+from phosphene.evaluation.protocols import Fold
+from phosphene.methods.base import Method
 from phosphene.registry import build, checked, find, inner
 from phosphene.runs.preparation import dataset_of, slots_of
 from phosphene.runs.recipe import Recipe
@@ -22,7 +25,7 @@ from phosphene.runs.recipe import Recipe
 N_CHANS, N_TIMES = (64, 63, 17, 4), (250, 1000, 3000)
 
 
-def check(recipe: Recipe, data: bool = True) -> None:
+def check(recipe: Recipe, data: bool = True, folds: bool = True) -> None:
     """Refuse a recipe that cannot be run, as far as that is known beforehand.
 
     Names, types and ranges are checked where a recipe is read. This adds what parts ask of each other: optional
@@ -32,6 +35,8 @@ def check(recipe: Recipe, data: bool = True) -> None:
     Parameters
     ----------
     data : whether the dataset and the captions are looked for; a run whose trials are kept can do without.
+    folds : whether the trials are to be trained and tested on; then each fold has some for both, and as many concepts
+        as the method tells apart, as far as the dataset's tables tell.
 
     Raises
     ------
@@ -47,6 +52,22 @@ def check(recipe: Recipe, data: bool = True) -> None:
     _encoder(recipe, steps)
     if dataset is not None:
         _captions(recipe, dataset)
+        table = dataset.trial_table() if folds else None
+        if table is not None:
+            for fold in recipe.protocol.folds(complete_table(table.reset_index(drop=True), dataset.stimuli())):
+                check_concepts(recipe, fold, table)
+
+
+def check_concepts(recipe: Recipe, fold: Fold, table: pd.DataFrame) -> None:
+    """Refuse more or fewer concepts in a fold's training trials than the method tells apart."""
+    method: type[Method] = find("method", recipe.method["name"])
+    concepts = sorted({*table["concept"][fold.train]})
+    if method.n_concepts not in (None, len(concepts)):
+        raise PhospheneError(
+            f"{method.name} tells {method.n_concepts} concepts apart, and the training trials of fold "
+            f"'{fold.name}', subject {fold.subject}, show {len(concepts)} ({', '.join(concepts[:5])}): keep "
+            f"the trials of {method.n_concepts} (dataset.keep), or retrieve pictures with the method nice"
+        )
 
 
 def parts(recipe: Recipe) -> Iterator[tuple[Any, dict[str, Any]]]:

@@ -31,7 +31,7 @@ from phosphene.generators.base import Conditioning, Generator
 from phosphene.methods.base import Method
 from phosphene.registry import build, find
 from phosphene.runs import provenance
-from phosphene.runs.checks import check
+from phosphene.runs.checks import check, check_concepts
 from phosphene.runs.decoded import Decoded, check_heads, keep_decoded, nearest_pictures, pictured, stand_for_categories
 from phosphene.runs.drawing import draw_missing
 from phosphene.runs.log import EpochLog
@@ -166,19 +166,12 @@ class Experiment:
         seen = self._windowed(trials)
         if self.recipe.silenced_outside is not None:
             cut(seen, self.recipe.silenced_outside, "silenced_outside")
-        method = self.kind
         for number, fold in enumerate(self.protocol.folds(seen)):
             self.folder(fold)
-            train = seen.table[fold.train]
-            concepts = sorted({*train["concept"]})
-            if for_scores and method.n_concepts not in (None, len(concepts)):
-                raise PhospheneError(
-                    f"{method.name} tells {method.n_concepts} concepts apart, and the training trials of fold "
-                    f"'{fold.name}', subject {fold.subject}, show {len(concepts)} ({', '.join(concepts[:5])}): keep "
-                    f"the trials of {method.n_concepts} (dataset.keep), or retrieve pictures with the method nice"
-                )
+            if for_scores:
+                check_concepts(self.recipe, fold, seen.table)
             if number == 0:  # the others are built alike
-                self._method(seen, train, **method.light)
+                self._method(seen, seen.table[fold.train], **self.kind.light)
 
     def _keep_where(self) -> None:
         """A run that goes on elsewhere says so in `config.yaml`, from which it is opened."""
