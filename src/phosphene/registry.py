@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -71,26 +72,27 @@ def _import(kind: str, entry: str) -> None:
     if kind not in PACKAGES:
         raise PhospheneError(f"unknown kind '{kind}': {nearest(kind, PACKAGES)}")
     package = importlib.import_module(PACKAGES[kind])
-    for module in _below(package.__path__, package.__name__ + "."):
-        source = _source(module)
+    for module, source in _below(package):
         if source is None or re.search(f"^{re.escape(entry)}", source, re.MULTILINE):
             importlib.import_module(module)
 
 
-def _below(paths: Iterable[str], prefix: str) -> Iterator[str]:
-    """Every module in a package and in those below it, none of which is imported."""
-    for module in pkgutil.iter_modules(paths, prefix):
-        yield module.name
-        if module.ispkg:
-            leaf = module.name.removeprefix(prefix)
-            yield from _below([str(Path(path) / leaf) for path in paths], module.name + ".")
-
-
 @cache
-def _source(module: str) -> str | None:
-    """Of a module that need not be imported; None where only its bytecode is installed."""
-    spec = importlib.util.find_spec(module)
-    return getattr(spec.loader if spec else None, "get_source", lambda name: None)(module)
+def _below(package: ModuleType) -> list[tuple[str, str | None]]:
+    """Every module in a package and in those below it with its source, which is None where only bytecode is installed.
+
+    None is imported, nor is the package that it lies in.
+    """
+
+    def walk(paths: Iterable[str], prefix: str) -> Iterator[tuple[str, str | None]]:
+        for module in pkgutil.iter_modules(paths, prefix):
+            spec = module.module_finder.find_spec(module.name, None)
+            yield module.name, getattr(spec.loader if spec else None, "get_source", lambda name: None)(module.name)
+            if module.ispkg:
+                leaf = module.name.removeprefix(prefix)
+                yield from walk([str(Path(path) / leaf) for path in paths], module.name + ".")
+
+    return list(walk(package.__path__, package.__name__ + "."))
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from phosphene.evaluation.classification import (
     auc,
     auc_by_run,
     balanced_accuracy,
-    bootstrap,
     held_out,
+    interval,
     permutation_test,
     run_names,
     score,
@@ -75,10 +75,6 @@ def test_bad_input_names_the_fix():
         auc([1, 2], [0.0, 1.0])
     with pytest.raises(PhospheneError, match="1 of 2 scores are NaN"):
         auc([0, 1], [0.0, np.nan])
-    with pytest.raises(PhospheneError, match="unknown unit"):
-        bootstrap([0, 1], [0.0, 1.0], [0, 0], unit="day")
-    with pytest.raises(PhospheneError, match="there is one"):
-        bootstrap([0, 1], [0.0, 1.0], [0, 0], unit="run")
     features, labels, runs = made()
     folds = leave_one_run_out(runs)
     with pytest.raises(PhospheneError, match="leave_one_run_out"):
@@ -104,13 +100,12 @@ def test_run_names_are_unique_over_sessions():
 
 
 @pytest.mark.parametrize("metric", METRICS)
-@pytest.mark.parametrize("unit", ["trial", "run"])
-def test_intervals_hold_the_value_and_repeat_with_the_seed(metric, unit):
+def test_intervals_hold_the_value_and_repeat_with_the_seed(metric):
     features, labels, runs = made(effect=1.0)
-    low, high = bootstrap(labels, features[:, 0], runs, metric=metric, unit=unit, n_boot=300)
+    low, high, _ = interval(labels, features[:, 0], runs, metric=metric, n_boot=300)
     assert low < METRICS[metric](labels, features[:, 0], runs) < high
-    assert (low, high) == bootstrap(labels, features[:, 0], runs, metric=metric, unit=unit, n_boot=300)
-    assert (low, high) != bootstrap(labels, features[:, 0], runs, metric=metric, unit=unit, n_boot=300, seed=1)
+    assert (low, high) == interval(labels, features[:, 0], runs, metric=metric, n_boot=300)[:2]
+    assert (low, high) != interval(labels, features[:, 0], runs, metric=metric, n_boot=300, seed=1)[:2]
 
 
 def test_the_interval_covers_the_truth_as_often_as_it_says():
@@ -118,17 +113,9 @@ def test_the_interval_covers_the_truth_as_often_as_it_says():
     hits = 0
     for seed in range(60):
         features, labels, runs = made(effect=1.0, n=120, n_features=1, seed=seed)
-        low, high = bootstrap(labels, features[:, 0], runs, n_boot=150, seed=seed)
+        low, high, _ = interval(labels, features[:, 0], runs, n_boot=150, seed=seed)
         hits += low <= 0.7602 <= high
     assert hits >= 51  # of 60; fewer than 51 has probability 0.001 at 95 %
-
-
-def test_a_run_drawn_twice_is_two_runs():
-    """Of three runs of equal size and AUC 1, 0, 1, a draw gives a multiple of 1/3; most often it is 2/3."""
-    labels, runs = np.tile([0, 1], 6), np.repeat([0, 1, 2], 4)
-    scores = np.where(runs == 1, 1 - labels, labels).astype(float)
-    assert bootstrap(labels, scores, runs, unit="run", level=0.2, n_boot=1000) == pytest.approx((2 / 3, 2 / 3))
-    assert bootstrap(labels, scores, runs, unit="run", n_boot=1000) == pytest.approx((0, 1))
 
 
 def test_shuffling_keeps_the_counts_of_every_run():

@@ -7,6 +7,7 @@ import pandas as pd
 
 from phosphene.eeg.montages import standard_montage
 from phosphene.eeg.trials import Signal
+from phosphene.utils.vectors import unit
 
 REGIONS = ("frontal", "central", "temporal", "parietal", "occipital")
 NEAR = 20.0  # degrees within which an electrode is taken for its nearest neighbour of the 10-10 system (ours)
@@ -73,5 +74,4 @@ def _directions(positions: np.ndarray) -> np.ndarray:
     """(n, 3) unit vectors from a centre 4 cm above the line between the ears; a position of 0 points nowhere."""
     centred = positions - np.array([0.0, 0.0, 0.04])
     lost = ~np.isfinite(positions).all(axis=1) | ~positions.any(axis=1)
-    unit = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-9)
-    return np.asarray(np.where(lost[:, None], 0.0, unit))
+    return np.where(lost[:, None], 0.0, unit(centred))

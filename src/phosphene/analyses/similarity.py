@@ -14,6 +14,7 @@ from phosphene.runs.experiment import Experiment
 from phosphene.targets.clip import THIS_PICTURE
 from phosphene.utils.files import whole
 from phosphene.utils.progress import Display, Silent
+from phosphene.utils.vectors import unit
 
 MOST = 400  # stimuli, drawn at random where there are more
 COLUMNS = (
@@ -91,11 +92,11 @@ def _vectors(experiment: Experiment, shuffled: bool, half: int | None = None) ->
     found: dict[str, dict[str, list[np.ndarray]]] = defaultdict(lambda: defaultdict(list))
     for fold in experiment.folds:
         table, points = experiment.decoded(fold, shuffled).table, experiment.points(fold, shuffled)
-        unit = points / np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-12)
+        rows = unit(points)
         number = table.groupby(["subject", "stimulus"]).cumcount().to_numpy()
         for i, (subject, name) in enumerate(zip(table["subject"], table["stimulus"], strict=True)):
             if half is None or number[i] == half:
-                found[subject][name].append(unit[i])
+                found[subject][name].append(rows[i])
     return {subject: {name: np.mean(rows, axis=0) for name, rows in own.items()} for subject, own in found.items()}
 
 

@@ -14,9 +14,11 @@ from functools import cached_property
 
 import numpy as np
 from scipy.stats import rankdata
+from sklearn.linear_model import Ridge
 
 from phosphene.errors import PhospheneError
 from phosphene.evaluation.chance import distinct
+from phosphene.utils.vectors import unit
 
 _BATCH = 1 << 22  # numbers of exchanged targets that are multiplied at a time
 
@@ -35,10 +37,10 @@ def smoother(train: np.ndarray, test: np.ndarray, shrink: float = 1.0) -> np.nda
         return np.full((len(test), len(train)), 1 / len(train))
     train, test = ((x[:, keep] - mean[keep]) / scale[keep] for x in (train, test))
     ridge = shrink * float(np.square(train).sum()) / len(train)
-    if train.shape[1] < len(train):
-        inverse = np.linalg.solve(train.T @ train + ridge * np.eye(train.shape[1]), test.T)
-        return np.asarray(inverse.T @ train.T)
-    return np.asarray(np.linalg.solve(train @ train.T + ridge * np.eye(len(train)), train @ test.T).T)
+    each = Ridge(ridge, fit_intercept=False, solver="cholesky").fit(
+        train, np.eye(len(train))
+    )  # a target for each trial
+    return np.asarray(each.predict(test))
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ class Reading:
         targets and candidates, or at once the similarities of targets with candidates where these are fewer."""
         mean = self.targets.mean(axis=0)
         candidates = self.candidates - mean
-        candidates = candidates / np.maximum(np.linalg.norm(candidates, axis=1, keepdims=True), 1e-12)
+        candidates = unit(candidates)
         if len(candidates) <= self.targets.shape[1]:
             return (self.targets - mean) @ candidates.T, None
         return self.targets - mean, candidates.T

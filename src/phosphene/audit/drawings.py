@@ -27,6 +27,7 @@ from phosphene.runs.scoring import drawn_questions
 from phosphene.targets.clip import PHOTO
 from phosphene.utils.checksums import intact
 from phosphene.utils.pictures import open_picture
+from phosphene.utils.vectors import centres
 
 
 @dataclass(frozen=True)
@@ -235,9 +236,7 @@ class Drawings:
     def labels(self) -> list[str]:
         """The training concept whose mean picture is nearest to what was read."""
         names, of = np.unique(self.training["concept"].to_numpy(str), return_inverse=True)
-        unit = self._vectors / np.linalg.norm(self._vectors, axis=1, keepdims=True)
-        centres = np.stack([unit[of == i].mean(axis=0) for i in range(len(names))])
-        return [str(names[i]) for i in cosine(self.read, centres).argmax(axis=1)]
+        return [str(names[i]) for i in cosine(self.read, centres(self._vectors, of)).argmax(axis=1)]
 
     def _nearest(self) -> list[Path]:
         best = cosine(self.read, self._vectors).argmax(axis=1)

@@ -34,9 +34,9 @@ from phosphene.registry import register
 from phosphene.settings import Count, Duration, Positive, Weight, ZeroOrMore
 from phosphene.utils.files import digest
 from phosphene.utils.pictures import upright
+from phosphene.utils.retries import Passing, persist
 
 LARGEST_ANSWER = 1 << 20  # bytes
-LONGEST_WAIT = 600.0  # s that a server may ask for
 UNUSABLE = 5  # pictures in a row without a usable answer
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 TASK = (
@@ -51,17 +51,9 @@ class Clock:
     """Time and chance, which tests replace. ``now`` in s from any start."""
 
     now: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], object] = time.sleep
+    sleep: Callable[[float], None] = time.sleep
     date: Callable[[], datetime] = lambda: datetime.now(UTC)
     chance: Callable[[], float] = random.random
-
-
-class _Passing(Exception):
-    """A failure that may not come again; the server may say how many seconds to wait."""
-
-    def __init__(self, reason: str, wait: float = 0.0):
-        super().__init__(reason)
-        self.wait = wait
 
 
 class _Unusable(Exception):
@@ -189,7 +181,10 @@ class OpenAI(Captioner):
         body = self._body(image, slots)
         for _ in range(2):
             try:
-                said = _captions(self._persist(body), slots)
+                answer = persist(
+                    lambda: self._paced(body), tries=self.tries, sleep=self.clock.sleep, chance=self.clock.chance
+                )
+                said = _captions(answer, slots)
                 self._unusable = 0
                 return {name: self._struck(caption) for name, caption in said.items()}
             except _Unusable as error:
@@ -215,27 +210,13 @@ class OpenAI(Captioner):
             body["response_format"] = {"type": "json_schema", "json_schema": schema}
         return body | (self.extra or {})
 
-    def _persist(self, body: Mapping[str, Any]) -> Any:
-        """The endpoint's answer to one request, tried again with growing pauses while failures may pass."""
-        failures = 0
-        while True:
-            pause = self._next - self.clock.now()
-            if pause > 0:
-                self.clock.sleep(pause)
-            self._next = self.clock.now() + 60 / self.per_minute
-            try:
-                return self._once(body)
-            except _Passing as error:
-                failures += 1
-                if failures >= self.tries:
-                    raise PhospheneError(f"{error}, {failures} times: the same command goes on from here") from None
-                if error.wait > LONGEST_WAIT:
-                    raise PhospheneError(
-                        f"{error} and asks to wait {error.wait / 60:.0f} minutes: the same command goes on from here"
-                    ) from None
-                pause = max(error.wait, min(60.0, 2.0**failures) * (0.5 + 0.5 * self.clock.chance()))
-                log.warning("%s; on again in %.0f s", error, pause)
-                self.clock.sleep(pause)
+    def _paced(self, body: Mapping[str, Any]) -> Any:
+        """The endpoint's answer to one request, which is not sent before its time has come."""
+        pause = self._next - self.clock.now()
+        if pause > 0:
+            self.clock.sleep(pause)
+        self._next = self.clock.now() + 60 / self.per_minute
+        return self._once(body)
 
     def _once(self, body: Mapping[str, Any]) -> Any:
         """`_ask` in a thread of its own, which is left behind at the deadline: no timeout of a socket bounds the whole,
@@ -255,7 +236,7 @@ class OpenAI(Captioner):
         except queue.Empty:
             given_up.set()
             self._session = requests.Session()  # the other is in use still
-            raise _Passing(f"{self.host} gives no whole answer within {self.deadline:g} s") from None
+            raise Passing(f"{self.host} gives no whole answer within {self.deadline:g} s") from None
         if isinstance(answer, Exception):
             raise answer
         return answer
@@ -279,14 +260,14 @@ class OpenAI(Captioner):
                     if len(text) > LARGEST_ANSWER:
                         raise PhospheneError(f"the answer of {self.host} does not end: is base_url right?")
         except requests.RequestException as error:
-            raise _Passing(f"{self.host}: {type(error).__name__}") from None
+            raise Passing(f"{self.host}: {type(error).__name__}") from None
         if status == 200:
             return self._json(bytes(text))
         why = self._why(bytes(text))
         if status == 429 and "quota" in why.casefold():
             raise PhospheneError(f"{self.host} says: {why} The same command goes on from here once that is settled")
         if status in (408, 409, 425, 429) or status >= 500:
-            raise _Passing(f"{self.host} answers {status}", wait)
+            raise Passing(f"{self.host} answers {status}", wait)
         if status in (401, 403):
             raise PhospheneError(f"{self.host} refuses the key ({status}): look at {self.key_from or 'key_from'}")
         raise PhospheneError(f"{self.host} answers {status} ({why or 'no reason given'}): look at model and base_url")
@@ -305,7 +286,7 @@ class OpenAI(Captioner):
         try:
             answer = json.loads(text)
         except (ValueError, RecursionError):
-            raise _Passing(f"{self.host} answers something other than JSON") from None
+            raise Passing(f"{self.host} answers something other than JSON") from None
         usage = answer.get("usage") if isinstance(answer, dict) else None
         for i, name in enumerate(("prompt_tokens", "completion_tokens")):
             n = usage.get(name) if isinstance(usage, dict) else None

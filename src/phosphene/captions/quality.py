@@ -20,7 +20,6 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,6 +31,7 @@ from phosphene.captions.store import Captions
 from phosphene.captions.tables import cells
 from phosphene.captions.tokens import Count, estimate
 from phosphene.errors import PhospheneError, nearest
+from phosphene.utils.vectors import unit
 
 COLUMNS = ("check", "stimulus", "slot", "other", "value", "chance", "detail")
 _WORD = re.compile(r"\w+(?:'\w+)?")
@@ -176,8 +176,8 @@ def _figures(cider: Cider | None, embed: Embed | None) -> Mapping[str, _Figure]:
 
     def of_clip(said: list[str], true: list[list[str]]) -> tuple[float, float]:
         assert embed is not None
-        ours = _unit(embed(said))
-        theirs = np.split(_unit(embed([t for ts in true for t in ts])), np.cumsum([len(ts) for ts in true])[:-1])
+        ours = unit(embed(said))
+        theirs = np.split(unit(embed([t for ts in true for t in ts])), np.cumsum([len(ts) for ts in true])[:-1])
         return tuple(  # type: ignore[return-value]
             float(np.mean([(a @ b.T).max() for a, b in zip(ours, own, strict=True)]))
             for own in (theirs, theirs[1:] + theirs[:1])
@@ -198,11 +198,6 @@ def token_f1(said: str, true: str) -> float:
 def words(caption: str) -> list[str]:
     """Lower-case words without punctuation."""
     return _WORD.findall(caption.casefold())
-
-
-def _unit(vectors: Any) -> np.ndarray:
-    array = np.asarray(vectors, dtype=float)
-    return array / np.maximum(np.linalg.norm(array, axis=1, keepdims=True), 1e-12)
 
 
 def _text(cell: object) -> str:

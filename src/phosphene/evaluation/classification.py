@@ -5,9 +5,8 @@ Design rationale
 AUC counts pairs *within* a run (given ``runs``): scores of different folds come from different decoders, and an offset
 between two runs is neither skill nor failure. Without ``runs`` all trials are pooled, as much of the field reports.
 
-The interval resamples trials within run and class by default. It says how the figure would vary with other trials of
-the same runs, with the decoders as they are. ``unit="run"`` resamples whole runs, which is what one wants to know of
-another day, but with six of them such an interval is too narrow.
+The interval resamples trials within run and class. It says how the figure would vary with other trials of the same
+runs, with the decoders as they are; not how it would vary with other runs.
 
 The permutation test shuffles labels within each run (so that drifts and unequal runs stay as they are) and repeats the
 *whole* cross-validation for each shuffle. Shuffling only the labels of the held-out scores would be quicker, but the
@@ -25,6 +24,7 @@ from threadpoolctl import threadpool_limits
 from phosphene.errors import PhospheneError
 from phosphene.evaluation import intervals
 from phosphene.evaluation.protocols import Fold
+from phosphene.evaluation.statistics import bootstrap
 
 #: (n_trials,) the group of each trial
 Groups = Sequence[Any] | np.ndarray
@@ -91,67 +91,34 @@ METRICS: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], float]] = {
 }
 
 
-def bootstrap(
-    labels: np.ndarray,
-    scores: np.ndarray,
-    runs: Groups,
-    *,
-    metric: str = "auc",
-    unit: str = "trial",
-    n_boot: int = 2000,
-    level: float = 0.95,
-    seed: int = 0,
-) -> tuple[float, float]:
-    """Percentile interval of one of `METRICS`.
-
-    Parameters
-    ----------
-    labels, scores, runs : (n_trials,) as for `auc`.
-    unit : "trial" resamples trials within run and class; "run" resamples runs.
-    """
-    rng = np.random.default_rng(seed)
-    labels, scores, names = np.asarray(labels), np.asarray(scores), np.asarray(runs)
-    members = [np.flatnonzero(mask) for mask in _groups(labels, names)]
-    cells = [m[labels[m] == c] for m in members for c in (0, 1) if (labels[m] == c).any()]
-    if unit not in ("trial", "run"):
-        raise PhospheneError(f"unknown unit '{unit}': valid: run, trial")
-    if unit == "run" and len(members) < 2:
-        raise PhospheneError("unit='run' resamples runs and there is one: read more runs, or use unit='trial'")
-    values = np.empty(n_boot)
-    for b in range(n_boot):
-        if unit == "trial":
-            index = np.concatenate([cell[rng.integers(len(cell), size=len(cell))] for cell in cells])
-            drawn = names[index]
-        else:
-            parts = [members[i] for i in rng.integers(len(members), size=len(members))]
-            index = np.concatenate(parts)
-            drawn = np.repeat(np.arange(len(parts)), [len(part) for part in parts])  # a run drawn twice is two runs
-        values[b] = METRICS[metric](labels[index], scores[index], drawn)
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
-
-
 def interval(
     labels: np.ndarray, scores: np.ndarray, runs: Groups, *, metric: str = "auc", n_boot: int = 2000, seed: int = 0
 ) -> intervals.Interval:
-    """`bootstrap` of trials within run and class, or the reason why there is no interval (see `intervals`).
+    """Percentile interval of one of `METRICS`, trials drawn within run and class; or why there is none (`intervals`).
 
     Where every pair of a run is won, or every one lost, it is that of as many independent pairs as there are trials.
     """
-    labels, names = np.asarray(labels), np.asarray(runs)
-    cells = [[int(np.sum(labels[mask] == c)) for mask in _groups(labels, names)] for c in (0, 1)]
-    n, free = min(map(sum, cells)), min(sum(max(size - 1, 0) for size in own) for own in cells)
+    labels, scores, names = np.asarray(labels), np.asarray(scores), np.asarray(runs)
+    sizes = [[int(np.sum(labels[mask] == c)) for mask in _groups(labels, names)] for c in (0, 1)]
+    n, free = min(map(sum, sizes)), min(sum(max(size - 1, 0) for size in own) for own in sizes)
     if n < intervals.FEWEST:
         return intervals.too_few(n, "trials of a category")
     if free < intervals.FEWEST - 1:
         return intervals.Interval(
-            np.nan, np.nan, f"no interval: {n} trials of a category in {len(cells[0])} runs are too few within a run"
+            np.nan, np.nan, f"no interval: {n} trials of a category in {len(sizes[0])} runs are too few within a run"
         )
-    low, high = bootstrap(labels, scores, names, metric=metric, n_boot=n_boot, level=intervals.LEVEL, seed=seed)
+    low, high = bootstrap(
+        np.arange(len(labels)),
+        strata=2 * pd.factorize(names)[0] + labels,
+        statistic=lambda rows: METRICS[metric](labels[rows], scores[rows], names[rows]),
+        level=intervals.LEVEL,
+        n_boot=n_boot,
+        seed=seed,
+    )
     if low < high:
         return intervals.Interval(low, high)
     if low in (0, 1):
-        pairs = sum(min(own) for own in zip(*cells, strict=True))
+        pairs = sum(min(own) for own in zip(*sizes, strict=True))
         return intervals.all_alike(bool(low), max(pairs, 1), "pairs of trials")
     return intervals.Interval(np.nan, np.nan, "no interval: every draw of the trials gives the same value")
 

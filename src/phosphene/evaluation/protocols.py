@@ -22,6 +22,7 @@ from phosphene.errors import PhospheneError, nearest
 from phosphene.settings import Settings, ZeroOrMore
 from phosphene.utils.duplicates import KINDS, SamePictures, same_pictures
 from phosphene.utils.files import digest
+from phosphene.utils.vectors import centres
 
 LEAKY = "leaky_random_trials"
 Split = Literal[
@@ -315,8 +316,7 @@ class Gallery(NamedTuple):
             raise PhospheneError(f"vectors must be ({len(self.item)}, dim), a row for each picture, not {table.shape}")
         if np.array_equal(self.item, np.arange(len(self.item))):
             return table
-        unit = table / np.maximum(np.linalg.norm(table, axis=1, keepdims=True), 1e-12)
-        return np.stack([unit[self.item == i].mean(axis=0) for i in range(self.item.max() + 1)])
+        return centres(table, self.item)
 
 
 def overlap_table(protocol: Protocol, trials: Trials, *, most: int = 10) -> pd.DataFrame:

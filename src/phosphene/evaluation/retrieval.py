@@ -7,13 +7,12 @@ import numpy as np
 from scipy.stats import hypergeom, rankdata
 
 from phosphene.errors import PhospheneError
+from phosphene.utils.vectors import unit
 
 
 def cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """(n_a, n_b) cosine similarity of rows; a zero vector is similar to nothing (0)."""
-    a = a / np.maximum(np.linalg.norm(a, axis=1, keepdims=True), 1e-12)
-    b = b / np.maximum(np.linalg.norm(b, axis=1, keepdims=True), 1e-12)
-    return a @ b.T
+    return np.asarray(unit(a) @ unit(b).T)
 
 
 class Ranks(NamedTuple):

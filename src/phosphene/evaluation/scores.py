@@ -11,6 +11,7 @@ from phosphene.evaluation import intervals, retrieval
 from phosphene.evaluation.categories import TwoCategories, reached
 from phosphene.evaluation.classification import METRICS
 from phosphene.evaluation.statistics import permutation
+from phosphene.utils.vectors import centres
 
 COLUMNS = (
     "metric",
@@ -161,11 +162,9 @@ def picture_retrieval(
     truth : (n_queries,) gallery row of the picture seen.
     concepts : (n_pictures,) concept of each picture.
     """
-    names, concept = np.unique(concepts, return_inverse=True)
-    unit = gallery / np.maximum(np.linalg.norm(gallery, axis=1, keepdims=True), 1e-12)
-    centres = np.stack([unit[concept == c].mean(0) for c in range(len(names))])
+    concept = np.unique(concepts, return_inverse=True)[1]
     similarity = retrieval.cosine(decoded, gallery)
-    return ranked_pictures(similarity, retrieval.cosine(decoded, centres), truth, concepts, backbone)
+    return ranked_pictures(similarity, retrieval.cosine(decoded, centres(gallery, concept)), truth, concepts, backbone)
 
 
 def ranked_pictures(

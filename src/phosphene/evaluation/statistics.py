@@ -31,7 +31,8 @@ def bootstrap(
     values: np.ndarray,
     clusters: np.ndarray | None = None,
     *,
-    statistic: Callable[..., np.ndarray] = np.mean,
+    strata: np.ndarray | None = None,
+    statistic: Callable[..., Any] = np.mean,
     level: float = 0.95,
     n_boot: int = 2000,
     seed: int = 0,
@@ -40,22 +41,32 @@ def bootstrap(
 
     Parameters
     ----------
-    values : (n_queries,) one score for each query.
+    values : (n_queries,) one score for each query, or what the statistic makes a score of.
     clusters : (n_queries,) queries with equal entries are not independent (pictures of one concept) and stay together.
+    strata : (n_queries,) of each as many are drawn as it has; not beside ``clusters``.
     statistic : reduces an array of values.
     """
-    values = np.asarray(values, float)
+    values, rng = np.asarray(values), np.random.default_rng(seed)
     if len(values) == 0:
         raise PhospheneError("there is no score to take an interval of: the test part is empty")
+    if strata is not None:
+        parts = [np.flatnonzero(strata == name) for name in np.unique(strata)]
+        drawn = (
+            np.concatenate([part[rng.integers(len(part), size=len(part))] for part in parts]) for _ in range(n_boot)
+        )
+        return _percentiles(np.array([statistic(values[rows]) for rows in drawn]), level)
     _, cluster = np.unique(np.arange(len(values)) if clusters is None else clusters, return_inverse=True)
     members = [values[cluster == c] for c in range(cluster.max() + 1)]
-    rng = np.random.default_rng(seed)
     draws = rng.integers(len(members), size=(n_boot, len(members)))
     if statistic is np.mean:
         sums, counts = np.array([m.sum() for m in members]), np.array([len(m) for m in members])
         results = sums[draws].sum(1) / counts[draws].sum(1)
     else:
         results = np.array([statistic(np.concatenate([members[i] for i in draw])) for draw in draws])
+    return _percentiles(results, level)
+
+
+def _percentiles(results: np.ndarray, level: float) -> tuple[float, float]:
     low, high = np.quantile(results, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 

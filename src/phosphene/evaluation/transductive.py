@@ -33,6 +33,7 @@ from scipy.optimize import linear_sum_assignment
 from phosphene.errors import PhospheneError
 from phosphene.evaluation import retrieval
 from phosphene.evaluation.scores import Question
+from phosphene.utils.vectors import unit
 
 PREFIX = "transductive_"
 NOTE = "uses the whole test set at once (transductive): no score of single trials, and not comparable with one"
@@ -48,7 +49,7 @@ def centred(decoded: np.ndarray, gallery: np.ndarray) -> np.ndarray:
     decoded : (n_queries, dim) decoded vectors of any length.
     gallery : (n_items, dim).
     """
-    a, b = (x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12) for x in (decoded, gallery))
+    a, b = unit(decoded), unit(gallery)
     return retrieval.cosine(a - a.mean(axis=0), b - b.mean(axis=0))
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from phosphene.errors import PhospheneError
+from phosphene.utils.vectors import unit
 
 COLLAPSED = 0.5  # of the way from the targets' own overlap to sameness; our choice
 _GROUPS = 10
@@ -163,14 +164,9 @@ def collapse(
     )
 
 
-def _unit(x: np.ndarray) -> np.ndarray:
-    x = np.asarray(x, float)
-    return np.asarray(x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12))
-
-
 def _means(x: np.ndarray, picture: np.ndarray) -> np.ndarray:
     """(n_pictures, dim) mean over the trials of each picture of unit vectors."""
-    x = _unit(x)
+    x = unit(np.asarray(x, float))
     total = np.zeros((picture.max() + 1, x.shape[1]))
     np.add.at(total, picture, x)
     return np.asarray(total / np.bincount(picture)[:, None])
@@ -201,7 +197,7 @@ def _silhouettes(name: str, vectors: Mapping[str, np.ndarray], levels: Mapping[s
     groupings = {"head": {h: h for h in vectors}, **({"level": levels} if levels else {})}
     if len({v.shape[1] for v in vectors.values()}) > 1:
         return {f"{name}, {grouping}": float("nan") for grouping in groupings}
-    stacked = np.concatenate([_unit(v) for v in vectors.values()])
+    stacked = np.concatenate([unit(np.asarray(v, float)) for v in vectors.values()])
     out = {}
     for grouping, of in groupings.items():
         labels = np.concatenate([[of[h]] * len(v) for h, v in vectors.items()])

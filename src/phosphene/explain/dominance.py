@@ -13,6 +13,7 @@ import pandas as pd
 
 from phosphene.errors import PhospheneError
 from phosphene.evaluation.statistics import bootstrap
+from phosphene.utils.vectors import unit
 
 _TRIES = 200
 
@@ -114,9 +115,9 @@ def _prepared(
             f"head '{head}' has {decoded.shape} decoded vectors, {target.shape} targets and {len(picture)} trials: "
             "they must agree"
         )
-    unit = [x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12) for x in (decoded, target[first])]
-    code = np.unique(np.round(unit[1], 6), axis=0, return_inverse=True)[1].ravel()
-    return unit[0] @ unit[1].T, code
+    captions = unit(target[first])
+    code = np.unique(np.round(captions, 6), axis=0, return_inverse=True)[1].ravel()
+    return unit(decoded) @ captions.T, code
 
 
 def _strangers(captions: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:

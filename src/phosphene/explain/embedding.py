@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from phosphene.errors import PhospheneError
+from phosphene.utils.vectors import unit
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,7 @@ def embed(
     for name, x in parts.items():
         if not 0 < perplexity < len(x):
             raise PhospheneError(f"perplexity {perplexity:g} needs more points than {len(x)}: lower it")
-        x = np.asarray(x, np.float64)
-        x = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)  # Euclidean order is then cosine's
+        x = unit(np.asarray(x, np.float64))  # Euclidean order is then cosine's
         model = TSNE(perplexity=perplexity, random_state=seed, init="pca")
         points.append(model.fit_transform(x.astype(np.float32)))
         divergence[name] = float(model.kl_divergence_)

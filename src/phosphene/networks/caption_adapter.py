@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from phosphene import runtime
 from phosphene.errors import PhospheneError
+from phosphene.networks.ridge import ALPHAS, Inputs
 from phosphene.utils.finite import check_finite
 
 Tokens = Tensor | np.ndarray
@@ -133,7 +134,7 @@ class RidgeTokens(nn.Module):
         n_inputs: int = 1024,
         n_tokens: int = 257,
         dim: int = 1024,
-        alphas: tuple[float, ...] = (1e-3, 1e-2, 1e-1, 1.0, 10.0),
+        alphas: tuple[float, ...] = ALPHAS,
     ):
         super().__init__()
         self.n_inputs, self.n_tokens, self.dim, self.alphas = n_inputs, n_tokens, dim, tuple(alphas)
@@ -153,27 +154,20 @@ class RidgeTokens(nn.Module):
             If the two do not fit each other or the map, or there are fewer than three pictures.
         """
         n = _matched(embeds, tokens, (self.n_inputs, self.n_tokens, self.dim), least=3)
-        x = embeds.double().cpu()
-        self.mean_in.copy_(x.mean(0))
-        self.scale_in.copy_(x.std(0).clamp_min(1e-6))
-        u, s, vt = torch.linalg.svd((x - x.mean(0)) / x.std(0).clamp_min(1e-6), full_matrices=False)
+        x = Inputs.of(embeds)
+        self.mean_in.copy_(x.mean)
+        self.scale_in.copy_(x.scale)
         start = _read(tokens, torch.arange(min(n, batch_size))).flatten(1).mean(0)  # near the mean: sums stay exact
-        uty, first, total = torch.zeros(len(s), len(start)), torch.zeros(len(start), dtype=torch.float64), 0.0
+        uty, first, total = torch.zeros(len(x.s), len(start)), torch.zeros(len(start), dtype=torch.float64), 0.0
         for rows in torch.arange(n).split(batch_size):
             y = _read(tokens, rows).flatten(1) - start
-            uty.addmm_(u[rows].T.float(), y)
+            uty.addmm_(x.u[rows].T.float(), y)
             first += y.sum(0, dtype=torch.float64)
             total += float(y.square().sum(dtype=torch.float64))
         total -= float(first.square().sum()) / n
         power = torch.stack([row.double().square().sum() for row in uty])  # a copy of all would be gigabytes
-        errors = {}
-        for alpha in self.alphas:
-            keep = s**2 / (s**2 + alpha * n)
-            left = (total - float(((2 * keep - keep**2) * power).sum())) / (n * len(start))
-            errors[alpha] = left / float((1 - (keep.sum() + 1) / n).clamp_min(1e-3)) ** 2
-        self.alpha_ = min(errors, key=lambda alpha: errors[alpha])
-        solve = vt.T * (s / (s**2 + self.alpha_ * n))
-        self.weight = (solve.float() @ uty).to(self.mean_out)
+        self.alpha_ = x.penalty(self.alphas, power, total, len(start))
+        self.weight = (x.solve(self.alpha_).float() @ uty).to(self.mean_out)
         self.mean_out.copy_(start + first / n)
         return self
 

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from phosphene.errors import PhospheneError
+from phosphene.networks.ridge import ALPHAS, Inputs
 from phosphene.priors.base import Prior
 from phosphene.registry import register
 from phosphene.settings import Count, Penalties, Stretch
@@ -34,7 +35,7 @@ class RidgePrior(Prior):
         self,
         n_inputs: Count,
         n_outputs: Count,
-        alphas: Penalties = (1e-3, 1e-2, 1e-1, 1.0, 10.0),
+        alphas: Penalties = ALPHAS,
         stretch: Stretch = 3.0,
     ):
         super().__init__(n_inputs, n_outputs)
@@ -50,24 +51,16 @@ class RidgePrior(Prior):
             raise PhospheneError(f"a ridge prior needs at least 3 training samples, not {len(inputs)}")
         for part, what in ((inputs, "input"), (targets, "target")):
             check_finite(part, f"{what} of training sample", "leave it out")
-        x, y = inputs.double().cpu(), targets.double().cpu()
-        self.mean_in.copy_(x.mean(0))
-        self.scale_in.copy_(x.std(0).clamp_min(1e-6))
+        x, y = Inputs.of(inputs), targets.double().cpu()
+        self.mean_in.copy_(x.mean)
+        self.scale_in.copy_(x.scale)
         self.mean_out.copy_(y.mean(0))
-        x = (x - x.mean(0)) / x.std(0).clamp_min(1e-6)
         centred = y - y.mean(0)
-        u, s, vt = torch.linalg.svd(x, full_matrices=False)
-        uty = u.T @ centred
-        n, best = len(x), (float("inf"), None)
-        for alpha in self.alphas:
-            keep = s**2 / (s**2 + alpha * n)
-            residual = centred - u @ (keep[:, None] * uty)
-            error = float((residual**2).mean() / (1 - (keep.sum() + 1) / n).clamp_min(1e-3) ** 2)
-            if error < best[0]:
-                best = (error, vt.T @ ((keep / s.clamp_min(1e-9))[:, None] * uty))
-        weight = best[1]
-        assert weight is not None
-        stretch = (centred.std(0) / (x @ weight).std(0).clamp_min(1e-9)).clamp(1.0, self.stretch)
+        coded = x.u.T @ centred
+        alpha = x.penalty(self.alphas, coded.square().sum(1), float(centred.square().sum()), y.shape[1])
+        weight = x.solve(alpha) @ coded
+        fitted = (inputs.double().cpu() - x.mean) / x.scale @ weight
+        stretch = (centred.std(0) / fitted.std(0).clamp_min(1e-9)).clamp(1.0, self.stretch)
         self.weight.copy_(weight * stretch)
         return self
 

@@ -21,6 +21,7 @@ from phosphene.simulate.content import describe
 from phosphene.simulate.cortex import BRAINS, REGIONS, Region, code_of
 from phosphene.simulate.head import CHANNELS, at, centre, directions, lead_field, make_info, montage
 from phosphene.simulate.scenes import Scene
+from phosphene.utils.vectors import unit
 
 Drawn = Sequence[tuple[Image.Image, np.ndarray]]  # picture and object mask of each scene, from `draw_with_mask`
 
@@ -114,16 +115,14 @@ class Brain:
         self._gain = layout.gain * rng.lognormal(0, 0.15, n)
         self._common = layout.common
         self._position = layout.position + rng.normal(0, 0.003, (n, 3)) + rng.normal(0, 0.002, 3)
-        tilted = layout.orientation + rng.normal(0, 0.15, (n, 3))
-        self._orientation = tilted / np.linalg.norm(tilted, axis=1, keepdims=True)
+        self._orientation = unit(layout.orientation + rng.normal(0, 0.15, (n, 3)))
         self._pattern = self._rereference @ (lead_field(self._position, self._orientation) * self._gain)
         self._amplitude = rng.lognormal(0, 0.15)
 
     def _place_background(self, rng: np.random.Generator) -> None:
         rays = rng.normal(size=(300, 3))
         rays[:, 2] = np.abs(rays[:, 2]) - 0.3 * rng.uniform(size=300)  # few below the ears
-        turns = rng.normal(size=(300, 3))
-        turns /= np.linalg.norm(turns, axis=1, keepdims=True)
+        turns = unit(rng.normal(size=(300, 3)))
         mixing = lead_field(at(rays, rng.uniform(0.5, 0.8, (300, 1))), turns)
         slope = rng.normal(1.2, 0.1)
         groups = (mixing[:, :100], mixing[:, 100:200], mixing[:, 200:])
@@ -134,8 +133,7 @@ class Brain:
             for step, group in zip((-0.4, 0.0, 0.4), groups, strict=True)
         ]
         rays = np.stack([directions()[name] for name in ("O1", "O2", "Oz", "P3", "P4", "Pz")])
-        turns = rays + rng.normal(0, 0.3, rays.shape)
-        turns /= np.linalg.norm(turns, axis=1, keepdims=True)
+        turns = unit(rays + rng.normal(0, 0.3, rays.shape))
         sizes = np.array([1.0, 1.0, 1.0, 0.5, 0.5, 0.7]) * rng.lognormal(0, 0.3, 6)
         self._alpha_mixing = self._powered(lead_field(at(rays, 0.65), turns) * sizes, power * ALPHA_SHARE)
         self._alpha_peak = rng.normal(10.0, 0.5)

@@ -17,6 +17,7 @@ import requests
 
 from phosphene.datasets.download.names import PART, TAG, amount
 from phosphene.errors import PhospheneError
+from phosphene.utils.retries import Passing, persist
 
 ROOTS = {
     "osf": "https://api.osf.io/v2",
@@ -25,16 +26,7 @@ ROOTS = {
 }
 LARGEST_ANSWER = 1 << 26  # bytes: an answer of an API, not a file
 T = TypeVar("T")
-log = logging.getLogger(__name__)
 pooch.get_logger().setLevel(logging.WARNING)  # it would tell each file's checksum; `checksums.txt` holds it
-
-
-class Broken(Exception):
-    """A transfer that failed and may succeed when tried again."""
-
-    def __init__(self, reason: str, wait: float = 0.0):
-        super().__init__(reason)
-        self.wait = wait
 
 
 class Absent(PhospheneError):
@@ -48,30 +40,18 @@ class Web:
     roots: Mapping[str, str] = field(default_factory=lambda: ROOTS)
     tries: int = 5
     """Failures in a row, none of which brought a byte more, before giving up."""
-    sleep: Callable[[float], object] = time.sleep
+    sleep: Callable[[float], None] = time.sleep
     timeout: tuple[float, float] = (20.0, 60.0)
     chunk: int = 1 << 18
     session: requests.Session = field(default_factory=requests.Session)
 
     def persist(self, act: Callable[[], T], reached: Callable[[], int] = lambda: 0) -> T:
-        """Call ``act`` until it is not `Broken`; ``reached`` counts what has arrived."""
-        best, failures = reached(), 0
-        while True:
-            try:
-                return act()
-            except Broken as error:
-                now = reached()
-                failures = 0 if now > best else failures + 1
-                best = max(best, now)
-                if failures >= self.tries:
-                    raise PhospheneError(f"{error}, {failures} times: the same command goes on from here") from None
-                pause = min(60.0, max(error.wait, 2.0**failures))
-                log.warning("%s; on again in %.0f s", error, pause)
-                self.sleep(pause)
+        """Call ``act`` until it is not `Passing`; ``reached`` counts what has arrived."""
+        return persist(act, tries=self.tries, sleep=self.sleep, reached=reached)
 
     @contextmanager
     def get(self, url: str, headers: Mapping[str, str] | None = None) -> Iterator[requests.Response]:
-        """A streamed answer with status 200, 206 or 416; what may pass is `Broken`, what will not an error."""
+        """A streamed answer with status 200, 206 or 416; what may pass is `Passing`, what will not an error."""
         self._trusted(url)
         try:
             with self.session.get(url, headers=dict(headers or {}), stream=True, timeout=self.timeout) as answer:
@@ -80,7 +60,7 @@ class Web:
                 status, host = answer.status_code, urlsplit(url).netloc
                 if status in (408, 425, 429) or status >= 500:
                     wait = answer.headers.get("Retry-After", "")
-                    raise Broken(f"{host} answers {status}", float(wait) if wait.isdecimal() else 0.0)
+                    raise Passing(f"{host} answers {status}", float(wait) if wait.isdecimal() else 0.0)
                 if status in (404, 410):
                     raise Absent(f"{url} is not there ({status}): look at the data set's page")
                 if status in (401, 403):
@@ -91,7 +71,7 @@ class Web:
         except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:
             raise PhospheneError(f"{url[:200]!r} cannot be fetched ({type(error).__name__})") from None
         except requests.RequestException as error:
-            raise Broken(f"{urlsplit(url).netloc}: {_reason(error)}") from None
+            raise Passing(f"{urlsplit(url).netloc}: {_reason(error)}") from None
 
     def _trusted(self, url: str) -> None:
         known = [self.origin(root) for root in self.roots.values()]
@@ -185,14 +165,14 @@ class Resuming:
             self.discard()
             raise PhospheneError(f"{url} sends more than the {amount(expected)} announced: look at the data set's page")
         if expected is not None and got < expected:
-            raise Broken(f"{urlsplit(url).netloc} ended a transfer at {amount(got)} of {amount(expected)}")
+            raise Passing(f"{urlsplit(url).netloc} ended a transfer at {amount(got)} of {amount(expected)}")
 
     def _expected(self, answer: requests.Response, start: int) -> int | None:
         """How long the whole file will be; an answer that does not fit is refused before a byte of it is kept."""
         name = self.part.name.removesuffix(PART)
         if answer.status_code == 416:
             self.discard()
-            raise Broken(f"{name}: the server does not go on at {amount(start)}")
+            raise Passing(f"{name}: the server does not go on at {amount(start)}")
         if "html" in answer.headers.get("Content-Type", "") and not name.lower().endswith((".html", ".htm")):
             raise PhospheneError(f"{name}: the server sends a web page in its place: look at the data set's page")
         length: int | None = None
@@ -200,7 +180,7 @@ class Resuming:
             span = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", answer.headers.get("Content-Range", ""))
             if span is None or int(span[1]) != start:
                 self.discard()
-                raise Broken(f"{name}: the server sends another part than was asked for")
+                raise Passing(f"{name}: the server sends another part than was asked for")
             length = int(span[3]) if span[3] != "*" else None
         elif "Content-Encoding" not in answer.headers and answer.headers.get("Content-Length", "").isdecimal():
             length = int(answer.headers["Content-Length"])
