@@ -19,6 +19,7 @@ from phosphene.errors import PhospheneError
 from phosphene.evaluation.protocols import LEAKY, SETTINGS, Protocol, overlap_table
 from phosphene.evaluation.scores import picture_retrieval
 from phosphene.runs import scoring
+from phosphene.runs.reading import read
 from phosphene.runs.recipe import Evaluation
 from phosphene.targets.clip import CLIPImage
 
@@ -107,7 +108,7 @@ def test_captions_are_sought_among_all_captions_not_those_of_the_test(monkeypatc
     class Run:
         def __init__(self):
             self.trials, self.protocol = trials, protocol
-            self.recipe = type("Recipe", (), {"generator": None, "evaluation": Evaluation()})
+            self.recipe = type("Recipe", (), {"generator": None, "evaluation": Evaluation(), "protocol": protocol})
 
         def decoded(self, fold, shuffled=False):
             return test, {"image": torch.randn(len(test), 16, generator=torch.Generator().manual_seed(0))}
@@ -122,7 +123,7 @@ def test_captions_are_sought_among_all_captions_not_those_of_the_test(monkeypatc
             gallery = trials.stimuli[trials.stimuli.index.isin(test["stimulus"])]
             return gallery, gallery.index.get_indexer(test["stimulus"])
 
-    questions = scoring.questions(Run(), fold, False)
+    questions = scoring.questions(read(Run(), fold), Run().recipe)
     assert asked == [sorted(set(trials.stimuli[slot])) for slot in slots]
     for slot, captions in zip(slots, asked, strict=True):
         assert len(set(trials.stimuli.loc[sorted(set(test["stimulus"])), slot])) < len(captions)

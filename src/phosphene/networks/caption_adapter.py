@@ -77,6 +77,8 @@ class VisualTokens(nn.Sequential):
     ) -> "VisualTokens":
         """Mean squared error, AdamW, with the published defaults; `losses_` is each epoch's mean.
 
+        By hand: the training loop takes a method and its trials; here are pairs of vectors, and nothing is selected.
+
         The weight decay and the constant learning rate are ours: the published ones are not known.
 
         Parameters

@@ -14,6 +14,7 @@ from phosphene.evaluation.protocols import Fold, joined
 from phosphene.evaluation.scores import Question
 from phosphene.methods.base import Classifier
 from phosphene.runs.experiment import Experiment
+from phosphene.runs.reading import read
 from phosphene.runs.scoring import questions
 
 _TRIAL = ["subject", "session", "run", "block", "stimulus", "repeat"]
@@ -71,9 +72,10 @@ def scored(experiment: Experiment) -> list[Scored]:
         return [_by_run(experiment)]
     asked: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for fold in experiment.folds:
-        table = experiment.decoded(fold).table
+        reading = read(experiment, fold)
+        table = reading.table
         names = _names(table, fold, _TRIAL if experiment.protocol.average_test == 1 else _MEAN)
-        for question in questions(experiment, fold, False):
+        for question in questions(reading, experiment.recipe):
             if not isinstance(question, Question):  # a distance of whole sets has no samples to pair
                 continue
             values = question.table[np.arange(len(question.truth)), question.truth]

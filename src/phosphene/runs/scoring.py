@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from phosphene.captions import LEVEL_OF, NAMED, SLOTS
+from phosphene.captions import LEVEL_OF
 from phosphene.evaluation import classification, scores, transductive
 from phosphene.evaluation.categories import TwoCategories
 from phosphene.evaluation.metrics import chosen
@@ -20,8 +20,9 @@ from phosphene.evaluation.retrieval import cosine
 from phosphene.evaluation.scores import Question
 from phosphene.methods.base import Classifier
 from phosphene.runs.ceiling import ceilings
-from phosphene.runs.decoded import stand_for_categories
 from phosphene.runs.experiment import Experiment
+from phosphene.runs.reading import Reading, read
+from phosphene.runs.recipe import Recipe
 from phosphene.targets.clip import CLIPImage, CLIPText
 from phosphene.utils.checksums import kept
 from phosphene.utils.locks import alone
@@ -67,8 +68,9 @@ def _tables(experiment: Experiment) -> dict[str, pd.DataFrame]:
         for shuffled in experiment.trainings:
             asked: dict[tuple[str, str], list[Any]] = defaultdict(list)
             for fold in experiment.folds:
-                unit = "test samples" if stand_for_categories(experiment.gallery(fold)[0]) else "test concepts"
-                for question in questions(experiment, fold, shuffled):
+                reading = read(experiment, fold, shuffled)
+                unit = "test samples" if reading.categories else "test concepts"
+                for question in questions(reading, experiment.recipe):
                     if not isinstance(question, Unpaired):
                         question.crossed = crossed
                     if not isinstance(question, TwoCategories):
@@ -114,87 +116,61 @@ def _answer(experiment: Experiment, parts: list[Any]) -> dict[str, Any]:
     )
 
 
-def questions(experiment: Experiment, fold: Fold, shuffled: bool) -> list[Asked]:
+def questions(reading: Reading, recipe: Recipe) -> list[Asked]:
     """Retrieval of pictures and captions, and what was drawn."""
-    table, heads = experiment.decoded(fold, shuffled)
-    method = experiment.method(fold)
-    decoded = experiment.points(fold, shuffled)
-    gallery, truth = experiment.gallery(fold)
-    vectors = method.pictures(gallery).numpy()
-    concepts = gallery["concept"].to_numpy(str)
-    clusters = concepts[truth]
-    space = method.image_space
-    name = getattr(space, "backbone", "")
-    questions: list[Asked]
-    if stand_for_categories(gallery):
-        clusters = np.array([f"{fold.subject} {fold.name} {i}" for i in range(len(truth))])
-        runs = classification.run_names(table)
-        questions = [*scores.categories(cosine(decoded, vectors), truth, runs, clusters, name)]
+    points, vectors, truth, clusters = reading.points, reading.vectors, reading.truth, reading.clusters
+    concepts = reading.gallery["concept"].to_numpy(str)
+    name = getattr(reading.space, "backbone", "")
+    found: list[Asked]
+    if reading.categories:
+        runs = classification.run_names(reading.table)
+        found = [*scores.categories(cosine(points, vectors), truth, runs, clusters, name)]
     else:
-        asked = {"concept": "concept_", "within_concept": "within_concept_"}.get(experiment.protocol.gallery, "")
-        found = scores.picture_retrieval(decoded, vectors, truth, concepts, name)
-        questions = [one for one in found if one.metric.startswith(asked)]
-        if experiment.recipe.evaluation.transductive and not asked:
-            questions += transductive.questions(decoded, vectors, truth, concepts, name)
-    if not heads.keys().isdisjoint(slot.name for slot in SLOTS):
-        questions += _by_heads(experiment, fold, heads, table, clusters, name)
-    elif space is not None:
-        for slot in (s for s in NAMED if s.name in experiment.trials.stimuli):
-            captions, index = np.unique(experiment.trials.stimuli[slot.name].to_numpy(str), return_inverse=True)
-            row = dict(zip(experiment.trials.stimuli.index, index, strict=True))
-            wanted = np.array([row[s] for s in table["stimulus"]])
-            texts = space.texts(list(captions)).numpy()
-            questions += scores.caption_retrieval(decoded, texts, wanted, clusters, slot.level, name)
-    if experiment.recipe.generator is not None:
-        questions += _drawn(experiment, fold, shuffled, space, gallery.iloc[truth], clusters)
-    return questions
+        asked = {"concept": "concept_", "within_concept": "within_concept_"}.get(recipe.protocol.gallery, "")
+        retrieved = scores.picture_retrieval(points, vectors, truth, concepts, name)
+        found = [one for one in retrieved if one.metric.startswith(asked)]
+        if recipe.evaluation.transductive and not asked:
+            found += transductive.questions(points, vectors, truth, concepts, name)
+    found += _by_heads(reading, name)
+    for slot, captions in reading.captions.items():
+        assert reading.space is not None
+        texts = reading.space.texts(captions.texts).numpy()
+        found += scores.caption_retrieval(points, texts, captions.truth, clusters, slot.level, name)
+    if reading.drawings:  # every draw of every trial is scored; none is chosen
+        rows = np.repeat(np.arange(len(truth)), len(reading.drawings) // len(truth))
+        seen, drawn = reading.gallery.iloc[truth[rows]], reading.drawn()
+        by = str((recipe.generator or {}).get("backbone", ""))
+        found += drawn_questions(drawn, seen, clusters[rows], reading.space, by, recipe.evaluation.pictures)
+    return found
 
 
-def _by_heads(
-    experiment: Experiment, fold: Fold, heads: dict[str, Any], table: pd.DataFrame, clusters: np.ndarray, name: str
-) -> list[Asked]:
+def _by_heads(reading: Reading, name: str) -> list[Asked]:
     """Captions found by the head of each slot: among those of the training, and, so named, among those of the test."""
-    text, found = CLIPText(backbone=name), []
-    for slot in (s for s in SLOTS if s.name in heads):
-        decoded = heads[slot.name].numpy()
-        known, _ = experiment.captions(fold, slot.name, "train")
-        for part, suffix in (("train", ""), ("test", ".of_test_captions")):
-            captions, truth = experiment.captions(fold, slot.name, part)
-            if suffix and captions == known:  # the same question once more
-                continue
-            vectors = text.texts(captions).numpy()
-            found += scores.head_captions(decoded, vectors, truth, clusters, slot.name + suffix, name)
-        shown, classes = experiment.caption_concepts(fold, slot.name, known)
-        apart = bool((shown.sum(axis=0) == 1).all() and (shown.sum(axis=1) == 1).all())  # a caption is its class
-        if not apart and set(table["concept"]) <= set(classes):
-            similarity = cosine(decoded, text.texts(known).numpy())
-            seen = np.array([classes.index(c) for c in table["concept"]])
-            found.append(scores.caption_classes(similarity, shown, seen, clusters, slot.name, name))
+    text, found = CLIPText(backbone=name) if reading.heads else None, []
+    for head in reading.heads:
+        assert text is not None
+        slot, known = head.slot.name, text.texts(head.train.texts).numpy()
+        found += scores.head_captions(head.decoded, known, head.train.truth, reading.clusters, slot, name)
+        if head.test.texts != head.train.texts:  # else the same question once more
+            of_test = text.texts(head.test.texts).numpy()
+            found += scores.head_captions(
+                head.decoded, of_test, head.test.truth, reading.clusters, slot + ".of_test_captions", name
+            )
+        said_of, concepts = head.said_of, head.concepts
+        apart = bool((said_of.sum(axis=0) == 1).all() and (said_of.sum(axis=1) == 1).all())  # a caption is its class
+        if not apart and set(reading.table["concept"]) <= set(concepts):
+            seen = np.array([concepts.index(c) for c in reading.table["concept"]])
+            similarity = cosine(head.decoded, known)
+            found.append(scores.caption_classes(similarity, said_of, seen, reading.clusters, slot, name))
     return [*scores.by_level(found, LEVEL_OF), *found]
 
 
-def _drawn(
-    experiment: Experiment,
-    fold: Fold,
-    shuffled: bool,
-    space: CLIPImage | None,
-    seen: pd.DataFrame,
-    clusters: np.ndarray,
-) -> list[Asked]:
-    """Every draw of every trial is scored; none is chosen."""
-    draws = experiment.recipe.evaluation.draws
-    drawn = [experiment.drawing(fold, i, d, shuffled) for i in range(len(seen)) for d in range(draws)]
-    rows = np.repeat(np.arange(len(seen)), draws)
-    more = experiment.recipe.evaluation.pictures
-    return drawn_questions(experiment, drawn, seen.iloc[rows], clusters[rows], space, more)
-
-
 def drawn_questions(
-    experiment: Experiment,
     drawn: list[Image.Image],
     seen: pd.DataFrame,
     clusters: np.ndarray,
     space: CLIPImage | None,
+    by: str = "",
     more: Sequence[str] = (),
 ) -> list[Asked]:
     """What is asked of pictures, wherever they come from.
@@ -204,8 +180,9 @@ def drawn_questions(
     drawn : the pictures.
     seen : (n_drawn) stimulus rows of what was seen.
     clusters : (n_drawn,) pictures that are not independent share an entry.
-    more : the field's metrics, see `phosphene.evaluation.metrics.chosen`.
     space : CLIP's image space; without one, pictures are compared by their pixels and attributes alone.
+    by : the generator's backbone.
+    more : the field's metrics, see `phosphene.evaluation.metrics.chosen`.
     """
     unique = seen[~seen.index.duplicated()]
     row = {name: i for i, name in enumerate(unique.index)}
@@ -216,7 +193,6 @@ def drawn_questions(
         questions += scores.drawn_pictures(space.images(drawn).numpy(), real, truth, clusters, space.backbone)
     if len(unique) > 1:
         shown = [open_picture(path) for path in unique["image"]]
-        by = str((experiment.recipe.generator or {}).get("backbone", ""))
         questions += pixel_questions(drawn, shown, truth, clusters, block=10, backbone=by)
         if space is not None and space.backbone == "mini":
             sets = mini_features(drawn), clusters, mini_features(shown), unique.index.to_numpy(str)

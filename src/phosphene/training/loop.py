@@ -165,7 +165,7 @@ def share_of(settings: Stage, n_trials: int) -> int:
 
 
 def _rate(settings: Stage, total: int) -> Callable[[int], float]:
-    """The learning rate of each of ``total`` steps."""
+    """The learning rate of each of ``total`` steps; by hand, as a function of the step alone has nothing to restore."""
     warmup, falls = max(1, int(settings.warmup * total)), settings.schedule == "cosine"
 
     def rate(step: int) -> float:

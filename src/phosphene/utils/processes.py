@@ -101,7 +101,10 @@ def share(module: nn.Module) -> None:
 
 
 class _Gather(torch.autograd.Function):
-    """`all_gather` and its gradient: what all processes ask of a process's rows, summed."""
+    """`all_gather` and its gradient: what all processes ask of a process's rows, summed.
+
+    By hand: gathering in `torch.distributed.nn` is deprecated, and its successor is private.
+    """
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor) -> Tensor:

@@ -1,4 +1,7 @@
-"""Torch files of version 1.6 and later: zip archives with one pickle and its storages."""
+"""Torch files of version 1.6 and later: zip archives with one pickle and its storages.
+
+By hand: numpy arrays among the tensors are mapped here too, where `torch.load` reads them whole into memory.
+"""
 
 from __future__ import annotations
 
