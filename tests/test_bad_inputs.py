@@ -1034,7 +1034,7 @@ FETCH = [
     bad("unknown", "fetch things-eeg3 --to out --yes", "did you mean"),
     bad("by hand", "fetch eegcvpr40 --to out --yes", "that a person must click through"),
     bad("a name that leads out", "fetch ../x --to out --yes", "unknown data set"),
-    bad("an empty name", "fetch '' --to out --yes", "a blank argument after fetch"),
+    bad("an empty name", "fetch '' --to out --yes", "empty argument after fetch"),
 ]
 
 COMMANDS = [
@@ -1148,11 +1148,11 @@ PARTS = [
 
 DEMO = "run demo --set dataset.root=syn"
 FOLDERS = [
-    bad("a blank out", "run lda.yaml --out ''", "a blank argument after --out"),
-    bad("an out of spaces", "run lda.yaml --out '  '", "a blank argument after --out"),
-    bad("an out of nothing", "run lda.yaml --out=", "a blank argument"),
-    bad("a blank study", "simulate --out ''", "a blank argument after --out"),
-    bad("a blank run", "report ''", "a blank argument after report"),
+    bad("a blank out", "run lda.yaml --out ''", "empty argument after --out"),
+    bad("an out of spaces", "run lda.yaml --out '  '", "empty argument after --out"),
+    bad("an out of nothing", "run lda.yaml --out=", "empty argument"),
+    bad("a blank study", "simulate --out ''", "empty argument after --out"),
+    bad("a blank run", "report ''", "empty argument after report"),
     bad("a run onto a study", "run lda.yaml --out study", "holds other things ('eeg.npy') and no config.yaml"),
     bad("a run onto this folder", "run lda.yaml --out .", "choose a new or empty folder"),
     bad("a grid onto a study", "grid grid.yaml --out study", "holds other things"),

@@ -149,7 +149,7 @@ def test_failures_that_pass_are_tried_again_with_growing_pauses(server, pictures
 
 def test_giving_up_keeps_what_was_said_and_goes_on_later(server, pictures, tmp_path):
     server.answers = [chat(GOOD), (500, {}, b"")]
-    with pytest.raises(PhospheneError, match="answers 500, 6 times: the same command goes on"):
+    with pytest.raises(PhospheneError, match="answers 500, 6 times: repeat the command to resume"):
         write(captioner(server), pictures, tmp_path / "c", TWO, agree=agreed)
     server.answers, before = [chat(GOOD)], len(server.heard)
     assert len(write(captioner(server), pictures, tmp_path / "c", TWO, agree=agreed).wide()) == 3
@@ -432,7 +432,7 @@ def test_a_few_unusable_answers_are_counted(server, pictures, tmp_path, monkeypa
     server.answers = [refusal, refusal, chat(GOOD), refusal]  # the first and the last picture
     done = CliRunner().invoke(app, command)
     assert done.exit_code == 0, done.output
-    assert "2 of them have no caption, as no answer was usable" in " ".join(done.output.split())
+    assert "2 of them have no caption because no answer was usable" in " ".join(done.output.split())
     server.answers = [refusal]  # asked again, and refused again: what was said stays
     assert CliRunner().invoke(app, command).exit_code == 0
     server.answers = [chat(GOOD)]

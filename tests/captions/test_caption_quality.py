@@ -234,9 +234,9 @@ def test_photographs_with_human_captions(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "say what to caption"),
-        (["--images", "x", "--stimuli", "y"], "say what to caption"),
-        (["--images", "x"], "say who captions"),
+        ([], "nothing to caption: give --images FOLDER or --stimuli TABLE"),
+        (["--images", "x", "--stimuli", "y"], "nothing to caption: give --images FOLDER or --stimuli TABLE"),
+        (["--images", "x"], "captioner or folder missing"),
         (["--check", "x"], "no folder of captions"),
         (["--images", "nowhere", "--by", "drawn", "--out", "x"], "is no folder"),
     ],

@@ -265,7 +265,7 @@ class OpenAI(Captioner):
             return self._json(bytes(text))
         why = self._why(bytes(text))
         if status == 429 and "quota" in why.casefold():
-            raise PhospheneError(f"{self.host} says: {why} The same command goes on from here once that is settled")
+            raise PhospheneError(f"{self.host} says: {why} Once that is settled, repeat the command to resume")
         if status in (408, 409, 425, 429) or status >= 500:
             raise Passing(f"{self.host} answers {status}", wait)
         if status in (401, 403):

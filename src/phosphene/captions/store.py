@@ -248,9 +248,7 @@ def _append(path: Path, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        raise PhospheneError(
-            f"{path} cannot be written ({error.strerror}): the same command goes on from here"
-        ) from None
+        raise PhospheneError(f"{path} cannot be written ({error.strerror}): repeat the command to resume") from None
 
 
 def _sum(path: str | Path) -> str:

@@ -147,7 +147,7 @@ def fetch(
         except OSError as error:
             if error.errno not in (28, 122):  # ENOSPC, EDQUOT
                 raise
-            raise PhospheneError(f"no space left in {to}: free some; the same command goes on from here") from None
+            raise PhospheneError(f"no space left in {to}: free some, then repeat the command to resume") from None
         record.add(file)
     for file in work.present:
         record.verified(file)
@@ -201,7 +201,7 @@ def _from_hub(work: Plan, file: RemoteFile, target: Path) -> None:
         if isinstance(error, OSError) and error.errno in (28, 122):  # ENOSPC, EDQUOT: not the Hub's fault
             raise
         raise PhospheneError(
-            f"the Hub does not give {file.path} of {repo} ({type(error).__name__}): the same command goes on from here"
+            f"the Hub does not deliver {file.path} of {repo} ({type(error).__name__}): repeat the command to resume"
         ) from None
     if not target.is_file() or target.is_symlink():
         raise PhospheneError(f"the Hub left no file {target}: try again with a newer huggingface_hub")
