@@ -388,21 +388,19 @@ def analyse(
     what: Annotated[
         str,
         typer.Argument(
-            help="growing-windows, sliding-windows, regions, encoders (need a recipe); repeats, similarity (need a run)."
+            help="growing-windows, sliding-windows, regions, encoders (of a recipe); repeats, similarity (of a run)."
         ),
     ],
     source: Annotated[str, typer.Argument(help="A recipe, or a folder that `phosphene run` wrote.")],
     changes: Set = None,
     options: Annotated[
         list[str] | None,
-        typer.Option(
-            "--with", metavar="KEY=VALUE", help="Set an argument of the analysis, such as encoders=[nice,atm]."
-        ),
+        typer.Option("--with", metavar="KEY=VALUE", help="An argument of the analysis, such as encoders=[nice,atm]."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the runs; finished runs in it are kept.")] = None,
     device: Device = None,
 ) -> None:
-    """Run one of the analyses. Windows, regions, encoders, repeats, representational similarity: a table and a figure."""
+    """Run one of the analyses. Windows, regions, encoders, repeats, representational similarity: table, figure."""
     from phosphene import analyses
     from phosphene.runs.recipe import parse_overrides
 
@@ -420,12 +418,10 @@ def decode(
     run: RunFolder,
     trials: Annotated[Path, typer.Argument(help="A folder of trials that `phosphene prepare` wrote.")],
     out: Annotated[Path, typer.Option(help="Folder for the decoded vectors, the retrieved pictures and the drawings.")],
-    subject: Annotated[
-        str | None, typer.Option(help="The subject whose model to use; the first one by default.")
-    ] = None,
+    subject: Annotated[str | None, typer.Option(help="Subject whose model to use; the first one by default.")] = None,
     device: Device = None,
 ) -> None:
-    """Apply a trained run to other trials. Retrieves and draws a picture for each trial."""
+    """Apply a trained run to other trials. Retrieves and draws a picture for each one."""
     from phosphene.runs.experiment import Experiment
 
     folder = Experiment.open(run, _display()).decode(trials, out, subject)
