@@ -113,7 +113,9 @@ def _meaning(run: Run, part: str, count: int) -> tuple[str, str]:
     if part in ("stimulus", *KINDS):
         return "good", "all new"
     if part == "concept":
-        return ("bad", "the concepts are known from training, not new") if many else ("good", "all new: decoded zero-shot")
+        return (
+            ("bad", "the concepts are known from training, not new") if many else ("good", "all new: decoded zero-shot")
+        )
     if part == "block" and run.dataset.get("design") == "block" and many:
         return "bad", "LEAK: in a block design, slow drift alone identifies the pictures of a block"
     if part in ("block", "run") and many:

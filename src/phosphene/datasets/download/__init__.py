@@ -80,7 +80,9 @@ def plan(name: str, to: str | Path, only: str | None = None, *, web: Web | None 
         target = inside(to, file.path)
         if target.is_file():
             if file.size not in (None, target.stat().st_size):
-                raise PhospheneError(f"{target} has not the {file.size} bytes that {row.host} lists: move it away")
+                raise PhospheneError(
+                    f"{target} does not have the {file.size} bytes that {row.host} lists: move it away"
+                )
             present.append(file)
         else:
             missing.append(file)
