@@ -584,11 +584,11 @@ PICTURES = [
 ]
 
 CAPTIONS = [
-    bad("nothing to caption", "caption --by drawn --out out", "--images FOLDER, or --stimuli TABLE"),
+    bad("nothing to caption", "caption --by drawn --out out", "--images FOLDER or --stimuli TABLE"),
     bad(
         "two things to caption",
         "caption --images pictures --stimuli study/stimuli.csv --by drawn --out out",
-        "say what",
+        "nothing to caption: give --images FOLDER or --stimuli TABLE",
     ),
     bad("nobody to caption", "caption --images pictures --out out", "--by"),
     bad("nowhere to caption", "caption --images pictures --by drawn", "--out FOLDER"),

@@ -105,7 +105,8 @@ def read_splits(root: Path, splits: str, places: Sequence[np.ndarray], n_records
         parts = {part: np.array([int(i) for i in first[part]], int) for part in PARTS}
     except (KeyError, IndexError, TypeError, ValueError):
         raise PhospheneError(
-            f"{path} is not a split file (splits, a list of train, val and test): restore it, or set dataset.splits to null"
+            f"{path} is not a split file (splits, a list of train, val and test): restore it, or set "
+            "dataset.splits to null"
         ) from None
     index = np.concatenate(list(parts.values()))
     names = np.repeat(PARTS, [len(i) for i in parts.values()]).astype(object)
