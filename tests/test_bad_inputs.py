@@ -200,7 +200,7 @@ RECIPES = [
         ("whitening of lda", "whitening=time", "set whitening to null"),
         ("averages of lda", "protocol.average_test=0", "protocol.average_test to 1"),
         ("a key of a value", "name.x=1", "'name' is a single value"),
-        ("a subject unknown", "dataset.subject=sub-1", "is not under"),
+        ("a subject unknown", "dataset.subject=sub-1", "was not found under"),
         ("a subject of nothing", "dataset.subject=[]", "dataset.subject"),
     ),
     *[
@@ -409,7 +409,7 @@ ARRAYS = [
         ("begin asked of inf", "dataset.tmin=.inf", "tmin"),
         ("unit asked of volts", "dataset.unit=Volt", "unit"),
         ("another array", "dataset.eeg=ege.npy", "did you mean 'eeg.npy'?"),
-        ("an array above", "dataset.eeg=../pictures/a0.png", "no format that is read here"),
+        ("an array above", "dataset.eeg=../pictures/a0.png", "in an unsupported format"),
         ("names of a missing file", "dataset.ch_names=names.txt", "names.txt does not exist"),
         ("a design unknown", "dataset.design=slow", "design"),
         ("another root", "dataset.root=studdy", "does not exist"),
@@ -584,11 +584,11 @@ PICTURES = [
 ]
 
 CAPTIONS = [
-    bad("nothing to caption", "caption --by drawn --out out", "--images FOLDER, or --stimuli TABLE"),
+    bad("nothing to caption", "caption --by drawn --out out", "--images FOLDER or --stimuli TABLE"),
     bad(
         "two things to caption",
         "caption --images pictures --stimuli study/stimuli.csv --by drawn --out out",
-        "say what",
+        "nothing to caption: give --images FOLDER or --stimuli TABLE",
     ),
     bad("nobody to caption", "caption --images pictures --out out", "--by"),
     bad("nowhere to caption", "caption --images pictures --by drawn", "--out FOLDER"),
@@ -687,7 +687,7 @@ CAPTIONS = [
         put("said.csv", "stimulus,ObjectSnap\na0,a,b,c\n"),
     ),
     bad("people's captions of broken JSON", f"{BY_FILE} path=said.json", "said.json", put("said.json", "{")),
-    bad("check of no captions", "caption --check study", "no folder of captions"),
+    bad("check of no captions", "caption --check study", "not a folder of captions"),
     bad(
         "check of a damaged folder",
         "caption --check c",
@@ -726,7 +726,7 @@ CAPTIONS = [
         "twice",
         put("said.csv", "stimulus,ObjectSnap\na0,a\na0,b\n"),
     ),
-    bad("a run with captions of a folder", f"{RUN} --set captions=pictures", "no folder of captions"),
+    bad("a run with captions of a folder", f"{RUN} --set captions=pictures", "not a folder of captions"),
     bad(
         "a run with captions of no slot",
         f"{RUN} --set captions=said.csv",
@@ -842,14 +842,14 @@ RUNS = [
     bad(
         "compare with another protocol",
         "compare run other",
-        "run both under one",
+        "run both under the same one",
         lambda: shutil.copytree("run", "other"),
         edit("run/config.yaml", "seed: 0", "seed: 1"),
     ),
     bad("compare into a folder", "compare run run --out study", "study is a folder, not a file: choose another --out"),
     bad("report of a second that is none", "report run --also study", "study is not a run folder"),
     bad("explain what has no head", "explain run", "has no heads to explain"),
-    bad("similarity of what has no vectors", "analyse similarity run", "run a method that finds pictures"),
+    bad("similarity of what has no vectors", "analyse similarity run", "run a method that retrieves pictures"),
     bad("repeats of single trials", "analyse repeats run", "average repeats"),
     bad("a config of nothing", "evaluate run", "config.yaml", put("run/config.yaml", "")),
     bad("a config cut off", "evaluate run", "config.yaml", put("run/config.yaml", "name: [a")),
@@ -958,7 +958,7 @@ TRIALS = [
     bad(
         "no trial",
         DECODE,
-        "there is no trial to decode",
+        "there are no trials to decode",
         changed("trials/eeg.npy", to=lambda x: x[:0]),
         lambda: Path("trials/table.csv").write_text(Path("trials/table.csv").read_text().splitlines()[0] + "\n"),
     ),
@@ -1034,7 +1034,7 @@ FETCH = [
     bad("unknown", "fetch things-eeg3 --to out --yes", "did you mean"),
     bad("by hand", "fetch eegcvpr40 --to out --yes", "that a person must click through"),
     bad("a name that leads out", "fetch ../x --to out --yes", "unknown data set"),
-    bad("an empty name", "fetch '' --to out --yes", "a blank argument after fetch"),
+    bad("an empty name", "fetch '' --to out --yes", "empty argument after fetch"),
 ]
 
 COMMANDS = [
@@ -1139,7 +1139,7 @@ PARTS = [
     bad("bins longer than trials", f"{RUN} --set method.bin_samples=21", "choose 1 to 20"),
     bad("check of a misspelt key", "check lda.yaml --set method.bin_sample=3", "did you mean 'bin_samples'?"),
     bad("check of a window beyond", "check bids.yaml --set 'window=[0, 9]'", "lies outside the trials"),
-    bad("check of a subject unknown", "check lda.yaml --set dataset.subject=09", "is not under"),
+    bad("check of a subject unknown", "check lda.yaml --set dataset.subject=09", "was not found under"),
     bad("prepare what cannot be run", "prepare nice.yaml --out out --set method.encoder=nise", "did you mean 'nice'?"),
     bad(
         "prepare a kernel of a year", "prepare nice.yaml --out out --set 'method.encoder_args={kernel: 9999}'", "kernel"
@@ -1148,11 +1148,11 @@ PARTS = [
 
 DEMO = "run demo --set dataset.root=syn"
 FOLDERS = [
-    bad("a blank out", "run lda.yaml --out ''", "a blank argument after --out"),
-    bad("an out of spaces", "run lda.yaml --out '  '", "a blank argument after --out"),
-    bad("an out of nothing", "run lda.yaml --out=", "a blank argument"),
-    bad("a blank study", "simulate --out ''", "a blank argument after --out"),
-    bad("a blank run", "report ''", "a blank argument after report"),
+    bad("a blank out", "run lda.yaml --out ''", "empty argument after --out"),
+    bad("an out of spaces", "run lda.yaml --out '  '", "empty argument after --out"),
+    bad("an out of nothing", "run lda.yaml --out=", "empty argument"),
+    bad("a blank study", "simulate --out ''", "empty argument after --out"),
+    bad("a blank run", "report ''", "empty argument after report"),
     bad("a run onto a study", "run lda.yaml --out study", "holds other things ('eeg.npy') and no config.yaml"),
     bad("a run onto this folder", "run lda.yaml --out .", "choose a new or empty folder"),
     bad("a grid onto a study", "grid grid.yaml --out study", "holds other things"),
@@ -1171,7 +1171,7 @@ FOLDERS = [
     bad(
         "channels of control characters",
         f"{RUN} --set dataset.ch_names=c.txt",
-        "is no name of a channel",
+        "is not a channel name",
         put("study/c.txt", "".join(f"\x07{i}\n" for i in range(8))),
     ),
     *[
@@ -1206,7 +1206,7 @@ WINDOWS = [
         ("inf", "sliding-windows", "width=.inf", "--out out", "width: give a finite number"),
         ("too many", "sliding-windows", "step=1e-9", "--out out", "raise step"),
         ("after the end", "sliding-windows", "start=9", "--out out", "no window"),
-        ("an end beyond", "growing-windows", "ends=[9]", "--out out", "does not lie in the trials"),
+        ("an end beyond", "growing-windows", "ends=[9]", "--out out", "is not within the trials"),
         ("no end", "growing-windows", "ends=[]", "--out out", "there is no window"),
         ("a score unknown", "sliding-windows", "metrics=[image_topp1]", "--out out", "'image_top1'?"),
         ("scores as a word", "sliding-windows", "metrics=auc", "--out out", "metrics: Input should be a valid list"),

@@ -106,8 +106,8 @@ def test_simulate_knows_designs_and_layouts(tmp_path):
     out = tmp_path / "study"
     fails(phosphene("simulate", "--out", out, "--design", "phantm"), "did you mean 'phantom'")
     fails(phosphene("simulate", "--out", out, "--layout", "eegcvpr"), "did you mean 'eegcvpr40'")
-    fails(phosphene("simulate", "--out", out, "--n-per-class", "5"), "--n-per-class is no option of the layout 'study'")
-    fails(phosphene("simulate", "--out", out, "--layout", "eegcvpr40", "--format", "fif"), "--format is no option")
+    fails(phosphene("simulate", "--out", out, "--n-per-class", "5"), "--n-per-class is not an option of layout 'study'")
+    fails(phosphene("simulate", "--out", out, "--layout", "eegcvpr40", "--format", "fif"), "--format is not an option")
     fails(phosphene("simulate", "--out", out, "--layout", "eegcvpr40", "--n-subjects", "7"), "1 to 6")
     assert not out.exists()
 

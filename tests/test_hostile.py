@@ -397,7 +397,7 @@ def test_a_stimulus_table_names_no_picture_outside(tmp_path, secret, way):
     trials = load("arrays", root=root, **FACTS, allow_outside=["../private", *more])
     assert open_picture(trials.stimuli.at["s10", "image"]).getpixel((0, 0)) == (0, 0, 255)
     assert "1 of 2 pictures lie outside of the study" in " ".join(trials.notes)
-    with pytest.raises(PhospheneError, match=r"nowhere is no folder: set dataset.allow_outside"):
+    with pytest.raises(PhospheneError, match=r"nowhere is not a folder: set dataset.allow_outside"):
         load("arrays", root=root, **FACTS, allow_outside="nowhere")
     rows = pd.read_csv(root / "stimuli.csv", dtype=str)
     rows.to_csv(root / "captioned.csv", index=False)
@@ -531,7 +531,7 @@ def test_only_regular_files_are_opened(tmp_path, monkeypatch, reader, kind):
         path.mkdir()
     else:
         socket.socket(socket.AF_UNIX).bind(name)
-    with pytest.raises(PhospheneError, match=r"not a regular file|no folder of captions|does not exist"):
+    with pytest.raises(PhospheneError, match=r"not a regular file|not a folder of captions|does not exist"):
         read(path)
 
 
@@ -574,5 +574,5 @@ def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):
         raise PermissionError
 
     monkeypatch.setattr(Path, "stat", denied)
-    with pytest.raises(PhospheneError, match="may not be read by you"):
+    with pytest.raises(PhospheneError, match="no permission to read"):
         regular(tmp_path / "x")

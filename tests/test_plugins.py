@@ -135,7 +135,7 @@ def test_a_file_of_the_current_folder_runs_only_if_the_user_names_it(here, monke
     ("name", "message"),
     [
         ("nowhere_to_be_found", "is not installed: install the package that holds it, or leave it out"),
-        ("../evil", "is no name of a module"),
+        ("../evil", "is not a module name"),
         ("broken_one", "cannot be imported .ZeroDivisionError: division by zero.: mend it"),
     ],
 )

@@ -386,7 +386,7 @@ def test_out_of_memory_halves_the_batch_and_changes_nothing(most, sizes, caplog)
     list(batches(lambda part: net(x[part]), 11))  # the size that fitted is begun with
     assert max(net.sizes) <= most
     told = [r.getMessage() for r in caplog.records]
-    assert ("out of memory with generator.batch_size 8: goes on with 4; set it so" in told) == (most < 8)
+    assert ("out of memory with generator.batch_size 8: continuing with 4; set it to that value" in told) == (most < 8)
 
 
 def test_when_not_even_one_fits_it_is_one_line():

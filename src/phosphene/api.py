@@ -77,7 +77,7 @@ def study(out: str | Path, display: Display, *, layout: str = "study", **paramet
     for name in parameters:
         if name not in known:
             option = "format" if name == "fmt" else name.replace("_", "-")
-            raise PhospheneError(f"--{option} is no option of the layout '{layout}': leave it out")
+            raise PhospheneError(f"--{option} is not an option of layout '{layout}': leave it out")
     with ExitStack() as stack:
         stack.enter_context(alone(out))
         bar, done = None, 0

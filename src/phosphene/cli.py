@@ -25,7 +25,7 @@ class _OneLine(typer.core.TyperGroup):
         words = args[0] if args else kwargs.get("args")
         for before, given in pairwise(["", *(sys.argv[1:] if words is None else words)]):
             if not given.removeprefix("--out=").removeprefix("--to=").strip():  # "" would be the folder one stands in
-                self._refuse(f"a blank argument{f' after {before}' if before else ''}: give a word or a path", 2)
+                self._refuse(f"empty argument{f' after {before}' if before else ''}: give a word or a path", 2)
         try:
             sys.exit(super().main(*args, **{**kwargs, "standalone_mode": False}))
         except typer.Abort:
@@ -57,21 +57,25 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one key of the recipe.")]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one recipe key; may be repeated.")
+]
 Device = Annotated[
     str | None,
-    typer.Option("--device", metavar="NAME", help="Where models run: auto (a GPU if there is one), cpu, cuda:1, ..."),
+    typer.Option("--device", metavar="NAME", help="Where models run: auto (a GPU if available), cpu, cuda:1, ..."),
 ]
 Plugin = Annotated[
     list[str] | None,
-    typer.Option("--plugin", metavar="MODULE", help="A module that registers more, installed or in this folder."),
+    typer.Option(
+        "--plugin", metavar="MODULE", help="A module with further classes to register, installed or in this folder."
+    ),
 ]
 RunFolder = Annotated[Path, typer.Argument(help="A folder that `phosphene run` wrote.")]
-RecipeFile = Annotated[str, typer.Argument(help="A recipe: a YAML file, or the name of a shipped one.")]
+RecipeFile = Annotated[str, typer.Argument(help="A recipe: a YAML file, or the name of a built-in recipe.")]
 
 
 def _verb(example: str) -> Any:
-    """A command whose help ends with an example, and whose user's errors are one line and exit status 2."""
+    """A command: its help ends with an example, and a user's error is one line and exit status 2."""
 
     verb = example.split()[1]
 
@@ -80,7 +84,9 @@ def _verb(example: str) -> Any:
         def guarded(*args: Any, **kwargs: Any) -> None:
             try:
                 if "LOCAL_RANK" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1" and verb != "run":
-                    raise PhospheneError(f"'{verb}' works in one process, only 'run' in several: start it alone")
+                    raise PhospheneError(
+                        f"'{verb}' runs in a single process (only 'run' uses several): start it without torchrun"
+                    )
                 if names := kwargs.pop("plugin", None):
                     from phosphene import plugins
 
@@ -93,7 +99,7 @@ def _verb(example: str) -> Any:
                 reason = error.strerror or error
                 _stop(f"{error.filename}: {reason}" if error.filename else f"{reason}", 2)
             except KeyboardInterrupt:
-                _stop("stopped; the same command goes on from here", 130)
+                _stop("stopped; repeat the command to resume", 130)
 
         inner = inspect.signature(command)
         option = inspect.Parameter("plugin", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Plugin)
@@ -126,7 +132,7 @@ def _say(text: str) -> None:
 def list_registered(
     kind: Annotated[str | None, typer.Argument(help="dataset, target, encoder, ..., backbone or recipe.")] = None,
 ) -> None:
-    """List what is registered: datasets, targets, encoders, priors, generators, methods, backbones, recipes."""
+    """List what is available. Datasets, targets, encoders, priors, generators, methods, backbones and recipes."""
     from phosphene.backbones.table import BACKBONES
     from phosphene.errors import nearest
     from phosphene.plugins import load_installed
@@ -156,35 +162,35 @@ def list_registered(
 @_verb("phosphene simulate --out studies/red-car --n-subjects 2 --snr-db -10 --format brainvision")
 def simulate(
     context: typer.Context,
-    out: Annotated[Path, typer.Option(help="Folder of the study; it must not exist yet.")],
+    out: Annotated[Path, typer.Option(help="Folder for the study; it must not exist yet.")],
     layout: Annotated[
-        str, typer.Option(help="study: recordings and tables; eegcvpr40: the files of that data set.")
+        str, typer.Option(help="study: recordings and tables; eegcvpr40: files as in that data set.")
     ] = "study",
     design: Annotated[
         str | None,
         typer.Option(
-            help="rapid (intermixed; a study's default), block (eegcvpr40's), drift or phantom (no response)."
+            help="rapid (intermixed; default of study), block (default of eegcvpr40), drift or phantom (no response)."
         ),
     ] = None,
     regions: Annotated[
-        str, typer.Option(help="Of a study: whole; two (objects behind, themes in front, nothing else) or swapped.")
+        str, typer.Option(help="study only: whole; two (objects posterior, themes anterior, nothing else); or swapped.")
     ] = "whole",
-    n_subjects: Annotated[int, typer.Option(help="Subjects; of eegcvpr40 6 if not said.")] = 1,
-    n_sessions: Annotated[int, typer.Option(help="Sessions of each subject.")] = 1,
-    n_train_pictures: Annotated[int, typer.Option(help="Training pictures.")] = 1200,
+    n_subjects: Annotated[int, typer.Option(help="Number of subjects (eegcvpr40: 6 by default).")] = 1,
+    n_sessions: Annotated[int, typer.Option(help="Sessions per subject.")] = 1,
+    n_train_pictures: Annotated[int, typer.Option(help="Number of training pictures.")] = 1200,
     n_test_pictures: Annotated[
-        int, typer.Option(help="Test pictures; unless in blocks, of concepts that training never shows.")
+        int, typer.Option(help="Number of test pictures; their concepts are not in training, except in block designs.")
     ] = 200,
-    train_repeats: Annotated[int, typer.Option(help="Times that each training picture is shown.")] = 2,
-    test_repeats: Annotated[int, typer.Option(help="Times that each test picture is shown.")] = 10,
-    n_per_class: Annotated[int, typer.Option(help="Of eegcvpr40: pictures of each of the 40 classes.")] = 50,
+    train_repeats: Annotated[int, typer.Option(help="Presentations of each training picture.")] = 2,
+    test_repeats: Annotated[int, typer.Option(help="Presentations of each test picture.")] = 10,
+    n_per_class: Annotated[int, typer.Option(help="eegcvpr40 only: pictures in each of the 40 classes.")] = 50,
     snr_db: Annotated[float | None, typer.Option(help="Single-trial signal-to-noise ratio, dB.")] = None,
     sfreq: Annotated[float, typer.Option(help="Sampling rate, Hz.")] = 250.0,
-    soa: Annotated[float, typer.Option(help="Time from picture to picture, s.")] = 0.4,
-    seed: Annotated[int, typer.Option(help="Everything drawn depends on it alone.")] = 0,
-    format: Annotated[str, typer.Option(help="fif, or brainvision for a BIDS dataset.")] = "fif",
+    soa: Annotated[float, typer.Option(help="Stimulus onset asynchrony, s.")] = 0.4,
+    seed: Annotated[int, typer.Option(help="Random seed; the same seed gives the same study.")] = 0,
+    format: Annotated[str, typer.Option(help="fif, or brainvision (a BIDS dataset).")] = "fif",
 ) -> None:
-    """Write a simulated study: drawn scenes, and EEG of a brain whose code is known; sound, or flawed on purpose."""
+    """Write a simulated study. Drawn scenes and the EEG of a brain with a known code, sound or deliberately flawed."""
     from phosphene.api import study
 
     asked = {
@@ -199,9 +205,9 @@ def simulate(
 
 @_verb("phosphene prepare recipes/muse-houses-faces.yaml --set dataset.root=data/muse-visual --out trials/muse")
 def prepare(
-    recipe: RecipeFile, out: Annotated[Path, typer.Option(help="Folder of the trials.")], changes: Set = None
+    recipe: RecipeFile, out: Annotated[Path, typer.Option(help="Folder for the trials.")], changes: Set = None
 ) -> None:
-    """Preprocess a recipe's recordings into trials."""
+    """Preprocess the recordings of a recipe into trials."""
     from phosphene.runs.checks import check as check_recipe
     from phosphene.runs.preparation import prepare as prepare_trials
     from phosphene.runs.recipe import Recipe, parse_overrides
@@ -214,15 +220,15 @@ def prepare(
 
 @_verb("phosphene fetch things-eeg2-atm --to data/atm --only sub-08")
 def fetch(
-    name: Annotated[str | None, typer.Argument(help="Of the data set; without it the data sets are listed.")] = None,
-    to: Annotated[Path | None, typer.Option(help="Folder of the files; a stopped download is continued.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Name of the data set; leave out to list the data sets.")] = None,
+    to: Annotated[Path | None, typer.Option(help="Folder for the files; a stopped download is resumed.")] = None,
     only: Annotated[
-        str | None, typer.Option(metavar="PATTERN", help="Text or pattern (*, ?) in a file's path.")
+        str | None, typer.Option(metavar="PATTERN", help="Only files whose path contains this text or pattern (*, ?).")
     ] = None,
     unpack: Annotated[bool, typer.Option("--unpack", help="Unpack zip archives too.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Download without asking.")] = False,
 ) -> None:
-    """Download a public data set: licence and size first; resumed and verified by the same command."""
+    """Download a public data set. Shows licence and size first; repeat the command to resume and verify."""
     from phosphene.datasets.download import fetch as fetch_files
     from phosphene.datasets.download import table
 
@@ -230,12 +236,12 @@ def fetch(
         _say(table())
         return
     if to is None:
-        raise PhospheneError("say where to put the files: --to FOLDER")
+        raise PhospheneError("no folder for the files: give --to FOLDER")
 
     def agree(notice: str) -> bool:
         _say(notice)
         if not yes and not sys.stdin.isatty():
-            raise PhospheneError("nothing was downloaded: add --yes to agree where nobody can be asked")
+            raise PhospheneError("nothing was downloaded: add --yes to agree without a prompt")
         return yes or typer.confirm("Download?")
 
     files = fetch_files(name, to, only, unpack_archives=unpack, agree=agree, display=_display())
@@ -245,27 +251,32 @@ def fetch(
 @_verb("phosphene caption --images pictures --by openai --set model=gpt-4.1-mini --out captions/pictures")
 def caption(
     images: Annotated[Path | None, typer.Option(help="Folder of pictures.")] = None,
-    stimuli: Annotated[Path | None, typer.Option(help="Or a table with `stimulus` and `image`.")] = None,
+    stimuli: Annotated[
+        Path | None, typer.Option(help="Instead of --images: a table with columns `stimulus` and `image`.")
+    ] = None,
     allow_outside: Annotated[
         list[Path] | None,
-        typer.Option(help="With --stimuli: a folder elsewhere whose pictures the table may name; may be repeated."),
+        typer.Option(help="With --stimuli: another folder with pictures that the table may use; may be repeated."),
     ] = None,
-    by: Annotated[str, typer.Option(help="openai, vision_language, file or drawn.")] = "",
+    by: Annotated[str, typer.Option(help="Captioner: openai, vision_language, file or drawn.")] = "",
     changes: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="An argument of the captioner.")
     ] = None,
-    slots: Annotated[Path | None, typer.Option(help="A file of slots in place of the ten.")] = None,
-    slot: Annotated[list[str] | None, typer.Option(help="Only this slot; may be repeated.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the table; a stopped one is continued.")] = None,
-    check: Annotated[Path | None, typer.Option(help="Look at a folder of captions instead.")] = None,
-    human: Annotated[Path | None, typer.Option(help="With --check: captions by people, CSV, TSV or JSON.")] = None,
-    backbone: Annotated[
-        str | None, typer.Option(help="With --check: the CLIP that counts tokens and compares with people.")
+    slots: Annotated[Path | None, typer.Option(help="A file of slots to use instead of the ten built-in ones.")] = None,
+    slot: Annotated[list[str] | None, typer.Option(help="Fill only this slot; may be repeated.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the caption table; a stopped run is resumed.")] = None,
+    check: Annotated[Path | None, typer.Option(help="Check this caption folder instead of captioning.")] = None,
+    human: Annotated[
+        Path | None, typer.Option(help="With --check: captions written by people (CSV, TSV or JSON).")
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before pictures are sent.")] = False,
+    backbone: Annotated[
+        str | None,
+        typer.Option(help="With --check: the CLIP model used to count tokens and compare with people's captions."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Send pictures without asking.")] = False,
     device: Device = None,
 ) -> None:
-    """Caption pictures, slot by slot, into one table; or check such a table."""
+    """Write or check a caption table. Captions pictures slot by slot."""
     from phosphene.captions import SLOTS, choose, pictures_in, read_slots, read_stimuli, write
     from phosphene.registry import build
     from phosphene.runs.recipe import parse_overrides
@@ -275,9 +286,11 @@ def caption(
         _check_captions(check, human, backbone)
         return
     if (images is None) == (stimuli is None):
-        raise PhospheneError("say what to caption: --images FOLDER, or --stimuli TABLE")
+        raise PhospheneError("nothing to caption: give --images FOLDER or --stimuli TABLE")
     if out is None or not by:
-        raise PhospheneError("say who captions, and where to: --by openai|vision_language|file|drawn --out FOLDER")
+        raise PhospheneError(
+            "captioner or folder missing: give --by openai|vision_language|file|drawn and --out FOLDER"
+        )
     table = read_stimuli(stimuli, allow_outside or ()) if stimuli is not None else pictures_in(images or "")
     chosen = choose(SLOTS if slots is None else read_slots(slots), slot or ())
     captioner = build("captioner", by, **parse_overrides(changes or []))
@@ -285,7 +298,7 @@ def caption(
     def agree(notice: str) -> bool:
         _say(notice)
         if not yes and not sys.stdin.isatty():
-            raise PhospheneError("nothing was sent: add --yes to agree where nobody can be asked")
+            raise PhospheneError("nothing was sent: add --yes to agree without a prompt")
         return yes or typer.confirm("Send?")
 
     with alone(out), _display().bar("captions", len(table)) as tick:
@@ -294,7 +307,7 @@ def caption(
         _say(total)
     _say(f"captions: {out} ({len(made.wide())} stimuli, {len(made.slots)} slots)")
     if mute := len(made.mute()):
-        _say(f"{mute} of them have no caption, as no answer was usable: the same command asks again")
+        _say(f"{mute} of them have no caption because no answer was usable: repeat the command to ask again")
 
 
 def _check_captions(folder: Path, human: Path | None, backbone: str | None) -> None:
@@ -323,10 +336,10 @@ def _check_captions(folder: Path, human: Path | None, backbone: str | None) -> N
 def run(
     recipe: RecipeFile,
     changes: Set = None,
-    out: Annotated[Path | None, typer.Option(help="Run folder; a stopped run of the same recipe is continued.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder; a stopped run of the same recipe is resumed.")] = None,
     device: Device = None,
 ) -> None:
-    """Run a recipe from recording to report."""
+    """Run a recipe, from recording to report."""
     from phosphene.api import run as run_recipe
     from phosphene.runs.recipe import parse_overrides
     from phosphene.utils import processes
@@ -338,7 +351,7 @@ def run(
 
 @_verb("phosphene check recipes/muse-houses-faces.yaml --set dataset.root=data/muse-visual")
 def check(recipe: RecipeFile, changes: Set = None) -> None:
-    """Look for faults in a recipe before it is run: nothing is read of the EEG, and nothing is written."""
+    """Check a recipe before running it. Reads no EEG and writes nothing."""
     from phosphene.runs.checks import check as check_recipe
     from phosphene.runs.recipe import Recipe, parse_overrides
 
@@ -346,21 +359,22 @@ def check(recipe: RecipeFile, changes: Set = None) -> None:
     check_recipe(read)
     for note in read.notes():
         _say(note)
-    _say(f"{recipe}: nothing wrong found")
+    _say(f"{recipe}: no problems found")
 
 
 @_verb("phosphene grid semantic-prompts-ablations --set dataset.root=studies/two --out runs/ablations")
 def grid(
-    file: Annotated[str, typer.Argument(help="A grid: a YAML file, or the name of a shipped one.")],
+    file: Annotated[str, typer.Argument(help="A grid: a YAML file, or the name of a built-in grid.")],
     changes: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one key of every variant's recipe.")
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Change one key in the recipe of every variant; may be repeated."
+        ),
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder of the runs; those that are finished in it are kept.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the runs; finished runs in it are kept.")] = None,
     device: Device = None,
 ) -> None:
-    """Run a recipe's variants, and write one table of them with intervals and paired differences."""
+    """Run variants of a recipe. Writes one table with confidence intervals and paired differences."""
     from phosphene.grid import run_grid
     from phosphene.runs.recipe import parse_overrides
 
@@ -373,7 +387,9 @@ def grid(
 def analyse(
     what: Annotated[
         str,
-        typer.Argument(help="growing-windows, sliding-windows, regions, encoders (of a recipe); repeats, similarity."),
+        typer.Argument(
+            help="growing-windows, sliding-windows, regions, encoders (of a recipe); repeats, similarity (of a run)."
+        ),
     ],
     source: Annotated[str, typer.Argument(help="A recipe, or a folder that `phosphene run` wrote.")],
     changes: Set = None,
@@ -381,17 +397,17 @@ def analyse(
         list[str] | None,
         typer.Option("--with", metavar="KEY=VALUE", help="An argument of the analysis, such as encoders=[nice,atm]."),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the runs; those finished in it are kept.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the runs; finished runs in it are kept.")] = None,
     device: Device = None,
 ) -> None:
-    """Windows, regions, encoders, repeats, representational similarity: a table and a figure."""
+    """Run one of the analyses. Windows, regions, encoders, repeats, representational similarity: table, figure."""
     from phosphene import analyses
     from phosphene.runs.recipe import parse_overrides
 
     arguments = {**parse_overrides(options or [], "--with"), "display": _display()}
     if what in ("repeats", "similarity"):
         if changes or out is not None:
-            raise PhospheneError(f"{what} is of a finished run: leave out --set and --out")
+            raise PhospheneError(f"{what} analyses a finished run: leave out --set and --out")
     else:
         arguments |= {"overrides": parse_overrides(changes or []), **({} if out is None else {"out": out})}
     _say(f"table and figure: {analyses.call(what, source, arguments) / what}.csv, .png")
@@ -400,12 +416,12 @@ def analyse(
 @_verb("phosphene decode runs/demo trials/new --out decoded/new")
 def decode(
     run: RunFolder,
-    trials: Annotated[Path, typer.Argument(help="Trials, as `phosphene prepare` writes them.")],
+    trials: Annotated[Path, typer.Argument(help="A folder of trials that `phosphene prepare` wrote.")],
     out: Annotated[Path, typer.Option(help="Folder for the decoded vectors, the retrieved pictures and the drawings.")],
-    subject: Annotated[str | None, typer.Option(help="Whose model; the first one by default.")] = None,
+    subject: Annotated[str | None, typer.Option(help="Subject whose model to use; the first one by default.")] = None,
     device: Device = None,
 ) -> None:
-    """Apply a trained run to other trials: retrieve a picture for each, and draw one."""
+    """Apply a trained run to other trials. Retrieves and draws a picture for each one."""
     from phosphene.runs.experiment import Experiment
 
     folder = Experiment.open(run, _display()).decode(trials, out, subject)
@@ -417,11 +433,11 @@ def evaluate(
     run: RunFolder,
     pictures: Annotated[
         list[str] | None,
-        typer.Option(metavar="METRIC", help="Metrics of the drawings in place of the recipe's; may be repeated."),
+        typer.Option(metavar="METRIC", help="Metric of the drawings, instead of those in the recipe; may be repeated."),
     ] = None,
     device: Device = None,
 ) -> None:
-    """Compute the scores of a finished run again, from what it decoded and drew."""
+    """Recompute the scores of a finished run. Uses what the run decoded and drew."""
     from phosphene.report import conclusion
     from phosphene.runs.checks import check_extras
     from phosphene.runs.experiment import Experiment
@@ -443,15 +459,18 @@ def evaluate(
 @_verb("phosphene audit runs/demo")
 def audit(
     run: RunFolder,
-    n_perm: Annotated[int, typer.Option(help="Exchanges of each permutation test.")] = 500,
+    n_perm: Annotated[int, typer.Option(help="Number of permutations in each test.")] = 500,
     part: Annotated[
-        list[str] | None, typer.Option(help="decoding, retrained or pictures; may be repeated. All by default.")
+        list[str] | None,
+        typer.Option(help="Part to run: decoding, retrained or pictures; may be repeated. Default: all."),
     ] = None,
-    n_pictures: Annotated[int, typer.Option(help="Test samples for which the generator's controls are drawn.")] = 100,
-    folds: Annotated[bool, typer.Option("--folds", help="A line for each fold too.")] = False,
+    n_pictures: Annotated[
+        int, typer.Option(help="Number of test samples for which the picture controls are drawn.")
+    ] = 100,
+    folds: Annotated[bool, typer.Option("--folds", help="Also print a line for each fold.")] = False,
     device: Device = None,
 ) -> None:
-    """Ask whether a run's scores speak of the pictures: every control, and exit status 1 if a gate fails."""
+    """Test whether scores reflect the pictures. Runs every control; exit status 1 if a gate fails."""
     from phosphene.audit import PARTS, failures, lines
     from phosphene.audit import audit as ask
 
@@ -465,7 +484,7 @@ def audit(
 
 @_verb("phosphene explain runs/semantic-prompts")
 def explain(run: RunFolder, device: Device = None) -> None:
-    """Explain a run's heads: scalp maps, dominant heads, collapse, hallucination, t-SNE, as tables and figures."""
+    """Explain the heads of a run. Tables and figures: scalp maps, dominant heads, collapse, hallucination, t-SNE."""
     from phosphene.explain.diagnosis import explain as diagnose
     from phosphene.explain.diagnosis import lines
 
@@ -478,12 +497,16 @@ def explain(run: RunFolder, device: Device = None) -> None:
 @_verb("phosphene compare runs/a runs/b --over both")
 def compare(
     a: RunFolder,
-    b: Annotated[Path, typer.Argument(help="Another, of the same protocol and trials.")],
-    over: Annotated[str, typer.Option(help="Whose spread counts: stimuli, subjects or both.")] = "stimuli",
-    correction: Annotated[str, typer.Option(help="Of p for the number of metrics: holm, bh or by.")] = "holm",
-    out: Annotated[Path | None, typer.Option(help="Write the table to this CSV file too.")] = None,
+    b: Annotated[Path, typer.Argument(help="Another run, with the same protocol and trials.")],
+    over: Annotated[
+        str, typer.Option(help="What the interval generalises over: stimuli, subjects or both.")
+    ] = "stimuli",
+    correction: Annotated[
+        str, typer.Option(help="Correction of p for the number of metrics: holm, bh or by.")
+    ] = "holm",
+    out: Annotated[Path | None, typer.Option(help="Also write the table to this CSV file.")] = None,
 ) -> None:
-    """Compare two runs on the same test samples: paired differences, their intervals and corrected p."""
+    """Compare two runs on the same test samples. Paired differences, confidence intervals, corrected p-values."""
     from phosphene.evaluation.differences import lines
     from phosphene.runs.compare import compare_runs
     from phosphene.runs.experiment import Experiment
@@ -503,9 +526,12 @@ def compare(
 
 @_verb("phosphene report runs/demo --also runs/muse")
 def report(
-    run: RunFolder, also: Annotated[list[Path] | None, typer.Option(help="Further runs on the same page.")] = None
+    run: RunFolder,
+    also: Annotated[
+        list[Path] | None, typer.Option(help="Another run to show on the same page; may be repeated.")
+    ] = None,
 ) -> None:
-    """Write a run's page again."""
+    """Rewrite the report page of a run."""
     from phosphene.report import write_report
 
     _say(f"report: {write_report(run, also or ())}")
@@ -513,14 +539,14 @@ def report(
 
 @_verb("phosphene demo --out runs/demo")
 def demo(
-    out: Annotated[Path, typer.Option(help="Run folder; a stopped demo is continued.")] = Path("runs/demo"),
+    out: Annotated[Path, typer.Option(help="Run folder; a stopped demo is resumed.")] = Path("runs/demo"),
     muse: Annotated[
-        Path | None, typer.Option(help="The `muse-visual` recordings: adds real people to the page.")
+        Path | None, typer.Option(help="Folder of the `muse-visual` recordings; adds real people to the page.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the study and of the training.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed of the study and of the training.")] = 0,
     device: Device = None,
 ) -> None:
-    """From a simulated recording to pictures and a report, in minutes, without a download."""
+    """Simulate, decode and report in minutes. From a simulated recording to pictures, without downloads."""
     from phosphene.api import demo as run_demo
 
     run_demo(out, _display(), muse=muse, seed=seed)
@@ -534,7 +560,7 @@ def _display() -> Any:
 
 
 def _conclude(folder: Path, *also: Path) -> None:
-    """Headline scores beside their controls, and the page to open."""
+    """Print the headline scores with their controls, and the page to open."""
     from phosphene.report import conclusion
 
     for run in (folder, *also):

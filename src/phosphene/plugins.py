@@ -37,7 +37,7 @@ def load(names: Iterable[str], here: bool = False) -> None:
     for name in names:
         if not all(part.isidentifier() for part in str(name).split(".")):
             raise PhospheneError(
-                f"plugin '{name}' is no name of a module: write it as Python imports it, such as my_lab"
+                f"plugin '{name}' is not a module name: write it as in a Python import, such as my_lab"
             )
         top = name.partition(".")[0]
         if here and not _installed(top) and _lies_here(top):

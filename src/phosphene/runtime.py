@@ -242,7 +242,9 @@ class Batches:
                     f"out of memory even with {self.setting} 1: choose a smaller model, or another device (--device)"
                 )
             self.size = size // 2
-            log.warning("out of memory with %s %d: goes on with %d; set it so", self.setting, size, self.size)
+            log.warning(
+                "out of memory with %s %d: continuing with %d; set it to that value", self.setting, size, self.size
+            )
 
 
 def _checked(where: str | None, how: str | None) -> _Asked:

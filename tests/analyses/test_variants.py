@@ -70,8 +70,8 @@ def test_what_cannot_be_is_refused_before_anything_is_trained(cheap, tmp_path):
         return analysis("demo", *given, overrides={**cheap, **ONE}, out=tmp_path / analysis.__name__, **arguments)
 
     for analysis, given, arguments, message in (
-        (growing_windows, [[0.9]], {}, "window 0 to 0.9 s does not lie in the trials"),
-        (growing_windows, [[0.1]], {"start": 0.2}, "window 0.2 to 0.1 s does not lie"),
+        (growing_windows, [[0.9]], {}, "window 0 to 0.9 s is not within the trials"),
+        (growing_windows, [[0.1]], {"start": 0.2}, "window 0.2 to 0.1 s is not within"),
         (growing_windows, [[0.1]], {"shape": "cur"}, "did you mean 'cut'"),
         (sliding_windows, [], {"width": 0.0}, "give positive numbers"),
         (sliding_windows, [], {"width": 2.0}, "no window of 2 s fits"),

@@ -188,7 +188,7 @@ def test_agreement_stands_beside_the_next_pictures(tmp_path):
     assert figures.loc["clip", "value"] > figures.loc["clip", "chance"]
     exact = check(made, made.wide(), cider=cider, embed=clip.texts).set_index("check").drop("shared")
     assert exact.loc[["token_f1", "clip"], "value"].tolist() == pytest.approx([1, 1])
-    with pytest.raises(PhospheneError, match="say nothing of 's0'"):
+    with pytest.raises(PhospheneError, match="cover neither 's0'"):
         check(made, human.loc[["elsewhere"]])
     with pytest.raises(PhospheneError, match="did you mean"):
         check(made, human.rename(columns={"caption": "ObjektSnap"}))
@@ -234,11 +234,11 @@ def test_photographs_with_human_captions(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "say what to caption"),
-        (["--images", "x", "--stimuli", "y"], "say what to caption"),
-        (["--images", "x"], "say who captions"),
-        (["--check", "x"], "no folder of captions"),
-        (["--images", "nowhere", "--by", "drawn", "--out", "x"], "is no folder"),
+        ([], "nothing to caption: give --images FOLDER or --stimuli TABLE"),
+        (["--images", "x", "--stimuli", "y"], "nothing to caption: give --images FOLDER or --stimuli TABLE"),
+        (["--images", "x"], "captioner or folder missing"),
+        (["--check", "x"], "not a folder of captions"),
+        (["--images", "nowhere", "--by", "drawn", "--out", "x"], "is not a folder"),
     ],
 )
 def test_wrong_commands_are_one_line(arguments, message, tmp_path, monkeypatch):

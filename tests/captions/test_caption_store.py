@@ -140,7 +140,7 @@ def test_other_prompts_slots_and_models_are_refused(pictures, tmp_path):
 
 
 def test_damaged_tables_are_one_line(pictures, tmp_path):
-    with pytest.raises(PhospheneError, match="no folder of captions"):
+    with pytest.raises(PhospheneError, match="not a folder of captions"):
         Captions.read(tmp_path)
     write(Counting(), pictures, tmp_path / "c", TWO, now=noon)
     table = tmp_path / "c" / "captions.csv"
@@ -198,7 +198,7 @@ def test_one_column_of_captions_fills_one_slot(pictures, tmp_path):
     ("name", "text", "message"),
     [
         ("a.csv", "stimulus,ObjectSnap\np0,x\np0,y\n", "twice"),
-        ("a.csv", "stimulus,ObjectSnap\np0,x\n", "nothing of stimulus 'p1'.*4 in all"),
+        ("a.csv", "stimulus,ObjectSnap\np0,x\n", "no caption of stimulus 'p1'.*4 in all"),
         ("a.csv", "stimulus,ObjectSnp\np0,x\n", "did you mean 'ObjectSnp'"),
         ("a.csv", "picture,ObjectSnap\np0,x\n", "no column 'stimulus'"),
         ("a.csv", "", "a.csv is empty"),

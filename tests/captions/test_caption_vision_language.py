@@ -190,7 +190,7 @@ def test_offline_the_error_names_the_fix(pictures, tmp_path, monkeypatch):
         said(tmp_path / "empty", "blip-base", pictures, SLOTS[:1], tmp_path / "d")
     assert not (tmp_path / "c").exists()  # nothing was said, so that another model may say it there
     assert not (tmp_path / "d").exists()
-    with pytest.raises(PhospheneError, match="is no folder"):
+    with pytest.raises(PhospheneError, match="is not a folder"):
         said(tmp_path / "none", "blip-base", pictures, SLOTS[:1], tmp_path / "d")
     with pytest.raises(PhospheneError, match="did you mean 'blip-base'"):
         build("captioner", "vision_language", model="blipbase")

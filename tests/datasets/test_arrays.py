@@ -140,7 +140,7 @@ def edit(study: Path, old: str, new: str, name: str = "table.csv") -> None:
         ({"table": "tabel.csv"}, "tabel.csv is missing"),
         ({"event": "stimulos"}, "table.csv has no column 'stimulos': did you mean 'stimulus'? (set dataset.event)"),
         ({"stimuli": "stimul.csv"}, "stimul.csv does not exist: set dataset.stimuli"),
-        ({"subject": "03"}, "subject '03' is not under"),
+        ({"subject": "03"}, "subject '03' was not found under"),
         ({"ch_names": ["Fz", "Cz"]}, "has 3 channels (12, 3, 50) and ch_names 2: name every channel"),
         ({"ch_names": [f"E{i}" for i in range(50)]}, "ch_names 50: transpose it, X.transpose(0, 2, 1)"),
         ({"ch_names": ["Fz", "Cz", "Cz"]}, "channel 'Cz' is named twice"),
@@ -148,8 +148,8 @@ def edit(study: Path, old: str, new: str, name: str = "table.csv") -> None:
         ({"ch_names": None}, "the channels are not named: set dataset.ch_names"),
         ({"sfreq": None}, "the sampling rate is not said: set dataset.sfreq"),
         ({"tmin": None}, "the time of the first sample is not said: set dataset.tmin"),
-        ({"unit": "V"}, "V, which no EEG is: they look like uV, set dataset.unit to uV"),
-        ({"unit": "nV"}, "nV, which no EEG is: they look like uV, set dataset.unit to uV"),
+        ({"unit": "V"}, "V, which is implausible for EEG: they look like uV, set dataset.unit to uV"),
+        ({"unit": "nV"}, "nV, which is implausible for EEG: they look like uV, set dataset.unit to uV"),
         ({"unit": "volts"}, "unknown unit 'volts'"),
         ({"split": {"concept": 0.1}}, "a share of 0.1 leaves 0 of 2 concepts for the test"),
         ({"split": "part"}, "no column 'part'"),
@@ -227,7 +227,7 @@ def test_other_formats_are_refused_with_the_way_to_save_them(study):
     with pytest.raises(PhospheneError, match=r"save the array alone, np.save\('eeg.npy', np.load\('eeg.npz'\)\["):
         load(study, eeg="eeg.npz")
     (study / "eeg.mat").write_bytes(b"x")
-    with pytest.raises(PhospheneError, match="eeg.mat is no format that is read here: save it with np.save"):
+    with pytest.raises(PhospheneError, match="eeg.mat is in an unsupported format: save it with np.save"):
         load(study, eeg="eeg.mat")
     save_file({"a": microvolts(), "b": microvolts()}, study / "two.safetensors")
     with pytest.raises(PhospheneError, match="holds the tensors a, b: save the EEG alone"):
@@ -319,7 +319,9 @@ def test_arrays_from_python(study):
 
 def test_masked_values_are_never_used(study):
     table, x = [{"stimulus": n} for n in NAMES], microvolts(3)
-    with pytest.raises(PhospheneError, match="X has masked values, which would be used: leave out their trials"):
+    with pytest.raises(
+        PhospheneError, match="X has masked values, but the mask would be ignored: leave out the masked trials"
+    ):
         from_arrays(np.ma.masked_greater(x, 0), table, study / "pictures", **FACTS)
     plain = from_arrays(np.ma.masked_array(x), table, study / "pictures", **FACTS)
     np.testing.assert_allclose(np.asarray(plain.eeg), 1e-6 * x, rtol=1e-6)

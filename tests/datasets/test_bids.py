@@ -260,7 +260,7 @@ def test_wrong_settings_are_told_in_one_line(made, arguments, message):
     ("old", "new", "message"),
     [
         ("\t0.3\t", "000\t0.3\t", "the event at 1000 lies outside the recording (0 to 11.99 s): onsets are seconds"),
-        ("9.5\t", "soon\t", "line 10: onset 'soon' is no number: correct it, or write n/a"),
+        ("9.5\t", "soon\t", "line 10: onset 'soon' is not a number: correct it, or write n/a"),
         ("9.5\t", "8\t", "two events at 8 s: leave one kind out with keep"),
         ("onset", "time", "has no column 'onset'"),
         ("stim_file", "file", "where are the pictures? Set dataset.stimuli"),

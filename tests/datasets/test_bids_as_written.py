@@ -83,11 +83,11 @@ def test_events_without_an_onset_are_left_out_and_counted(study, cell):
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        (("soon", "0.5", "cup"), "events.tsv, line 6: onset 'soon' is no number: correct it, or write n/a"),
-        (("N/A", "0.5", "cup"), "events.tsv, line 6: onset 'N/A' is no number: correct it, or write n/a"),
-        (("5", "", "cup"), "events.tsv, line 6: duration '' is no number: correct it, or write n/a"),
+        (("soon", "0.5", "cup"), "events.tsv, line 6: onset 'soon' is not a number: correct it, or write n/a"),
+        (("N/A", "0.5", "cup"), "events.tsv, line 6: onset 'N/A' is not a number: correct it, or write n/a"),
+        (("5", "", "cup"), "events.tsv, line 6: duration '' is not a number: correct it, or write n/a"),
         (("5", "-1", "cup"), "events.tsv, line 6: duration -1 is below 0: write n/a if it is not known"),
-        (("5", "short", "cup"), "events.tsv, line 6: duration 'short' is no number: correct it, or write n/a"),
+        (("5", "short", "cup"), "events.tsv, line 6: duration 'short' is not a number: correct it, or write n/a"),
         (("4.001", "1", "cup"), "sub-01_task-see: two events at 4 and 4.001 s, on one sample at 100 Hz: leave one"),
     ],
 )
@@ -110,7 +110,7 @@ def test_a_table_that_is_no_bids_table_says_how_it_is_written(study, written):
 
 def test_tables_without_events_are_told(study):
     write_events(study, [])
-    with pytest.raises(PhospheneError, match=r"events.tsv: there is no event in any: restore their rows"):
+    with pytest.raises(PhospheneError, match=r"events.tsv: no file contains any events: restore their rows"):
         load(study)
     write_events(study, [("n/a", "0", "cup")])
     with pytest.raises(PhospheneError, match="the recording holds no event: .*1 event without an onset left out"):
@@ -185,7 +185,7 @@ def test_channels_in_any_order_and_case_are_matched_by_name(study, names):
     ("rows", "note", "n_chans"),
     [
         ([(c, "EEG", "good") for c in CHANNELS[1:]], "does not list Fp1: typed as in the recording", 4),
-        ([(c, "EEG", "good") for c in (*CHANNELS, "X1")], "lists X1, which the recording has not", 4),
+        ([(c, "EEG", "good") for c in (*CHANNELS, "X1")], "lists X1, which the recording does not have", 4),
         ([(c, "n/a" if c == "Cz" else "EEG", "good") for c in CHANNELS], "no type of Cz: not read as EEG", 3),
         ([], "no channels.tsv lists the channels of", 4),
         (None, "no channels.tsv lists the channels of", 4),

@@ -124,7 +124,7 @@ def test_a_subject_is_found_by_its_number_not_by_its_place(study):
         assert len(trials) == 12
         assert {s for s, _ in truth(trials)} == {subject} == set(trials.table["subject"])
     assert set(load(root, subject=["6", "4"]).table["subject"]) == {"4", "6"}
-    with pytest.raises(PhospheneError, match="subject '2' is not under"):
+    with pytest.raises(PhospheneError, match="subject '2' was not found under"):
         load(root, subject="2")
     assert build("dataset", "eegcvpr40", root=root, subject=4).chosen() == ["4"]
 
@@ -253,7 +253,7 @@ def test_an_index_beyond_its_list_is_refused(study):
         load(study(splits={"train": [0], "val": [1], "test": [-1]}), splits="all")
     with pytest.raises(PhospheneError, match="names a trial twice"):
         load(study(splits={"train": [0, 1], "val": [1], "test": [2]}), splits="all")
-    with pytest.raises(PhospheneError, match="is no split file"):
+    with pytest.raises(PhospheneError, match="is not a split file"):
         load(study(splits={"train": [0, 1], "val": [1]}), splits="all")
 
 
@@ -373,14 +373,14 @@ def changed(index, **values):
         (changed(0, eeg=None), "record 0 has no 'eeg'"),
         (changed(2, eeg=torch.zeros(127, 500)), "record 2 has 127 channels, not 128: restore"),
         (changed(2, eeg=torch.zeros(500, 128)), "record 2 has 500 channels, not 128 .it lies on its side"),
-        (changed(2, eeg=torch.zeros(1, 128, 500)), "'eeg' is no matrix of real numbers"),
-        (changed(2, eeg=torch.zeros(128, 500, dtype=torch.int64)), "'eeg' is no matrix of real numbers"),
+        (changed(2, eeg=torch.zeros(1, 128, 500)), "'eeg' is not a matrix of real numbers"),
+        (changed(2, eeg=torch.zeros(128, 500, dtype=torch.int64)), "'eeg' is not a matrix of real numbers"),
         (changed(9, label=3), "label is 3, not 0 to 2"),
         (changed(9, image=12), "image is 12, not 0 to 11"),
         (changed(9, subject=0), "subject is 0, not 1 to 6"),
         (changed(9, subject="four"), "subject is 'four', no number"),
-        ([], "'dataset' is no list of trials"),
-        ({"eeg": torch.zeros(3, 128, 500)}, "'dataset' is no list of trials"),
+        ([], "'dataset' is not a list of trials"),
+        ({"eeg": torch.zeros(3, 128, 500)}, "'dataset' is not a list of trials"),
         ([torch.zeros(128, 500)], "record 0 has no 'eeg'"),
     ],
 )
@@ -411,7 +411,7 @@ def test_files_of_another_kind_are_refused(study, tmp_path):
     for key in ("labels", "images"):
         with pytest.raises(PhospheneError, match=f"has no '{key}'"):
             load(study(**{key: None}))
-        with pytest.raises(PhospheneError, match=f"'{key}' is no list of names"):
+        with pytest.raises(PhospheneError, match=f"'{key}' is not a list of names"):
             load(study(**{key: torch.zeros(3)}))
         with pytest.raises(PhospheneError, match=f"'{key}' names something twice"):
             load(study(**{key: [*(LABELS if key == "labels" else IMAGES), LABELS[0], LABELS[0]]}))

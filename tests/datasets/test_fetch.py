@@ -204,7 +204,7 @@ def test_a_broken_transfer_goes_on_where_it_broke(host, web, tmp_path):
 
 def test_pauses_grow_are_capped_and_heed_the_server(host, web, tmp_path):
     one(host, 500, 500, 500)
-    with pytest.raises(PhospheneError, match="500, 3 times: the same command goes on"):
+    with pytest.raises(PhospheneError, match="500, 3 times: repeat the command to resume"):
         get(web, tmp_path)
     assert web.slept == [3.0, 4.0]  # Retry-After is 3
 
@@ -277,7 +277,7 @@ def test_a_full_disk_is_one_line(host, web, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(fetching.pooch, "retrieve", full)
-    with pytest.raises(PhospheneError, match="no space left.*goes on from here"):
+    with pytest.raises(PhospheneError, match="no space left.*repeat the command to resume"):
         get(web, tmp_path)
 
 
@@ -320,7 +320,7 @@ def test_a_listing_that_lies_about_the_length(host, web, tmp_path, how, fault):
 
 def test_a_length_that_is_cut_short_is_never_taken_for_the_whole(host, web, tmp_path):
     one(host, *["too long"] * 9, md5=None, size=None)
-    with pytest.raises(PhospheneError, match="goes on from here"):
+    with pytest.raises(PhospheneError, match="repeat the command to resume"):
         get(web, tmp_path)
     assert not (tmp_path / "sub-01.bin").exists()
 
@@ -553,7 +553,7 @@ def test_the_hub_in_trouble(hub, tmp_path):
     assert left(tmp_path) == []
     for trouble in (HTTPError("down"), OSError("down")):
         hub.gives = trouble
-        with pytest.raises(PhospheneError, match="the same command goes on"):
+        with pytest.raises(PhospheneError, match="repeat the command to resume"):
             fetch(ATM, tmp_path, "sub-08")
     hub.listed = ["../../evil"]
     with pytest.raises(PhospheneError, match="refused"):

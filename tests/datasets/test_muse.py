@@ -226,7 +226,7 @@ def test_subjects_and_sessions_are_chosen(study):
     ]
     assert len(read(study, subject="all")[0]) == 4
     assert [r.name for r in read(study, subject=2, sessions=2)[0]] == ["sub-2/ses-2/run-01"]
-    with pytest.raises(PhospheneError, match="subject '3' is not under"):
+    with pytest.raises(PhospheneError, match="subject '3' was not found under"):
         read(study, subject=3)
     with pytest.raises(PhospheneError, match="no session '5'"):
         read(study, sessions="5")
@@ -272,7 +272,7 @@ def test_missing_pictures_and_folders(study, tmp_path):
         picture.unlink()
     with pytest.raises(PhospheneError, match=r"no picture matches .*faces.*restore"):
         Muse(study.root).load(PLAIN)
-    with pytest.raises(PhospheneError, match="no recording lies under"):
+    with pytest.raises(PhospheneError, match="no recording found under"):
         Muse(tmp_path / "stimuli").load(PLAIN)
     with pytest.raises(PhospheneError, match="does not exist: set dataset"):
         Muse(tmp_path / "nowhere")

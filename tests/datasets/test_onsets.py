@@ -52,7 +52,9 @@ def test_an_event_without_an_onset_is_left_out_and_counted(pictures, tmp_path, c
 
 
 def test_an_onset_that_is_no_number_names_its_row(pictures):
-    with pytest.raises(PhospheneError, match=r"event table, row 1 \(from 0\): onset 'soon' is no number: correct it"):
+    with pytest.raises(
+        PhospheneError, match=r"event table, row 1 \(from 0\): onset 'soon' is not a number: correct it"
+    ):
         load(pictures, events([1.0, "soon"]))
 
 

@@ -48,10 +48,10 @@ def test_names_are_found_however_a_system_writes_them(pictures):
 def test_microvolts_taken_for_volts_are_told(pictures, where):
     wrong = recording(scale=10.0)
     raws = [wrong] if where == "alone" else [recording(), wrong]
-    with pytest.raises(PhospheneError, match="which no EEG is: they look like uV"):
+    with pytest.raises(PhospheneError, match="which is implausible for EEG: they look like uV"):
         load(raws, pictures)
     epochs = mne.Epochs(wrong, tmin=-0.1, tmax=0.4, baseline=None, preload=True, verbose="error")
-    with pytest.raises(PhospheneError, match="which no EEG is"):
+    with pytest.raises(PhospheneError, match="which is implausible for EEG"):
         phosphene.from_mne(epochs, pictures)
 
 

@@ -178,14 +178,14 @@ GAP = ["a"] * 5 + [None]
         ({"block": pd.array(GAP, dtype="string")}, {}, "row 5 (from 0) has no block"),
         ({"session": pd.Categorical(GAP)}, {}, "row 5 (from 0) has no session"),
         ({"repeat": [1, 1, 1, 1, 1, np.nan]}, {}, "row 5 (from 0) has no repeat"),
-        ({"repeat": [1, 1, 1, 1, 1, 1.5]}, {}, "repeat 1.5 is no whole number"),
-        ({"onset": [1, 2, 3, 4, 5, "late"]}, {}, "row 5 (from 0): onset 'late' is no number"),
+        ({"repeat": [1, 1, 1, 1, 1, 1.5]}, {}, "repeat 1.5 is not a whole number"),
+        ({"onset": [1, 2, 3, 4, 5, "late"]}, {}, "row 5 (from 0): onset 'late' is not a number"),
         ({"split": ["train"] * 5 + [None]}, {}, "row 5 (from 0) has no split"),
         ({"concept": GAP}, {}, "stimulus 'owl' of table names no concept in row 5 (from 0)"),
         ({"kind": GAP}, {"concept": "kind"}, "stimulus 'owl' of table names no concept in row 5 (from 0)"),
         ({"file": GAP}, {"image": "file"}, "stimulus 'owl' of table names no picture in row 5"),
         ({"code": GAP}, {"image": "{code}.png"}, "stimulus 'owl' of table names no picture in row 5"),
-        ({"code": GAP}, {"image": "{code"}, "image '{code' is no pattern"),
+        ({"code": GAP}, {"image": "{code"}, "image '{code' is not a valid pattern"),
         ({"code": GAP}, {"image": "{code:x^y}"}, "cannot be filled in with"),
         ({"code": GAP}, {"split": {"code": "b"}}, "split: no code is 'b'"),
         ({"Split": "train"}, {}, "table has a column 'Split', which is not read: rename it 'split'"),
@@ -227,7 +227,9 @@ def test_files_are_named_with_their_lines(pictures, tmp_path):
     with pytest.raises(PhospheneError, match=r"stimulus 'dog' has no concept in line 4 of .*s.csv: fill in its cell"):
         of_events(ROWS[:2].assign(onset=[1, 2]), tmp_path / "s.csv")
     (tmp_path / "e.csv").write_text("onset;stimulus\n1,0;cup\n")
-    with pytest.raises(PhospheneError, match=r"e.csv, line 2: onset '1,0' is no number: write it with a decimal point"):
+    with pytest.raises(
+        PhospheneError, match=r"e.csv, line 2: onset '1,0' is not a number: write it with a decimal point"
+    ):
         of_events(tmp_path / "e.csv", pictures)
     (tmp_path / "e.csv").write_text("onset,stimulus,session\n1,cup,2\n2,dog,\n")
     with pytest.raises(PhospheneError, match=r"e.csv, line 3 has no session"):

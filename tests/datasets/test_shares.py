@@ -105,5 +105,5 @@ def test_a_share_that_cannot_be_met_is_noted(share, told):
     )
     notes = [note for note in trials.notes if note.startswith("split asks for")]
     assert len(notes) == told
-    assert all("10 of 20 are for the test" in note for note in notes)
+    assert all("10 of 20 are in the test set" in note for note in notes)
     assert (trials.table["split"] == "test").sum() == 10

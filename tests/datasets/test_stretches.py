@@ -166,7 +166,7 @@ def test_a_cut_in_an_event_table(pictures):
     events["duration"] = ["0", "0", "0", "inf"]
     assert load(recording(), pictures, events=events.replace("boundary", "bad")).table["stimulus"].tolist() == ["cup"]
     events["duration"] = ["0", "0", "0", "long"]
-    with pytest.raises(PhospheneError, match=r"table, row 3 \(from 0\): duration 'long' is no number: correct it"):
+    with pytest.raises(PhospheneError, match=r"table, row 3 \(from 0\): duration 'long' is not a number: correct it"):
         load(recording(), pictures, events=events)
 
 
@@ -240,7 +240,7 @@ def test_no_event_at_all_is_one_line(pictures, tmp_path, events):
         path = tmp_path / ("e.tsv" if "\t" in events else "e.csv")
         path.write_text(events)
         events = path
-    with pytest.raises(PhospheneError, match="there is no event: check the event table"):
+    with pytest.raises(PhospheneError, match="there are no events: check the event table"):
         load(recording(), pictures, events=events)
     some = pd.DataFrame({"onset": [1.0], "stimulus": ["cup"]})
     trials = load([recording(), recording()], pictures, events=[some, events])

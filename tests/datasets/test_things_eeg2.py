@@ -317,8 +317,8 @@ def test_the_facts_of_the_paper():
     [
         ({"form": "preprocesed_63"}, "did you mean 'preprocessed_63'"),
         ({"preset": "publishd"}, "did you mean 'published'"),
-        ({"subject": "7"}, "subject '07' is not under"),
-        ({}, "no recording lies under"),
+        ({"subject": "7"}, "subject '07' was not found under"),
+        ({}, "no recording found under"),
     ],
 )
 def test_wrong_arguments_name_the_fix(tmp_path, arguments, message):

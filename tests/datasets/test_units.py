@@ -108,9 +108,12 @@ OFF = {
         times(1e3, 7, LATE),
         "on, channel 'Cz' is about 1,000 times as large as in the r",
     ),
-    "all in uV": (times(1e6), "which no EEG is: they look like uV"),
-    "all in mV": (times(1e3), "which no EEG is: they look like mV"),
-    "all scaled twice": (times(1e-6), "which no EEG is: they look scaled once too often, multiply them by 1,000,000"),
+    "all in uV": (times(1e6), "which is implausible for EEG: they look like uV"),
+    "all in mV": (times(1e3), "which is implausible for EEG: they look like mV"),
+    "all scaled twice": (
+        times(1e-6),
+        "which is implausible for EEG: they look scaled once too often, multiply them by 1,000,000",
+    ),
 }
 
 
@@ -194,7 +197,9 @@ def test_a_run_that_is_off_is_named(pictures, factor, n_runs, make):
     steps = STEPS if make is recording else {}
     runs = [make(volts=2e-7, seed=1), make(volts=2e-7, seed=2), make(volts=2e-7, seed=3)][:n_runs]
     runs[1] = make(times(factor), volts=2e-7, seed=2)
-    with pytest.raises(PhospheneError, match=r"^run 2: (its values are about|.*a typical value is .* no EEG is)"):
+    with pytest.raises(
+        PhospheneError, match=r"^run 2: (its values are about|.*a typical value is .* implausible for EEG)"
+    ):
         from_mne(runs, pictures, **steps)
 
 
@@ -300,7 +305,7 @@ def test_whole_numbers_are_noted(pictures):
 def test_an_evoked_is_no_trials(pictures):
     evoked = epochs().average()
     for data in (evoked, [evoked, evoked]):
-        with pytest.raises(PhospheneError, match="an average over trials, .*: give the Epochs"):
+        with pytest.raises(PhospheneError, match="an average, .*: give the Epochs"):
             from_mne(data, pictures)
     with pytest.raises(PhospheneError, match="takes mne Raw or Epochs objects, not NoneType"):
         from_mne(None, pictures)

@@ -86,7 +86,7 @@ def test_no_electrode_of_a_montage_is_left_out():
 
 
 def test_where_nothing_is_an_electrode_it_is_told():
-    with pytest.raises(PhospheneError, match=r"no channel is an electrode by its name \(EXG1, EXG2 .*: eeg}"):
+    with pytest.raises(PhospheneError, match=r"no channel name is that of an electrode \(EXG1, EXG2 .*: eeg}"):
         left_out(["EXG1", "EXG2"])
 
 

@@ -102,9 +102,9 @@ def test_what_is_no_such_checkpoint_is_refused(tmp_path, model):
         (state | {"Decoder.more": torch.zeros(1)}, "holds the unknown 'Decoder.more': check which file"),
         (state | {some: torch.zeros(3)}, rf"'{some}' is \(3,\), not \(64,\)"),
         (state | {tall: torch.zeros(1, 2**14 * 64, 9)}, "'Decoder.|'Encoder."),  # would be terabytes of weights
-        (state | {some: torch.full((64,), torch.nan)}, "no finite numbers"),
-        (state | {some: [1.0]}, "is no tensor"),
-        ({"weight": torch.zeros(2)}, r"no autoencoder of SYNAPSE \('?posEmbed.0 is missing"),
+        (state | {some: torch.full((64,), torch.nan)}, "values that are not finite"),
+        (state | {some: [1.0]}, "is not a tensor"),
+        ({"weight": torch.zeros(2)}, r"not a SYNAPSE autoencoder \('?posEmbed.0 is missing"),
         (state | {tall: torch.zeros(9)}, "posEmbed.0 has 1 axes"),
         ({}, "no state dict"),
         ([1], "no state dict"),

@@ -78,7 +78,7 @@ def test_over_says_whose_spread_counts():
     with pytest.raises(PhospheneError, match="unknown over='people': valid: both, stimuli, subjects"):
         compare([a], [b], over="people")
     alone = [scored(n_subjects=1), scored(n_subjects=1, seed=1)]
-    with pytest.raises(PhospheneError, match="there is one subject: use over='stimuli'"):
+    with pytest.raises(PhospheneError, match="there is only one: use over='stimuli'"):
         compare(alone[:1], alone[1:], over="both")
 
 
@@ -92,7 +92,7 @@ def test_a_median_is_compared_as_a_median():
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"protocol": "017b5fdc"}, "is of protocol 375fa20f in one and 017b5fdc in the other"),
+        ({"protocol": "017b5fdc"}, "has protocol 375fa20f in one and 017b5fdc in the other"),
         ({"n_items": np.full(240, 31)}, "galleries of different size"),
         ({"samples": np.array(["0/0", *["x"] * 239])}, "sample 'x' is scored twice"),
         ({"metric": "caption_top1"}, r"no metric is common \(a: image_top1; b: caption_top1\)"),
@@ -155,7 +155,7 @@ def test_two_class_runs_are_compared_by_the_auc_of_each_run(folders):
 
 
 def test_runs_of_other_protocols_are_refused_by_what_differs(folders):
-    with pytest.raises(PhospheneError, match=r"of protocol 017b5fdc and .*\(protocol.seed 0 and 3\)") as caught:
+    with pytest.raises(PhospheneError, match=r"has protocol 017b5fdc and .*\(protocol.seed 0 and 3\)") as caught:
         runs.compare_runs(folders / "late", folders / "other")
     assert "\n" not in str(caught.value)
     with pytest.raises(PhospheneError, match="is not a run folder"):

@@ -44,8 +44,8 @@ def told(table, n_perm=2000, n_tests=4, categories=False, split=None):
         (1, "1 test concept is too few for an interval (6 are needed), and no p can be below 1: no score"),
         (2, "2 test concepts are too few for an interval (6 are needed), and no p can be below 0.5: no score"),
         (3, "3 test concepts are too few for an interval (6 are needed), and no p can be below 0.17: no score"),
-        (4, "4 test concepts are too few for an interval (6 are needed); give the test part more"),
-        (5, "5 test concepts are too few for an interval (6 are needed); give the test part more"),
+        (4, "4 test concepts are too few for an interval (6 are needed); add concepts to the test set"),
+        (5, "5 test concepts are too few for an interval (6 are needed); add concepts to the test set"),
     ],
 )
 def test_too_few_test_concepts(n_test, said):
@@ -61,7 +61,7 @@ def test_enough_is_no_matter():
 def test_too_few_exchanges(n_perm, n_tests, needed):
     (note,) = told(shown(12, 6), n_perm, n_tests)
     assert note.startswith(f"evaluation.n_perm is {n_perm}: no p can be below {1 / (1 + n_perm):.2g}")
-    assert note.endswith(f"set it to {needed} at least")
+    assert note.endswith(f"set it to at least {needed}")
     assert told(shown(12, 6), needed, n_tests) == []
 
 
@@ -81,7 +81,7 @@ def test_two_categories_are_counted_in_trials():
     (note,) = told(table, categories=True)
     assert note == "2 test trials of 'c0' are too few for an interval (6 are needed)"
     table["run"] = [str(i % 5) for i in range(10)]  # one of each in a run
-    assert told(table, categories=True)[1] == "no p can be below 0.062: so few trials have few orders within their runs"
+    assert told(table, categories=True)[1] == "no p can be below 0.062: too few trials to permute within their runs"
 
 
 @pytest.mark.parametrize(
@@ -89,8 +89,8 @@ def test_two_categories_are_counted_in_trials():
     [
         ({"concept": 0.5}, []),
         ({"concept": 0.5001}, []),
-        ({"concept": 0.1}, ["split asks for 10 % of the concepts and 6 of 12 are for the test: each category"]),
-        ({"stimulus": 0.2}, ["split asks for 20 % of the stimuli and 12 of 24 are for the test: each concept"]),
+        ({"concept": 0.1}, ["split asks for 10 % of the concepts, but 6 of 12 are in the test set: each category"]),
+        ({"stimulus": 0.2}, ["split asks for 20 % of the stimuli, but 12 of 24 are in the test set: each concept"]),
         ({"concept": ["c0"]}, []),
         ("split", []),
     ],

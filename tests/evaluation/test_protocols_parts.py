@@ -68,9 +68,9 @@ def test_settings_have_the_field_s_names():
 
 
 def test_the_test_part_selects_nothing_and_the_line_says_why():
-    with pytest.raises(ValidationError, match="no score on unseen trials; use val or last"):
+    with pytest.raises(ValidationError, match="not a score on unseen trials; use val or last"):
         Protocol(select_on="test")
-    with pytest.raises(PhospheneError, match=r"protocol.select_on: .*no score on unseen trials") as caught:
+    with pytest.raises(PhospheneError, match=r"protocol.select_on: .*not a score on unseen trials") as caught:
         Recipe.read({"name": "a", "dataset": {}, "method": {}, "protocol": {"select_on": "test"}})
     assert "\n" not in str(caught.value)
 

@@ -25,7 +25,7 @@ def test_clusters_widen_the_interval():
 def test_bootstrap_of_the_median_and_of_nothing():
     low, high = bootstrap(np.arange(101.0), statistic=np.median)
     assert low < 50 < high
-    with pytest.raises(PhospheneError, match="the test part is empty"):
+    with pytest.raises(PhospheneError, match="the test set is empty"):
         bootstrap(np.array([]))
 
 

@@ -118,10 +118,10 @@ def test_pickles_and_damage_are_refused(folder, name, tmp_path):
     path = folder / name / FILE
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(PhospheneError, match="no readable safetensors file"):
+    with pytest.raises(PhospheneError, match="not a readable safetensors file"):
         from_published(folder)
     path.write_bytes(pickle.dumps({"weight": print}))
-    with pytest.raises(PhospheneError, match="no readable safetensors file"):
+    with pytest.raises(PhospheneError, match="not a readable safetensors file"):
         from_published(folder)
     path.rename(path.with_suffix(".bin"))
     with pytest.raises(PhospheneError, match=r"diffusion_pytorch_model.bin is a pickle and not read: give"):

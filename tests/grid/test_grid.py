@@ -227,10 +227,10 @@ def test_the_page_says_what_the_tables_hold(finished):
     assert "| small, seed 0 |" in page
     assert "| small, seed 3 |" in page
     assert "cross-seed0 is not paired: another protocol: split leave_one_subject_out, not given" in page
-    assert "No run has a score 'image_top7': did you mean 'image_top" in page
+    assert "No run has the score 'image_top7': did you mean 'image_top" in page
     assert "corrected for the 4 differences" in page
     assert "A difference means p <= 0.05, corrected for 4 tests (Holm); p decides, not the interval." in page
-    assert "Scores rest on mini" in page
+    assert "Scores are based on mini" in page
 
 
 @pytest.mark.slow
@@ -284,7 +284,7 @@ def test_heads_are_paired_where_both_runs_have_them(study, tmp_path):
     for metric, value in zip(found["metric"], found["difference"], strict=True):
         own = scores[(scores["metric"] == metric) & (scores["subject"] == "all")].set_index("variant")["value"]
         assert value == pytest.approx(own["one"] - own["two"])
-    assert "Not paired: caption_PlaceView_top1; no other run has the score" in (out / "grid.md").read_text()
+    assert "Not paired: caption_PlaceView_top1; no other run has this score" in (out / "grid.md").read_text()
 
 
 def test_a_variant_that_was_stopped_at_its_first_file_is_no_other_thing(tmp_path):

@@ -121,8 +121,8 @@ def test_published_weights_are_read(network, tmp_path):
     torch.testing.assert_close(prior.network(x, t, c), source.eval()(x, t, c))
     assert prior(c).shape == (3, 16)
     torch.save({"logit_scale": torch.ones(())}, tmp_path / "other.pt")
-    with pytest.raises(PhospheneError, match="no published diffusion prior"):
+    with pytest.raises(PhospheneError, match="not a published diffusion prior"):
         DiffusionPrior.from_published(tmp_path / "other.pt")
     torch.save({**source.state_dict(), "output_layer.weight": torch.ones(2, 2)}, tmp_path / "odd.pt")
-    with pytest.raises(PhospheneError, match="no published diffusion prior"):
+    with pytest.raises(PhospheneError, match="not a published diffusion prior"):
         DiffusionPrior.from_published(tmp_path / "odd.pt")

@@ -236,7 +236,7 @@ def test_what_a_study_says_is_escaped(page):
 def test_stamps_and_notes(page):
     shown = text(page)
     assert "simulated EEG" in shown
-    assert "mini backbone: a stand-in, never a result" in shown
+    assert "mini backbone: for demonstration, never a result" in shown
     assert "simulated EEG: a known model" in shown
     assert "LEAK" not in shown
 
@@ -322,7 +322,7 @@ def test_the_ideal_observer_stands_in_the_table_where_it_is_known(page, made):
     assert "Shuffled control Ideal observer p n" in shown
     assert "31 % 25–38 0.5 % 0.5 % 87 % &lt; 0.001 24" in shown
     assert "80 % 70–90 50 % 49 % – &lt; 0.001 24" in shown
-    assert "knows what no decoder is told" in shown
+    assert "exact response to each picture of the gallery" in shown
     old = pd.read_csv(made / "scores.csv").drop(columns="ceiling")
     old.to_csv(made / "scores.csv", index=False)
     assert "deal observer" not in text(read(write_report(made)))
@@ -351,19 +351,19 @@ def test_pictures_known_from_training_are_told(made):
     record["overlaps"]["01-test"].update(stimulus=4, concept=4)
     (made / "provenance.json").write_text(json.dumps(record))
     shown = text(read(write_report(made)))
-    assert "test pictures were trained on" in shown
+    assert "test pictures were in training" in shown
     assert "unseen concepts" not in shown
 
 
 def test_pictures_known_by_another_name_are_told(made):
     """The names of test pictures are new, and three of the pictures are not."""
     record = json.loads(read(made / "provenance.json"))
-    assert "new by name alone" not in text(read(write_report(made)))
+    assert "new by name only" not in text(read(write_report(made)))
     record["overlaps"]["01-test"].update(bytes=0, pixels=0, near_duplicate=3)
     (made / "provenance.json").write_text(json.dumps(record))
     shown = text(read(write_report(made)))
-    assert shown.count("new by name alone: the pictures were trained on") == 2  # stimulus and concept
-    assert shown.count("test pictures were trained on") == 1
+    assert shown.count("new by name only: the pictures were in training") == 2  # stimulus and concept
+    assert shown.count("test pictures were in training") == 1
     assert "unseen concepts" not in shown
 
 
@@ -424,7 +424,7 @@ def test_amounts(value, kind, shown):
 
 
 ABOVE = "Above chance; the shuffled control is at chance."
-SO_IS_THE_CONTROL = "Above chance, but so is the shuffled control: find out why before trusting it."
+SO_IS_THE_CONTROL = "Above chance, but so is the shuffled control: find the reason before trusting this score."
 NOT = "Not distinguishable from chance."
 
 
@@ -444,10 +444,10 @@ def scored(**changed):
         ({"shuffled": 0.56, "n": 12, "n_perm": 60}, None, "good", ABOVE),  # a mean of so few that lies there by chance
         ({"shuffled": 0.56, "n": 240, "n_perm": 60}, None, "bad", SO_IS_THE_CONTROL),
         ({"p": 0.05}, 0.3, "good", ABOVE),  # the threshold counts
-        ({"p": 0.06}, 0.3, "plain", f"{NOT} p decides, though the interval leaves chance out."),
+        ({"p": 0.06}, 0.3, "plain", f"{NOT} The verdict follows p, although the interval excludes chance."),
         ({"p": 0.06, "ci_low": 0.4}, 0.3, "plain", NOT),
-        ({"p": 0.99, "ci_high": 0.4, "ci_low": 0.3}, 0.3, "plain", f"{NOT} It lies below chance."),
-        ({"ci_low": 0.45}, 0.3, "good", f"{ABOVE} p decides, though the interval reaches chance."),
+        ({"p": 0.99, "ci_high": 0.4, "ci_low": 0.3}, 0.3, "plain", f"{NOT} It is below chance."),
+        ({"ci_low": 0.45}, 0.3, "good", f"{ABOVE} The verdict follows p, although the interval includes chance."),
         ({"ci_low": np.nan, "ci_high": np.nan}, 0.3, "good", ABOVE),
         ({"p": 0.03, "p_corrected": 0.06, "n_tests": 2, "ci_low": 0.4}, 0.3, "plain", NOT),
         ({"p": 1 / 21, "p_min": 1 / 21, "n_perm": 20}, 0.3, "good", ABOVE),
@@ -504,13 +504,13 @@ def test_verdicts_follow_the_rule(changed, control, grade, said):
         ),
         (
             {"ci_low": 0.7, "ci_high": 0.7},  # of a table that was written before
-            "0.70 (95 % interval 0.70–0.70 [the interval has no width: the samples are too few, or all alike], chance "
-            "0.50, shuffled control 0.50, p = 0.001)",
+            "0.70 (95 % interval 0.70–0.70 [the interval has zero width: too few samples, or all samples "
+            "score the same], chance 0.50, shuffled control 0.50, p = 0.001)",
         ),
         (
             {"ci_low": 0.0, "ci_high": 1.0},
-            "0.70 (95 % interval 0.00–1.00 [the interval holds every value: the samples "
-            "are too few], chance 0.50, shuffled control 0.50, p = 0.001)",
+            "0.70 (95 % interval 0.00–1.00 [the interval covers every possible value: "
+            "too few samples], chance 0.50, shuffled control 0.50, p = 0.001)",
         ),
         (
             {"p": 0.0503, "n_tests": 3, "p_corrected": 0.151},
@@ -527,11 +527,11 @@ def test_every_split_has_its_words():
 
 
 def test_a_given_validation_part_is_told(made):
-    assert "held out; no test trial" in trust.protocol(Run(made))
+    assert "The epoch was chosen on a held-out" in trust.protocol(Run(made))
     table = pd.read_csv(without_checksums(made / "trials") / "table.csv", dtype=str)
     table.loc[table.index[table["split"] == "train"][0], "split"] = "val"
     table.to_csv(made / "trials" / "table.csv", index=False)
-    assert "the study's own validation part" in trust.protocol(Run(made))
+    assert "the study's own validation set" in trust.protocol(Run(made))
 
 
 def test_scores_of_blocks_are_stamped_until_a_control_reads_beyond_the_block(retrieval, tmp_path):
@@ -637,7 +637,7 @@ def test_the_audits_controls_and_drawings_stand_on_the_page(retrieval, tmp_path)
 def test_what_was_explained_stands_on_the_page_and_other_runs_have_no_such_section(retrieval, tmp_path):
     out = tmp_path / "run"
     shutil.copytree(retrieval, out)
-    assert "What the heads listen to" not in write_report(out).read_text()
+    assert "What the heads respond to" not in write_report(out).read_text()
     (out / "explain").mkdir()
     Image.new("RGB", (600, 200), "navy").save(out / "explain" / "levels.png")
     collapse = {"collapsed": True, "index": 0.93, "ci_low": 0.9, "ci_high": 0.96}

@@ -167,7 +167,7 @@ def test_unreadable_tables_are_one_line(tmp_path, name, text, message):
     with pytest.raises(PhospheneError, match=message) as caught:
         CaptionTable.read(tmp_path / name)
     assert "\n" not in str(caught.value)
-    with pytest.raises(PhospheneError, match="no folder of captions"):
+    with pytest.raises(PhospheneError, match="not a folder of captions"):
         CaptionTable.read(tmp_path)
     with pytest.raises(PhospheneError, match="do not exist.*muse-categories"):
         CaptionTable.read(tmp_path / "nowhere.csv")

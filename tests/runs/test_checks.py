@@ -124,7 +124,7 @@ def test_the_corrected_command_goes_on_in_the_same_folder(here):
 
 def test_check_says_that_nothing_is_wrong_and_writes_nothing(here):
     before = sorted(here.rglob("*"))
-    assert said("check lda.yaml") == (0, "lda.yaml: nothing wrong found\n")
+    assert said("check lda.yaml") == (0, "lda.yaml: no problems found\n")
     assert said("check lda.yaml --set method.bin_samples=0")[0] == 2
     assert said("check lda.yaml --set dataset.subject=09")[0] == 2
     assert sorted(here.rglob("*")) == before

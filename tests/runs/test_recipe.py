@@ -76,7 +76,7 @@ def test_a_key_that_is_given_twice_is_refused_and_not_the_last_one_taken(tmp_pat
 def test_null_takes_the_settings_of_a_stage_away_and_of_no_other():
     given = {"dataset.root": "here", "training.stages.draw": None}
     assert list(Recipe.read("eegcvpr40-synapse", given).training.stages) == ["align"]
-    with pytest.raises(PhospheneError, match=r"cannot take 'training\.stages\.darw' away: did you mean 'draw'"):
+    with pytest.raises(PhospheneError, match=r"cannot remove 'training\.stages\.darw': did you mean 'draw'"):
         Recipe.read("eegcvpr40-synapse", {"dataset.root": "here", "training.stages.darw": None})
 
 

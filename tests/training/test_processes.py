@@ -277,7 +277,7 @@ def test_only_run_is_for_several(monkeypatch, capsys):
     with pytest.raises(SystemExit) as stop:
         command()
     assert stop.value.code == 2
-    assert "'list' works in one process, only 'run' in several" in capsys.readouterr().err
+    assert "'list' runs in a single process (only 'run' uses several)" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -120,17 +120,17 @@ def test_a_damaged_checkpoint_is_named(tmp_path, name, content):
     with pytest.raises(Killed):
         trained(tmp_path, kill_at=2)
     (tmp_path / "align" / name).write_text(content)
-    with pytest.raises(PhospheneError, match=f"{name} is damaged.*: remove .*align, and this stage trains anew"):
+    with pytest.raises(PhospheneError, match=f"{name} is damaged.*: remove .*align to train this stage again"):
         trained(tmp_path)
     without_checksums(tmp_path)
-    with pytest.raises(PhospheneError, match="remove it, and this stage trains anew"):
+    with pytest.raises(PhospheneError, match="remove it to train this stage again"):
         trained(tmp_path)
 
 
 def test_an_average_that_a_checkpoint_lacks_is_named(tmp_path):
     with pytest.raises(Killed):
         trained(tmp_path, kill_at=2)
-    with pytest.raises(PhospheneError, match=r"ema\.safetensors.*remove it, and this stage trains anew"):
+    with pytest.raises(PhospheneError, match=r"ema\.safetensors.*remove it to train this stage again"):
         trained(tmp_path, settings=Training(epochs=6, batch_size=8, lr=3e-2, ema=0.9))
 
 

@@ -93,7 +93,7 @@ def reaveraged(source: Experiment, counts: Sequence[int], out: Path) -> dict[int
     """
     if source.method().decodes == "concepts":
         raise PhospheneError(
-            "two concepts are read from single trials: average repeats of a method that finds pictures"
+            "methods for two concepts decode single trials: average repeats with a method that retrieves pictures"
         )
     most = n_repeats(source)
     for count in counts:

@@ -58,7 +58,7 @@ def similarity(run: str | Path, *, order: str = "cluster", display: Display | No
     """
     source = Experiment.open(run, display or Silent())
     if source.method().decodes == "concepts":
-        raise PhospheneError("two concepts have no similarity matrix: run a method that finds pictures")
+        raise PhospheneError("two concepts have no similarity matrix: run a method that retrieves pictures")
     vectors, seen = _vectors(source, False), source.trials.stimuli
     common = set.intersection(*(set(own) for own in vectors.values()))
     names = np.array([name for name in seen.index if name in common])

@@ -191,7 +191,9 @@ def sliding_windows(
         if count < 1:
             raise PhospheneError(f"no window of {width:g} s fits into {begin:g} to {end:g} s: lower width")
         if count > MOST_WINDOWS:
-            raise PhospheneError(f"{count} windows, each trained for itself: raise step, or move start and stop")
+            raise PhospheneError(
+                f"{count} windows would each be trained separately: raise step, or move start and stop"
+            )
         starts = [begin + i * step for i in range(count)]
         variants, edges = _windows(analysis, [(a, a + width) for a in starts], trials, shape)
     return _over_time(analysis, variants, edges)
@@ -214,12 +216,12 @@ def _windows(
     for a, b in ((round(a, 4), round(b, 4)) for a, b in windows):
         if not span[0] - sample < a < b < span[1] + sample:
             raise PhospheneError(
-                f"window {a:g} to {b:g} s does not lie in the trials ({span[0]:g} to {span[1]:g} s): choose another"
+                f"window {a:g} to {b:g} s is not within the trials ({span[0]:g} to {span[1]:g} s): choose another"
             )
         name = f"from{1e3 * a:+.0f}to{1e3 * b:+.0f}ms"
         variants[name], edges[name] = {keys[shape]: [a, b]}, (a, b)
     if len(variants) < 2:
-        raise PhospheneError("there is no window: give one that lies in the trials")
+        raise PhospheneError("there is no window: give one within the trials")
     analysis.check(variants, WHOLE)
     return variants, edges
 
@@ -282,7 +284,7 @@ def _named_regions(
         left_out = pd.DataFrame({"channel": rest, "region": "", "by": "left out"})
         channels = pd.concat([channels, left_out], ignore_index=True)
     if WHOLE in regions or not all(regions.values()):
-        raise PhospheneError(f"a region is empty or named '{WHOLE}': give each a name of its own and its channels")
+        raise PhospheneError(f"a region is empty or named '{WHOLE}': give each region a unique name and its channels")
     return regions, channels
 
 

@@ -50,7 +50,7 @@ def audit(
     The controls; what a "fail" among their verdicts means stands in its reason.
     """
     if n_perm < LEAST_PERM:
-        raise PhospheneError(f"with {n_perm} exchanges no gate can fail: give at least {LEAST_PERM} (--n-perm)")
+        raise PhospheneError(f"with {n_perm} permutations no gate can fail: give at least {LEAST_PERM} (--n-perm)")
     if n_pictures < 1:
         raise PhospheneError(f"n_pictures is {n_pictures}: give at least 1 (--n-pictures)")
     if n_perm > MOST_PERM:

@@ -115,12 +115,14 @@ class OpenAI(Captioner):
                 "base_url holds a name, a password or a query: give the plain address; keys go by key_from"
             )
         if parts.scheme not in ("http", "https") or not parts.hostname or not base_url.isprintable():
-            raise PhospheneError(f"base_url {base_url!r} is no address: write for instance http://localhost:8000/v1")
+            raise PhospheneError(
+                f"base_url {base_url!r} is not an address: write for instance http://localhost:8000/v1"
+            )
         if key_from and not re.fullmatch(r"[A-Z][A-Z0-9_]{0,63}", key_from):
             raise PhospheneError("key_from is the NAME of an environment variable (capitals), never the key itself")
         if key_from and parts.scheme == "http" and parts.hostname not in LOOPBACK:
             raise PhospheneError(
-                f"a key would go to {parts.hostname} in the clear: use https, or key_from='' for no key"
+                f"a key would be sent to {parts.hostname} unencrypted: use https, or key_from='' for no key"
             )
         bounds = {"per_minute": per_minute, "side": side, "tries": tries, "timeout": timeout, "deadline": deadline}
         for name, value in bounds.items():
@@ -258,14 +260,14 @@ class OpenAI(Captioner):
                     if given_up.is_set():
                         return None
                     if len(text) > LARGEST_ANSWER:
-                        raise PhospheneError(f"the answer of {self.host} does not end: is base_url right?")
+                        raise PhospheneError(f"the answer of {self.host} does not end: check base_url")
         except requests.RequestException as error:
             raise Passing(f"{self.host}: {type(error).__name__}") from None
         if status == 200:
             return self._json(bytes(text))
         why = self._why(bytes(text))
         if status == 429 and "quota" in why.casefold():
-            raise PhospheneError(f"{self.host} says: {why} The same command goes on from here once that is settled")
+            raise PhospheneError(f"{self.host} says: {why} Once that is settled, repeat the command to resume")
         if status in (408, 409, 425, 429) or status >= 500:
             raise Passing(f"{self.host} answers {status}", wait)
         if status in (401, 403):
@@ -310,7 +312,7 @@ class OpenAI(Captioner):
 def _key(variable: str) -> str:
     key = os.environ.get(variable, "").strip() if variable else ""
     if not (key.isascii() and key.isprintable()):
-        raise PhospheneError(f"the key in {variable} cannot be sent: it is plain letters and signs, on one line")
+        raise PhospheneError(f"the key in {variable} cannot be sent: use plain letters and symbols on one line")
     return key
 
 

@@ -179,7 +179,7 @@ def fingerprint(source: str | Path) -> str:
     if not path.is_dir():
         return digest(regular(path), 64)
     if not is_regular(path / TABLE):
-        raise PhospheneError(f"{path} is no folder of captions: name one that `phosphene caption` wrote")
+        raise PhospheneError(f"{path} is not a folder of captions: give one that `phosphene caption` wrote")
     return digest(path / TABLE, 64)
 
 

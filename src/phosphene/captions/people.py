@@ -45,7 +45,7 @@ class File(Captioner):
         self._columns(slots)
         if missing := [s for s, key in zip(stimuli.index, self._keys(stimuli), strict=True) if key not in table.index]:
             raise PhospheneError(
-                f"{self.path} says nothing of stimulus '{missing[0]}' (of {len(missing)} in all): "
+                f"{self.path} has no caption of stimulus '{missing[0]}' (of {len(missing)} in all): "
                 f"{nearest(missing[0], table.index)}"
             )
 

@@ -139,7 +139,7 @@ def _agreement(wide: pd.DataFrame, human: pd.DataFrame, cider: Cider | None, emb
     both = [s for s in wide.index if s in human.index]
     if not both:
         raise PhospheneError(
-            f"the human captions say nothing of '{wide.index[0]}' or any other stimulus: "
+            f"the human captions cover neither '{wide.index[0]}' nor any other stimulus: "
             f"{nearest(wide.index[0], human.index)}"
         )
     for slot, column in columns.items():

@@ -58,12 +58,12 @@ class Captions:
         """
         folder = Path(folder)
         if not (folder / ABOUT).is_file() or not (folder / TABLE).is_file():
-            raise PhospheneError(f"{folder} is no folder of captions: name one that `phosphene caption` wrote")
+            raise PhospheneError(f"{folder} is not a folder of captions: give one that `phosphene caption` wrote")
         about = read_json(folder / ABOUT)
         try:
             slots = tuple(Slot(**slot) for slot in about["slots"])
         except (TypeError, KeyError):
-            raise PhospheneError(f"{folder / ABOUT} was changed by hand: write it as it was") from None
+            raise PhospheneError(f"{folder / ABOUT} was changed by hand: restore it") from None
         table = _parsed(folder / TABLE, read_text(folder / TABLE))
         known = [slot.name for slot in slots]
         for name in table["slot"].unique():
@@ -121,7 +121,7 @@ def write(
     out, slots = Path(out), tuple(slots)
     stimuli = stimuli.set_axis(stimuli.index.astype(str))
     if not len(stimuli):
-        raise PhospheneError("there is no stimulus to caption: give some")
+        raise PhospheneError("there are no stimuli to caption: give at least one")
     captioner.check(stimuli, slots)
     sums = {s: _sum(p) for s, p in stimuli["image"].items()} if "image" in stimuli else dict.fromkeys(stimuli.index, "")
     done = _continued(captioner, sums, out, slots)
@@ -201,7 +201,7 @@ def _continued(captioner: Captioner, sums: dict[str, str], out: Path, slots: tup
         before = {Slot(**slot).name: Slot(**slot).checksum for slot in old["slots"]}
         model = old["model"]
     except (TypeError, KeyError):
-        raise PhospheneError(f"{out / ABOUT} was changed by hand: write it as it was, or {other}") from None
+        raise PhospheneError(f"{out / ABOUT} was changed by hand: restore it, or {other}") from None
     if before.keys() != asked.keys():
         odd = sorted(before.keys() ^ asked.keys())[0]
         raise PhospheneError(f"{out} holds captions of other slots ('{odd}' is asked on one side only): {other}")
@@ -248,9 +248,7 @@ def _append(path: Path, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        raise PhospheneError(
-            f"{path} cannot be written ({error.strerror}): the same command goes on from here"
-        ) from None
+        raise PhospheneError(f"{path} cannot be written ({error.strerror}): repeat the command to resume") from None
 
 
 def _sum(path: str | Path) -> str:

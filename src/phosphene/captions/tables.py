@@ -88,7 +88,7 @@ def pictures_in(folder: str | Path) -> pd.DataFrame:
     """Every picture below a folder; a stimulus is called by its path there, without the suffix."""
     folder = Path(folder)
     if not folder.is_dir():
-        raise PhospheneError(f"{folder} is no folder: name one that holds pictures")
+        raise PhospheneError(f"{folder} is not a folder: give a folder of pictures")
     only_regular(folder)
     files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
     if not files:

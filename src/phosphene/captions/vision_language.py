@@ -100,9 +100,7 @@ class VisionLanguage(Captioner):
     def check(self, stimuli: pd.DataFrame, slots: Sequence[Slot]) -> None:
         super().check(stimuli, slots)
         if self.folder and not Path(self.folder).is_dir():
-            raise PhospheneError(
-                f"{self.folder} is no folder: set folder to one that holds the model and its processor"
-            )
+            raise PhospheneError(f"{self.folder} is not a folder: set folder to one with the model and its processor")
         if self.folder:
             only_regular(Path(self.folder))
         if not self.row.chat and len(slots) != 1:

@@ -154,10 +154,10 @@ def tensors(file: Path, content: Any) -> State:
     state: State = {}
     for key, value in content.items():
         if not isinstance(key, str) or not isinstance(value, Tensor | np.ndarray | np.generic):
-            raise PhospheneError(f"{file} holds '{key}', which is no tensor: give the file with the weights")
+            raise PhospheneError(f"{file} holds '{key}', which is not a tensor: give the file with the weights")
         tensor = value if isinstance(value, Tensor) else torch.tensor(np.array(value))
         if tensor.is_complex() or (tensor.is_floating_point() and not tensor.isfinite().all()):
-            raise PhospheneError(f"{file}: '{key}' has values that are no finite numbers: fetch it again")
+            raise PhospheneError(f"{file}: '{key}' has values that are not finite: fetch it again")
         state[key.removeprefix("module.")] = tensor
     return state
 
@@ -230,7 +230,9 @@ def _ubp(state: State, config: Mapping[str, Any]) -> dict[str, Any]:
     n_outputs, samples = _at(state["model.0.weight"], 0), _at(state["model.0.weight"], 1)
     n_times = int(config.get("n_times", _N_TIMES))
     if n_times < 1 or samples % n_times:
-        raise PhospheneError(f"it reads {samples} numbers, which are no channels of {n_times} samples: give n_times")
+        raise PhospheneError(
+            f"it reads {samples} numbers, which cannot be divided into channels of {n_times} samples: give n_times"
+        )
     return {"n_chans": samples // n_times, "n_times": n_times, "n_outputs": n_outputs}
 
 

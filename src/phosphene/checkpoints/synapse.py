@@ -64,7 +64,7 @@ def from_published_synapse(path: str | Path, **config: Any) -> PublishedAutoenco
     try:
         found = _sizes(state)
     except (LookupError, ValueError) as error:
-        raise PhospheneError(f"{path} is no autoencoder of SYNAPSE ({error}): check which file this is") from None
+        raise PhospheneError(f"{path} is not a SYNAPSE autoencoder ({error}): check which file this is") from None
     says.insert(0, f"{'Autoencoder' if whole else 'Encoder alone'}: {', '.join(f'{k} {v}' for k, v in found.items())}.")
     for key, (value, why) in _GRANTED.items():
         if key not in config:
@@ -91,7 +91,7 @@ def _read(file: Path, says: list[str]) -> dict[str, Tensor]:
     state = tensors(file, content)
     for key, tensor in state.items():
         if not tensor.is_floating_point():
-            raise PhospheneError(f"{file}: '{key}' has values that are no floating-point numbers: fetch it again")
+            raise PhospheneError(f"{file}: '{key}' has values that are not floating-point numbers: fetch it again")
     return {key: tensor.float() for key, tensor in state.items()}
 
 

@@ -134,7 +134,7 @@ class Arrays(Dataset):
         if not isinstance(facts, dict):
             raise PhospheneError(f"{path} is not as `Trials.save` writes it: remove it, or write the trials again")
         if not isinstance(facts.get("notes") or [], list):
-            raise PhospheneError(f"{path}: notes is no list of sentences: correct it, or write the trials again")
+            raise PhospheneError(f"{path}: notes is not a list of sentences: correct it, or write the trials again")
         return facts
 
     def subjects(self) -> list[str]:
@@ -198,7 +198,7 @@ class Arrays(Dataset):
             path = regular(self.root / names, "does not exist: set dataset.ch_names to a list of names or a text file")
             facts["ch_names"] = names = [line.strip() for line in read_text(path).splitlines() if line.strip()]
         if odd := [name for name in names if isinstance(name, str) and not name.isprintable()]:
-            raise PhospheneError(f"ch_names: {odd[0]!r} is no name of a channel: give plain text, one name a line")
+            raise PhospheneError(f"ch_names: {odd[0]!r} is not a channel name: give plain text, one name per line")
         known = stored.get("ch_names")
         positions = stored.get("positions") if isinstance(known, list) and list(names) == known else None
         return Signal(**facts, positions=positions)

@@ -100,7 +100,7 @@ class Dataset(ABC):
             raise PhospheneError(f"dataset folder {short(root)} cannot be one ({error}): set dataset.root") from None
         if not exists(self.root) or not self.root.is_dir():
             raise PhospheneError(
-                f"dataset folder {short(self.root)} does not exist: set dataset.root to where the data lie"
+                f"dataset folder {short(self.root)} does not exist: set dataset.root to the folder of the data"
             )
         self.subject = subject
 
@@ -127,15 +127,15 @@ class Dataset(ABC):
         """The subjects asked for, checked against those present."""
         present = self.subjects()
         if not present:
-            raise PhospheneError(f"no recording lies under {self.root}: set dataset.root to the dataset's top folder")
+            raise PhospheneError(f"no recording found under {self.root}: set dataset.root to the dataset's top folder")
         wanted = [self.subject] if isinstance(self.subject, str) else list(self.subject)
         if wanted == ["all"]:
             return present
         if not wanted:
-            raise PhospheneError("dataset.subject names nobody: give one, several or all")
+            raise PhospheneError("dataset.subject names no subject: give one, several or all")
         for name in wanted:
             if name not in present:
-                raise PhospheneError(f"subject '{name}' is not under {self.root}: {nearest(name, present)}")
+                raise PhospheneError(f"subject '{name}' was not found under {self.root}: {nearest(name, present)}")
         return wanted
 
     def fingerprint(self) -> str:

@@ -169,7 +169,7 @@ class Bids(Dataset):
                 who = {"subject": path.subject, "session": path.session or "01", "run": path.run or "01"}
                 tables.append(table.assign(recording=_name(path), stimulus=labels(table[self.event]), **who))
         if not any(len(table) for table in tables):
-            raise PhospheneError("events.tsv: there is no event in any: restore their rows")
+            raise PhospheneError("events.tsv: no file contains any events: restore their rows")
         events = pd.concat([table for table in tables if len(table)])
         events = events.assign(**events.drop(columns="onset").fillna(""))
         shows = partial(
@@ -181,7 +181,7 @@ class Bids(Dataset):
         events = kept(events, self.keep, "events.tsv")
         nothing = events["stimulus"] == ""
         if nothing.all():
-            raise PhospheneError(f"no event names a {self.event}: set dataset.event to another column of events.tsv")
+            raise PhospheneError(f"no event has a {self.event}: set dataset.event to another column of events.tsv")
         if count := int(nothing.sum()):
             self._said.append(f"{count} event{'s' * (count != 1)} that name no {self.event} left out")
         events = events[~nothing]

@@ -57,7 +57,7 @@ def check_cells(table: pd.DataFrame, text: str, file: Path) -> None:
         cells = table[column].astype(str).str.strip()
         odd = pd.to_numeric(cells, errors="coerce").isna() & ~cells.isin((*missing, "NaN"))
         for place, cell in zip(places(table.index[odd.to_numpy()]), cells[odd], strict=True):
-            raise PhospheneError(f"{file}, {place}: {column} '{cell}' is no number: correct it, or write n/a")
+            raise PhospheneError(f"{file}, {place}: {column} '{cell}' is not a number: correct it, or write n/a")
     negative = pd.to_numeric(table["duration"], errors="coerce") < 0
     if negative.any():
         cell = table["duration"][negative].iloc[0]
@@ -137,7 +137,7 @@ def _typed(
     extra = [name for name in raw.ch_names if name not in meant.values()]
     if lost and extra:
         raise PhospheneError(
-            f"{file} lists channel '{lost[0]}', which {path.fpath.name} has not, and not its '{extra[0]}': "
+            f"{file} lists channel '{lost[0]}', which is not in {path.fpath.name}, but not its '{extra[0]}': "
             f"{nearest(lost[0], extra)} (write the recording's names)"
         )
     kinds: dict[str, str] = {}
@@ -153,7 +153,7 @@ def _typed(
     if extra:
         notes.append(f"{file.name} does not list {', '.join(extra[:5])}{_more(extra)}: typed as in the recording")
     if lost:
-        notes.append(f"{file.name} lists {', '.join(lost[:5])}{_more(lost)}, which the recording has not")
+        notes.append(f"{file.name} lists {', '.join(lost[:5])}{_more(lost)}, which the recording does not have")
     return notes
 
 

@@ -50,7 +50,7 @@ def numbered(events: pd.DataFrame, where: object) -> pd.Series:
     if "repeat" in events:
         repeats = numbers(events, "repeat", where)
         if (odd := repeats % 1 != 0).any():
-            raise PhospheneError(f"{where}, {row(repeats, odd)}: repeat {repeats[odd].iloc[0]:g} is no whole number")
+            raise PhospheneError(f"{where}, {row(repeats, odd)}: repeat {repeats[odd].iloc[0]:g} is not a whole number")
         return repeats.astype(int)
     return events.groupby(["subject", "stimulus"], sort=False).cumcount() + 1
 

@@ -155,7 +155,9 @@ class Muse(Dataset):
                     found = sorted(folder.glob("*.csv"), key=_natural)
                     runs += [_Run(path, subject, name, f"{i:02d}") for i, path in enumerate(found, start=1)]
         if not runs:
-            raise PhospheneError(f"no CSV lies under {self.root / self.experiment}: set dataset.root to muse-visual")
+            raise PhospheneError(
+                f"no CSV file found under {self.root / self.experiment}: set dataset.root to muse-visual"
+            )
         return runs
 
     def recordings(self, subjects: Sequence[str]) -> Iterator[Recording]:

@@ -160,7 +160,7 @@ def from_mne(
     if not shown and where == "the annotations":
         raise PhospheneError("the recording has no annotations: give events, such as mne.find_events(raw)")
     if not shown:
-        raise PhospheneError("there is no event: check the event table, or what made it")
+        raise PhospheneError("there are no events: check the event table and how it was made")
     rows, shows = pd.concat(shown), partial(shows_picture, stimuli=stimuli, prefix="")
     stretches = pd.DataFrame(columns=[_PART])
     if not epoched:
@@ -263,14 +263,14 @@ def _recordings(data: Any, events: Any) -> tuple[list[Any], list[Any]]:
         raise PhospheneError(f"{len(parts)} recordings and {len(tables)} event tables: give one for each recording")
     if any(isinstance(part, mne.Evoked) for part in parts):
         raise PhospheneError(
-            "an mne.Evoked is an average over trials, and single trials are decoded: give the Epochs that it was made "
+            "an mne.Evoked is an average, but single trials are decoded: give the Epochs that it was made "
             "of; or, to decode averages, from_arrays(np.stack([e.data for e in evokeds]), ...) with a row for each"
         )
     for part, table in zip(parts, tables, strict=True):
         if not isinstance(part, mne.io.BaseRaw | mne.BaseEpochs):
             raise PhospheneError(f"from_mne takes mne Raw or Epochs objects, not {type(part).__name__}")
         if isinstance(part, mne.BaseEpochs) != isinstance(parts[0], mne.BaseEpochs):
-            raise PhospheneError("recordings and epochs are mixed: call from_mne for each kind")
+            raise PhospheneError("recordings and epochs are mixed: call from_mne separately for each")
         if isinstance(part, mne.BaseEpochs) and table is not None:
             raise PhospheneError("epochs bring their own events: put the table into epochs.metadata instead")
     lazy = [isinstance(p, mne.BaseEpochs) and not p.preload for p in parts]

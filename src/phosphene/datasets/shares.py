@@ -54,8 +54,8 @@ def unmet(table: pd.DataFrame, split: Any) -> list[str]:
         return []
     group = "concept" if column == "stimulus" else "category"
     return [
-        f"split asks for {100 * share:g} % of the {_MANY[column]} and {tested} of {total} are for the test: each "
-        f"{group} of two or more keeps some for either part"
+        f"split asks for {100 * share:g} % of the {_MANY[column]}, but {tested} of {total} are in the test set: each "
+        f"{group} with two or more keeps some in both sets"
     ]
 
 

@@ -174,7 +174,7 @@ def picture_folders(root: Path, allow_outside: str | Sequence[str] | None) -> li
     folders = [root / Path(name).expanduser() for name in named]
     for folder in folders:
         if not folder.is_dir():
-            raise PhospheneError(f"{folder} is no folder: set dataset.allow_outside to one that holds pictures")
+            raise PhospheneError(f"{folder} is not a folder: set dataset.allow_outside to a folder of pictures")
     return [root, *folders]
 
 
@@ -281,7 +281,9 @@ def _holes(pattern: str, key: str) -> list[str]:
     try:
         return [field for _, field, _, _ in Formatter().parse(pattern) if field is not None]
     except ValueError as error:
-        raise PhospheneError(f"{key} '{pattern}' is no pattern ({error}): write it as {{column}}.png") from None
+        raise PhospheneError(
+            f"{key} '{pattern}' is not a valid pattern ({error}): write it as {{column}}.png"
+        ) from None
 
 
 def _filled(pattern: str, events: pd.DataFrame, holes: Sequence[str], where: object, key: str) -> list[str]:
@@ -345,7 +347,7 @@ def _found(folder: Path, names: list[str]) -> tuple[pd.DataFrame, Iterable[str]]
         p for p in folder.rglob("*") if p.suffix.lower() in PICTURES and not p.name.startswith(".") and p.is_file()
     )
     if not files:
-        raise PhospheneError(f"no picture lies below {folder}: looked for {', '.join(PICTURES)}")
+        raise PhospheneError(f"no picture found below {folder}: looked for {', '.join(PICTURES)}")
     for file in files:
         inside = file.relative_to(folder)
         for alias in (inside.as_posix(), inside.with_suffix("").as_posix()):

@@ -31,7 +31,7 @@ def open_eeg(path: Path, key: str = "dataset.eeg") -> np.ndarray:
     if path.suffix == ".safetensors":
         return _safetensors(path)
     if path.suffix != ".npy":
-        raise PhospheneError(f"{path.name} is no format that is read here: save it with np.save as {path.stem}.npy")
+        raise PhospheneError(f"{path.name} is in an unsupported format: save it with np.save as {path.stem}.npy")
     eeg = read_npy(path)
     if not isinstance(eeg, np.ndarray) or eeg.dtype == object:
         held = f"a dict ({', '.join(map(str, list(eeg)[:5]))})" if isinstance(eeg, dict) else "Python objects"
@@ -70,7 +70,9 @@ def check_shape(eeg: EEG, ch_names: Sequence[str], n_rows: int, name: object, ta
     """Numbers, (n_trials, n_chans, n_times), every channel named, a table row for each trial: all else is refused."""
     shape = eeg.shape
     if np.ma.is_masked(eeg):
-        raise PhospheneError(f"{name} has masked values, which would be used: leave out their trials or channels")
+        raise PhospheneError(
+            f"{name} has masked values, but the mask would be ignored: leave out the masked trials or channels"
+        )
     if eeg.dtype.kind not in "fiu":
         raise PhospheneError(f"{name} holds {eeg.dtype}, not real numbers: save it as float32")
     if len(shape) > 3:
@@ -117,14 +119,14 @@ def check_size(eeg: EEG, unit: str, name: object, fix: str) -> float:
         return 1.0
     some = sampled(eeg, np.arange(len(eeg)), SAMPLE)
     if not np.ptp(some, axis=2).any():
-        raise PhospheneError(f"{name} does not vary in time: it holds no EEG, save it again")
+        raise PhospheneError(f"{name} does not vary in time and contains no EEG: save it again")
     sizes = UNITS[unit] * 10 ** spread(some)  # V; NaN where flat
     value = float(np.nanmedian(sizes)) if np.isfinite(sizes).any() else 0.0
     mixed = np.mean((sizes >= PLAUSIBLE[0]) & (sizes <= LIKELY)) >= _SHARE  # what is off, the comparison names
     if value and not mixed and not PLAUSIBLE[0] <= value <= PLAUSIBLE[1]:
         value /= UNITS[unit]
         advice = _advice(some, value, unit, fix)
-        raise PhospheneError(f"{name}: a typical value is {value:.3g} {unit}, which no EEG is: {advice}")
+        raise PhospheneError(f"{name}: a typical value is {value:.3g} {unit}, which is implausible for EEG: {advice}")
     return UNITS[unit]
 
 

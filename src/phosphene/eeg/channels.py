@@ -176,7 +176,7 @@ def left_out(names: Sequence[str], picks: Sequence[str] | None = None, types: It
         )
     if picks is None and found and len(found) == len(names):
         raise PhospheneError(
-            f"no channel is an electrode by its name ({_listed(found)}): say which are, "
+            f"no channel name is that of an electrode ({_listed(found)}): mark the EEG channels, "
             f"preprocessing.channel_types: {{{names[0]}: eeg}}"
         )
     return [name for name in found if picks is None or name not in wanted]

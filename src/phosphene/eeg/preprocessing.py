@@ -115,7 +115,9 @@ class Preprocessing:
                     f"preprocessing.{key} cannot be applied to trials that are stored as epochs: leave it out"
                 )
         if self.phase != "zero":
-            raise PhospheneError("preprocessing.phase is of filters, and stored epochs are not filtered: leave it out")
+            raise PhospheneError(
+                "preprocessing.phase applies to filters, but stored epochs are not filtered: leave it out"
+            )
 
     def config(self) -> dict[str, Any]:
         return dict(vars(self))

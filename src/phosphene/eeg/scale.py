@@ -154,7 +154,7 @@ def check_same(new: Trials, trained: Trials) -> list[str]:
     was = _of_channels(spread(sampled(trained.eeg, np.arange(len(trained)), SAMPLE), trained.signal.sfreq))
     now = _of_channels(found)
     if not np.isfinite(now).any() and np.isfinite(was).any():
-        raise PhospheneError("these trials do not vary in time: they hold no EEG, prepare them again")
+        raise PhospheneError("these trials do not vary in time and contain no EEG: prepare them again")
     both = np.isfinite(was) & np.isfinite(now)
     if not both.any():
         return []

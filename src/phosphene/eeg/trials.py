@@ -66,7 +66,7 @@ class Signal:
         if twice:
             raise PhospheneError(f"channel '{twice[0]}' is named twice: rename one")
         if not (_is_number(self.sfreq) and self.sfreq > 0):
-            raise PhospheneError(f"sfreq is {self.sfreq} Hz: give the sampling rate, a positive number")
+            raise PhospheneError(f"sfreq is {self.sfreq} Hz: give the sampling rate as a positive number")
         if not _is_number(self.tmin):
             raise PhospheneError(f"tmin is {self.tmin} s: give the time of the first sample from onset, a number")
         if self.unit not in UNITS:
@@ -328,7 +328,7 @@ def concatenate(parts: Sequence[Trials]) -> Trials:
                 "cut them alike, or set preprocessing.tmin, tmax"
             )
         if part.signal.unit != first.signal.unit:
-            raise PhospheneError(f"recordings are in {first.signal.unit} and {part.signal.unit}: read them apart")
+            raise PhospheneError(f"recordings are in {first.signal.unit} and {part.signal.unit}: read them separately")
     stimuli = pd.concat([p.stimuli for p in parts])
     return Trials(
         eeg=read(_joined([p.eeg for p in parts])) if len(parts) > 1 else first.eeg,

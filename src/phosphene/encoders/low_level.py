@@ -198,7 +198,7 @@ class SmallLowLevel(LowLevel):
         """(batch, n_chans, n_times) -> (batch, channels, height, width); after `observe`, or with loaded weights."""
         self.check(eeg)
         if not self.basis.any():
-            raise PhospheneError("the decoder knows no latents yet: call observe(training latents) before training")
+            raise PhospheneError("the decoder has no latents yet: call observe(training latents) before training")
         scores = self.scores(self.dropout(self.steps(eeg).flatten(1)))
         return self.mean + (scores @ self.basis).unflatten(1, self.shape)
 

@@ -51,7 +51,7 @@ def held_out(features: np.ndarray, labels: np.ndarray, folds: Sequence[Fold], fi
     (n_trials,) scores, larger for label 1; NaN where no fold tests the trial.
     """
     if np.any(np.sum([fold.test for fold in folds], axis=0) > 1):
-        raise PhospheneError("a trial is tested twice: set protocol.split to leave_one_run_out, or to given")
+        raise PhospheneError("a trial is in two test sets: set protocol.split to leave_one_run_out, or to given")
     scores = np.full(len(labels), np.nan)
     for fold in folds:
         scores[fold.test] = fit_predict(features[fold.train], labels[fold.train], features[fold.test])

@@ -147,17 +147,19 @@ def lines(table: pd.DataFrame, n_perm: int, correction: Correction = "holm") -> 
 def _row(a: Scored, b: Scored, over: Over, n_boot: int, n_perm: int, seed: int) -> dict[str, Any]:
     if a.protocol != b.protocol:
         raise PhospheneError(
-            f"{a.metric} is of protocol {a.protocol} in one and {b.protocol} in the other: "
-            "scores of different protocols do not compare; run both under one"
+            f"{a.metric} has protocol {a.protocol} in one and {b.protocol} in the other: "
+            "scores of different protocols are not comparable; run both under the same one"
         )
     order = _same(a, b)
     if a.metric.startswith("drawn_") and a.backbone != b.backbone:
         raise PhospheneError(f"{a.metric} is judged by {a.backbone} and by {b.backbone}: judge both by the same model")
     if not np.array_equal(a.n_items, np.asarray(b.n_items)[order]):
-        raise PhospheneError(f"{a.metric} is among galleries of different size: give both runs the same stimuli")
+        raise PhospheneError(
+            f"{a.metric} was computed with galleries of different size: give both runs the same stimuli"
+        )
     clusters = [np.asarray(a.clusters[factor]) for factor in (("stimuli", "subjects") if over == "both" else (over,))]
     if over != "stimuli" and len(set(clusters[-1])) < 2:
-        raise PhospheneError(f"over='{over}' is about other people and there is one subject: use over='stimuli'")
+        raise PhospheneError(f"over='{over}' needs several subjects, but there is only one: use over='stimuli'")
     found = paired(
         a.values, np.asarray(b.values)[order], clusters, statistic=a.statistic, n_boot=n_boot, n_perm=n_perm, seed=seed
     )

@@ -32,8 +32,8 @@ def notes(
     if n_perm < chance.needed(chance.ALPHA / n_tests):
         judged = f", and up to {n_tests} scores are judged together" if n_tests > 1 else ""
         found.append(
-            f"evaluation.n_perm is {n_perm}: no p can be below {chance.smallest(n_perm):.2g}{judged}, so that verdicts "
-            f"may stay undecided; set it to {chance.needed(chance.ALPHA / n_tests)} at least"
+            f"evaluation.n_perm is {n_perm}: no p can be below {chance.smallest(n_perm):.2g}{judged}, so verdicts may "
+            f"stay undecided; set it to at least {chance.needed(chance.ALPHA / n_tests)}"
         )
     subjects = sorted({fold.subject for fold in folds})
     for subject in subjects:
@@ -50,8 +50,8 @@ def _few_concepts(table: pd.DataFrame, folds: Sequence[Fold]) -> list[str]:
         return []
     one = "1 test concept is" if n == 1 else f"{n} test concepts are"
     least = 1 / math.factorial(n)
-    power = f", and no p can be below {least:.2g}: no score can be above chance" if least > chance.ALPHA else ""
-    return [f"{one} too few for an interval ({FEWEST} are needed){power}; give the test part more concepts"]
+    power = f", and no p can be below {least:.2g}: no score can count as above chance" if least > chance.ALPHA else ""
+    return [f"{one} too few for an interval ({FEWEST} are needed){power}; add concepts to the test set"]
 
 
 def _few_trials(table: pd.DataFrame, folds: Sequence[Fold]) -> list[str]:
@@ -64,5 +64,5 @@ def _few_trials(table: pd.DataFrame, folds: Sequence[Fold]) -> list[str]:
         )
     least = 2 / chance.distinct(own["concept"].to_numpy(str), run_names(own))
     if least > chance.ALPHA:
-        found.append(f"no p can be below {min(1.0, least):.2g}: so few trials have few orders within their runs")
+        found.append(f"no p can be below {min(1.0, least):.2g}: too few trials to permute within their runs")
     return found

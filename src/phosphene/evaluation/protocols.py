@@ -120,7 +120,7 @@ class Protocol(Settings):
     def _not_on_test(cls, value: Any) -> Any:
         if value == "test":
             raise ValueError(
-                "'test' does not exist: the best of many epochs on the test trials is no score on unseen trials; "
+                "'test' does not exist: the best of many epochs on the test trials is not a score on unseen trials; "
                 "use val or last"
             )
         return value

@@ -48,7 +48,7 @@ def bootstrap(
     """
     values, rng = np.asarray(values), np.random.default_rng(seed)
     if len(values) == 0:
-        raise PhospheneError("there is no score to take an interval of: the test part is empty")
+        raise PhospheneError("there are no scores to compute an interval from: the test set is empty")
     if strata is not None:
         parts = [np.flatnonzero(strata == name) for name in np.unique(strata)]
         drawn = (

@@ -13,8 +13,8 @@ from phosphene.grid.tables import overall
 from phosphene.report import words
 
 _READ = (
-    "Value and 95 % interval over pictures, those of a concept together. Of several seeds (or subjects that are not "
-    "scored together) the mean, and the lowest and highest value. The last rows are ranges over all runs."
+    "Value and 95 % interval over pictures, clustered by concept. With several seeds (or subjects scored separately): "
+    "the mean, and the lowest and highest value. The last rows are ranges over all runs."
 )
 
 
@@ -39,13 +39,13 @@ def page(
     lines += [f"- {said[0].upper()}{said[1:]}." for said in dict.fromkeys(few) if said]
     if grid.metrics:
         known = sorted(set(table["metric"]))
-        lines += [f"- No run has a score '{m}': {nearest(m, known)}" for m in metrics if m not in shown]
+        lines += [f"- No run has the score '{m}': {nearest(m, known)}" for m in metrics if m not in shown]
     lines += [] if lines[-1] == "" else [""]
     if len(grid.variants) > 1:
         lines += [f"## Differences from {grid.reference}", "", *_against(grid, shown, differences), ""]
         lines += [f"- {folder} is not paired: {reason}." for folder, reason in apart.items()]
     rests = sorted({str(b) for b in kept.loc[kept["metric"].isin(shown), "backbone"].dropna()} - {""})
-    on = f" Scores rest on {', '.join(rests)}." if rests else ""
+    on = f" Scores are based on {', '.join(rests)}." if rests else ""
     return "\n".join([*lines, "", f"Protocols: {', '.join(sorted(set(kept['protocol'])))}.{on}", ""])
 
 
@@ -72,14 +72,16 @@ def _against(grid: Grid, shown: Sequence[str], differences: pd.DataFrame) -> lis
         said = [_difference(of[of["metric"] == m], m) for m in paired]
         rows.append([f"{variant}, seed {seed}" if grid.seeds else str(variant), *said])
     read = (
-        f"Variant less {grid.reference}, on the same test samples; shares in percentage points. With the 95 % interval "
-        f"of the paired difference, and p corrected for the {n} differences of this table (Holm). "
+        f"Variant minus {grid.reference}, on the same test samples; shares in percentage points. In brackets: the 95 % "
+        f"interval of the paired difference. p is corrected for the {n} differences in this table (Holm). "
         f"{chance.rule(n, 'A difference')}"
     )
     if (differences["answer"] == "undecided").any():
-        read += " Undecided: no p could be so small, with so few exchanges (`evaluation.n_perm`) or test concepts."
+        read += (
+            " Undecided: with so few permutations (`evaluation.n_perm`) or test concepts, no p can reach the threshold."
+        )
     left = ", ".join(m for m in shown if m not in paired)
-    why = "no other run has the score, or none of the same samples and captions"
+    why = "no other run has this score for the same samples and captions"
     more = [f"- Not paired: {left}; {why}."] if left else []
     return [*_markdown(["variant", *map(_title, paired)], rows), "", read, "", *more]
 

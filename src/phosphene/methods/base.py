@@ -105,7 +105,7 @@ class Method(nn.Module, ABC):
         """
         space = self.targets().get("image")
         if space is None:
-            raise PhospheneError(f"method '{self.name}' tells no pictures apart: retrieve with another method")
+            raise PhospheneError(f"method '{self.name}' does not retrieve pictures: use another method")
         return space.table(stimuli).vectors
 
     def gallery(self, trials: Trials) -> Sequence[str]:

@@ -326,7 +326,7 @@ class SYNAPSE(Method):
         if self.drawing != "tuned":
             return generator
         if not isinstance(generator, Diffusion) or generator.backbone != self.diffusion:
-            raise PhospheneError(f"synapse tuned the U-Net of '{self.diffusion}': set generator.backbone to it")
+            raise PhospheneError(f"synapse fine-tuned the U-Net of '{self.diffusion}': set generator.backbone to it")
         return generator.tuned(self.draw)
 
 

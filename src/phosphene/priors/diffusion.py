@@ -150,7 +150,7 @@ class DiffusionPrior(Prior):
             prior = cls.published(network=network, **(shape | changes))
             prior.network.load_state_dict(weights)
         except (AttributeError, TypeError, RuntimeError, PhospheneError) as error:
-            raise PhospheneError(f"{path} is no published diffusion prior: {error}") from None
+            raise PhospheneError(f"{path} is not a published diffusion prior: {error}") from None
         log.info("%s: %s of widths %s, %d -> %d", path, network, shape["widths"], prior.n_inputs, prior.n_outputs)
         return prior.eval()
 
@@ -268,7 +268,7 @@ class DiffusionPrior(Prior):
 
     def _observed(self) -> None:
         if self.standardise and not self.n_observed:
-            raise PhospheneError("this prior knows no training data: call observe(targets, conditions) first")
+            raise PhospheneError("this prior has no training data: call observe(targets, conditions) first")
 
     @staticmethod
     def _fits(x: Tensor, length: int, name: str) -> Tensor:

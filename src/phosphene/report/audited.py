@@ -25,7 +25,7 @@ _ROWS = 5
 def audited(run: Run) -> list[Content]:
     """The verdict, the table of controls (failed ones first), and a few samples beside their controls."""
     if not run.audit:
-        asks = f"`phosphene audit {run.folder}` asks whether these scores speak of the pictures."
+        asks = f"`phosphene audit {run.folder}` tests whether these scores reflect the pictures."
         return [tag("p", f"Not audited yet: {asks}")]
     failed = sorted({c["name"] for c in run.audit if c["verdict"] == "fail"})
     said = f"Gates failed: {', '.join(failed)}." if failed else "No gate failed."
@@ -35,10 +35,10 @@ def audited(run: Run) -> list[Content]:
         tag(
             "p",
             tag("span", said, class_="bad" if failed else "good"),
-            f" Answers are of all folds together; those of each fold are in audit.json. {RULE}",
+            f" The table covers all folds together; results by fold are in audit.json. {RULE}",
         ),
         table(
-            ["Control", "Question", "Value", "Chance", "If nothing were there", "p", "Verdict"],
+            ["Control", "Question", "Value", "Chance", "Under the null", "p", "Verdict"],
             [
                 [
                     c["name"],
@@ -114,5 +114,5 @@ def _drawn(run: Run) -> list[Content]:
         row += [picture(folder / key / path, f"{_DRAWN[key]}, while {what} was seen", 72) for key in kinds]
         rows.append(row)
     head: list[Content] = ["Seen", "EEG", *(_DRAWN[key] for key in kinds)]
-    note = "Every column starts from the noise of the run's own drawing, but for the last. Rows are evenly spaced."
+    note = "All columns except the last start from the same noise as the run's own drawing. Rows are evenly spaced."
     return [tag("h4", "Drawn without the EEG"), table(head, rows, class_="samples"), tag("p", note, class_="note")]

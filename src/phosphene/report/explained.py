@@ -13,13 +13,13 @@ _FIGURES = (
     (
         "levels",
         640,
-        "Scalp maps by level: root mean square over trials and time, each at the same size. Maps of "
-        "nothing are as loud as each channel is: compare them with each other, not with zero.",
+        "Scalp maps by level: root mean square over trials and time, scaled to equal size. Without any effect, a map "
+        "follows the amplitude of each channel: compare maps with each other, not with zero.",
     ),
-    ("contrast", 260, "Thematic minus object, both at the same size."),
+    ("contrast", 260, "Thematic minus object, both scaled to equal size."),
     ("heads", 860, "Scalp maps by head."),
-    ("dominance", 560, "How often each head stands highest above its own null."),
-    ("cka", 640, "How much the heads say the same, beside how much their captions do."),
+    ("dominance", 560, "How often each head exceeds its own null by the most."),
+    ("cka", 640, "How similar the heads are, compared with how similar their captions are."),
     ("tsne", 860, "t-SNE of the decoded heads, coloured by concept."),
 )
 
@@ -30,7 +30,7 @@ def explained(run: Run) -> list[Content] | None:
     if not (folder / "explain.json").is_file():
         if run.decodes != "captions":
             return None
-        asks = f"`phosphene explain {run.folder}` asks what each head listens to, and looks for known faults."
+        asks = f"`phosphene explain {run.folder}` shows what each head responds to and checks for known faults."
         return [tag("p", f"Not explained yet: {asks}")]
     facts = read_json(folder / "explain.json")
     said = [*_collapse(facts), *_hallucination(facts), *(f"Left out: {k} ({v})." for k, v in facts["left_out"].items())]
@@ -43,8 +43,8 @@ def _collapse(facts: dict[str, Any]) -> list[str]:
     c = facts["collapse"]
     verdict = "The heads have collapsed" if c["collapsed"] else "The heads have not collapsed"
     return [
-        f"{verdict}: overlap beyond their captions' {c['index']:.2f} ({c['ci_low']:.2f} to {c['ci_high']:.2f}; "
-        "1 is all the same)."
+        f"{verdict}: similarity beyond that of their captions {c['index']:.2f} ({c['ci_low']:.2f} to "
+        f"{c['ci_high']:.2f}; 1 means identical heads)."
     ]
 
 
@@ -52,13 +52,11 @@ def _hallucination(facts: dict[str, Any]) -> list[str]:
     if "hallucination" not in facts:
         return []
     h = facts["hallucination"]
-    verdict = (
-        "The drawings hallucinate" if h["hallucinates"] else "The drawings do not hallucinate beyond the tolerated"
-    )
+    verdict = "The drawings hallucinate" if h["hallucinates"] else "The drawings do not hallucinate more than tolerated"
     return [
         f"{verdict}: {100 * h['rate']:.0f} % are sharp and show another object ({100 * h['ci_low']:.0f} to "
-        f"{100 * h['ci_high']:.0f} %; dealt at random {100 * h['shuffled']:.0f} %; the judge errs in "
-        f"{100 * h['judge_error']:.0f} % of true pictures)."
+        f"{100 * h['ci_high']:.0f} %; shuffled {100 * h['shuffled']:.0f} %; the classifier errs on "
+        f"{100 * h['judge_error']:.0f} % of real pictures)."
     ]
 
 
@@ -78,10 +76,10 @@ def _truth(folder: Path) -> list[Content]:
         for _, row in found.iterrows()
     ]
     note = (
-        "The study is simulated: AUC is of thematic minus object for the kind of source that is louder at each channel "
-        "(0.5 is chance), Spearman is with the log ratio of their powers."
+        "The study is simulated. AUC: how well thematic minus object predicts which kind of source is stronger at each "
+        "channel (0.5 is chance). Spearman: its correlation with the log ratio of the source powers."
     )
-    head: list[Content] = ["Maps of", "Subject", "AUC", "Spearman", "Channels with louder thematic sources"]
+    head: list[Content] = ["Maps of", "Subject", "AUC", "Spearman", "Channels with stronger thematic sources"]
     return [tag("p", note), table(head, rows, class_="overlaps")]
 
 

@@ -9,10 +9,10 @@ from phosphene.report.run import Run
 
 SECTIONS = (
     ("headline", "What was found", sections.headline),
-    ("samples", "What was seen, what was read", samples.seen_and_read),
+    ("samples", "What was seen and what was decoded", samples.seen_and_read),
     ("scores", "All scores", sections.scores),
     ("trust", "How far to trust it", trust.how_far),
-    ("heads", "What the heads listen to", explained.explained),
+    ("heads", "What the heads respond to", explained.explained),
     ("signal", "The signal", sections.signal),
     ("training", "Training", sections.training),
     ("reproduce", "Reproduce", sections.reproduce),
@@ -24,7 +24,7 @@ def page(runs: list[Run]) -> str:
     title = f"Phosphene: {runs[0].recipe.name}"
     style = files("phosphene.report").joinpath("page.css").read_text(encoding="utf-8")
     several = len(runs) > 1
-    lead = f"What {_people(runs)} saw, what was read from their EEG, and how far to trust it."
+    lead = f"What {_people(runs)} saw, what was decoded from their EEG, and how far to trust it."
     body = tag(
         "body",
         tag(
@@ -81,7 +81,7 @@ def section(run: Run) -> Markup:
         tag("p", sections.badges(run), class_="badges"),
         tag("p", run.recipe.description, class_="lead") if run.recipe.description else None,
         tag("p", sections.summary(run)),
-        notes and [tag("h4", "To know of these data"), notes],
+        notes and [tag("h4", "Notes on these data"), notes],
         tag("nav", tag("ul", links), class_="local", aria_label=f"Sections of {run.recipe.name}"),
         [tag("section", tag("h3", title), content, id=f"{key}-{name}") for name, title, content in held],
     )

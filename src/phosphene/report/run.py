@@ -247,8 +247,8 @@ class Run:
         """A class and a sentence on a headline score."""
         if self.block_confounded:
             return "bad", (
-                "BLOCK-CONFOUNDED: test trials lie in blocks that training saw, so that the time of a trial may tell "
-                "its class; `phosphene audit` asks for what a block cannot give (C1, C4)."
+                "BLOCK-CONFOUNDED: test trials come from blocks used in training, so the time of a trial may reveal "
+                "its class; `phosphene audit` tests for information beyond the block (C1, C4)."
             )
         return words.verdict(row, self.control(row))
 

@@ -18,17 +18,17 @@ def _pictures(run: Run) -> list[Content]:
     if not ranked:
         rule = f"The first {len(chosen)} of {len(run.samples)} test samples, in the order of the table."
     elif len(chosen) == len(run.samples):
-        rule = f"All {len(chosen)} test samples, from the best read to the worst by the rank of the picture seen."
+        rule = f"All {len(chosen)} test samples, from best to worst rank of the picture seen."
     else:
         rule = (
-            f"{len(chosen)} of {len(run.samples)} test samples, evenly spaced from the best read to the worst by the "
-            "rank of the picture seen among all of the gallery: so the first row shows the best, the last the worst, "
-            "and the middle what is typical."
+            f"{len(chosen)} of {len(run.samples)} test samples, evenly spaced from best to worst by the rank of the "
+            "picture seen in the gallery. The first row shows the best sample, the last the worst, and the middle rows "
+            "are typical."
         )
     captions = any(s.captions for s in chosen)
     drawn = run.recipe.generator is not None
     control = drawn and True in run.experiment.trainings
-    head: list[Content] = ["Picture seen", "Five most similar of the gallery, from EEG"]
+    head: list[Content] = ["Picture seen", "Five most similar in the gallery, from EEG"]
     head += [["Captions retrieved"]] if captions else []
     head += ["Drawn from EEG"] if drawn else []
     head += ["Drawn by the shuffled control"] if control else []
@@ -39,10 +39,10 @@ def _pictures(run: Run) -> list[Content]:
         row += [_drawn(run, sample, False)] if drawn else []
         row += [_drawn(run, sample, True)] if control else []
         rows.append(row)
-    notes = "A green frame and a tick mark the picture seen; the figure under a picture is its cosine similarity."
+    notes = "A green frame and a tick mark the picture seen; the number under a picture is its cosine similarity."
     if drawn:
         draws = run.recipe.evaluation.draws
-        first = "the only one made" if draws == 1 else f"the first of {draws}, all of which are scored"
+        first = "the only one" if draws == 1 else f"the first of {draws}, all of which are scored"
         notes += f" Each drawing is {first}; EEG and shuffled control start from the same noise."
     return [tag("p", rule), table(head, rows, class_="samples"), tag("p", notes, class_="note")]
 
@@ -52,8 +52,8 @@ def _concepts(run: Run) -> list[Content]:
     right = sum(run.goodness(s) > 0 for s in run.samples)
     n = len(run.samples)
     rule = (
-        f"{len(chosen)} of {n} test trials, evenly spaced from the most rightly to the most wrongly decided. "
-        f"Of all of them {right} ({100 * right / n:.0f} %) were decided rightly."
+        f"{len(chosen)} of {n} test trials, evenly spaced from the most clearly correct to the most clearly wrong. "
+        f"Of all test trials, {right} ({100 * right / n:.0f} %) were classified correctly."
     )
     first, second = run.concepts[0], run.concepts[-1]
     binary = len(run.concepts) == 2
@@ -81,8 +81,8 @@ def _concepts(run: Run) -> list[Content]:
         f"Decision score: {scale}, {first} ← 0 → {second}" if binary else "Decision score",
     ]
     note = (
-        "The recording stores the category of a picture, not which one it was, and the method decodes the category "
-        "only: the picture retrieved stands for the category decided, and is the gallery's first of it."
+        "The recording stores only the category of each picture, and the method decodes only the category. The picture "
+        "retrieved is the first gallery picture of the decoded category."
     )
     return [tag("p", rule), table(head, rows, class_="samples"), tag("p", note, class_="note")]
 

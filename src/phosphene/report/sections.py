@@ -21,9 +21,9 @@ def badges(run: Run) -> list[Content]:
     kind = "simulated EEG" if run.simulated else "recorded EEG"
     stamps: list[Content] = [tag("span", kind, class_="badge sim" if run.simulated else "badge real")]
     if run.mini:
-        stamps.append(tag("span", "mini backbone: a stand-in, never a result", class_="badge warn"))
+        stamps.append(tag("span", "mini backbone: for demonstration, never a result", class_="badge warn"))
     if run.dataset.get("design") == "block":
-        stamps.append(tag("span", "block design: drift alone can tell concepts", class_="badge warn"))
+        stamps.append(tag("span", "block design: slow drift alone can reveal the concept", class_="badge warn"))
     return stamps
 
 
@@ -70,8 +70,8 @@ def headline(run: Run) -> list[Content]:
             )
         )
     rule = (
-        f"The verdicts follow a rule. {run.rule()} A shuffled control is at chance if by the same rule it is not above "
-        f"chance or, where it is the mean of many shuffles, if it lies within {words.CONTROL_MARGIN:g} or three "
+        f"The verdicts follow a fixed rule. {run.rule()} A shuffled control is at chance if the same rule does not put "
+        f"it above chance. If it is the mean of many shuffles, it must be within {words.CONTROL_MARGIN:g} or three "
         "standard errors of chance."
     )
     return [tag("div", cards, class_="cards"), tag("p", rule, class_="note")] if cards else ["No headline score."]
@@ -108,7 +108,7 @@ def scores(run: Run) -> list[Content]:
                 ]
             )
         backbones = sorted({row["backbone"] for row in rows if row["backbone"]})
-        rests = f" · rests on {', '.join(backbones)}" if backbones else ""
+        rests = f" · based on {', '.join(backbones)}" if backbones else ""
         parts.append(table(head, lines, [tag("b", group), rests], class_="scores"))
     metrics = {words.words(m).title: words.words(m).meaning for m in run.scores["metric"]}
     legend = tag(
@@ -118,17 +118,17 @@ def scores(run: Run) -> list[Content]:
         _key("control"),
         " shuffled control   ",
         _key("chance"),
-        " chance. Shares run from 0 to 100 %, AUC from 0 to 1, ranks from 1 to the size of the gallery. p is of each "
-        "score by itself; verdicts are given on the headline scores alone, whose p is corrected for their number.",
+        " chance. Percentages run from 0 to 100 %, AUC from 0 to 1, ranks from 1 to the size of the gallery. p-values "
+        "here are uncorrected. Only the headline scores get a verdict, with p corrected for their number.",
         class_="note",
     )
     said = [words.no_interval(row, words.words(row["metric"]).kind) for _, row in run.scores.iterrows()]
     few = [tag("p", f"{text[0].upper()}{text[1:]}.", class_="note") for text in dict.fromkeys(filter(None, said))]
     terms = details("What each score means", tag("dl", [[tag("dt", k), tag("dd", v)] for k, v in metrics.items()]))
     observer = (
-        "The ideal observer reads the same test trials and knows what no decoder is told: the simulated brain's exact "
-        "response to each picture of the gallery, and the covariance of the noise. No decoder does better, but by "
-        "chance. What lies between them is what a decoder has to learn from training trials, and never learns in full."
+        "The ideal observer decodes the same test trials, but knows the simulated brain's exact response to each "
+        "picture of the gallery and the covariance of the noise. A decoder can only do better by chance. The gap "
+        "between them is what a decoder must learn from training trials, and never learns completely."
     )
     return [legend, *([tag("p", observer, class_="note")] if ideal else []), *parts, *few, terms, *_spread(run)]
 
@@ -168,7 +168,7 @@ def _spread(run: Run) -> list[Content]:
     """How the samples lie behind the scores."""
     if run.places:
         found = figures.cumulative_ranks(run.places, run.gallery_size)
-        caption = "How many of the pictures seen are among the first k retrieved, for every k."
+        caption = "Share of pictures seen that are among the first k retrieved, for every k."
         return [
             drawing(
                 found,
@@ -184,9 +184,9 @@ def _spread(run: Run) -> list[Content]:
     names = run_names(pd.DataFrame([s.seen for s in run.samples]).reset_index(drop=True))
     by_run = auc_by_run(labels, score, names).dropna() if 0 < labels.sum() < len(labels) else None
     few = by_run is None or len(by_run) < 2
-    caption = "Scores of held-out trials by what was seen."
+    caption = "Decision scores of held-out trials, by category seen."
     if not few:
-        caption += " Right: the AUC within each left-out run; dashed is chance."
+        caption += " Right: AUC within each left-out run; the dashed line is chance."
     found = figures.decisions(score, labels, run.concepts, None if few else by_run)
     return [
         drawing(
@@ -222,14 +222,14 @@ def signal(run: Run) -> list[Content]:
             try:
                 maps = figures.topographies(mean, trials, peaks)
             except (ValueError, RuntimeError) as error:
-                parts.append(tag("p", f"No maps of the head: {error}", class_="note"))
+                parts.append(tag("p", f"No scalp maps: {error}", class_="note"))
             else:
                 parts.append(
                     drawing(
                         maps,
                         f"{run.key}-maps",
-                        "maps of the head at the peaks of the global field power",
-                        "The same mean over the head, at the highest peaks of the global field power; nose up.",
+                        "scalp maps at the peaks of the global field power",
+                        "The same mean as scalp maps at the highest peaks of the global field power; nose up.",
                     )
                 )
     if len(run.concepts) <= 4 and len(run.concepts) > 1:
@@ -240,7 +240,7 @@ def signal(run: Run) -> list[Content]:
                 figures.by_concept(trials, test, run.concepts, shown),
                 f"{run.key}-concepts",
                 "average response to each category with its 95 % band",
-                f"Mean response to each category with its 95 % band over trials (the count in brackets). {overlap}",
+                f"Mean response to each category with its 95 % band over trials (trial counts in brackets). {overlap}",
             )
         )
     if not parts:
@@ -265,9 +265,9 @@ def training(run: Run) -> list[Content]:
     """Loss curves."""
     if run.log.empty:
         solved = (run.folder / "log.jsonl").is_file()
-        return [tag("p", "Solved in closed form: there is no curve to show." if solved else "No log was kept.")]
+        return [tag("p", "Solved in closed form: there is no loss curve." if solved else "No log was kept.")]
     caption = (
-        "Loss of each epoch. The shuffled control learns its training pairs too, but nothing that holds for validation."
+        "Loss of each epoch. The shuffled control also fits its training pairs, but does not generalise to validation."
     )
     if not run.log["fold"].str.endswith("-shuffled").any():
         caption = "Loss of each epoch."
@@ -283,7 +283,7 @@ def reproduce(run: Run) -> list[Content]:
         flags = " ".join(f"--{k} {v}" for k, v in options.items())
         commands = [f"phosphene simulate --out study {flags}", f"{commands[0]} --set dataset.root=study"]
     git = run.provenance.get("git")
-    intro = f"The recipe below is config.yaml of the run folder{f'; the source was at revision {git}' if git else ''}."
+    intro = f"The recipe below is config.yaml in the run folder{f'; the code was at revision {git}' if git else ''}."
     parts: list[Content] = [
         tag("p", intro),
         tag("pre", "\n".join(commands)),

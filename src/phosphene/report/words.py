@@ -26,19 +26,19 @@ _PICTURES, _CAPTIONS, _DRAWN, _CLASSES, _SET = (
     "Pictures retrieved",
     "Captions retrieved",
     "Pictures drawn",
-    "Categories told apart",
-    "Pictures sorted with the whole test set at once (transductive): no scores of single trials",
+    "Categories classified",
+    "Pictures matched using the whole test set at once (transductive): not scores of single trials",
 )
 GROUPS = (_PICTURES, _CAPTIONS, _DRAWN, _CLASSES, _SET, "Other scores")
 
 _PATTERNS: tuple[tuple[str, Words], ...] = (
     (
         r"image_top1",
-        Words(_PICTURES, "Top-1 picture", "how often the picture seen is the most similar one of the gallery"),
+        Words(_PICTURES, "Top-1 picture", "how often the picture seen is the most similar in the gallery"),
     ),
     (
         r"image_top(\d+)",
-        Words(_PICTURES, "Top-{0} picture", "how often the picture seen is among the {0} most similar of the gallery"),
+        Words(_PICTURES, "Top-{0} picture", "how often the picture seen is among the {0} most similar in the gallery"),
     ),
     (
         r"image_map",
@@ -54,23 +54,29 @@ _PATTERNS: tuple[tuple[str, Words], ...] = (
     ),
     (
         r"transductive_centred_top(\d+)",
-        Words(_SET, "Mean-centred, top-{0}", "the same after the means of all test samples and pictures are taken off"),
+        Words(_SET, "Mean-centred, top-{0}", "the same after subtracting the means over all test samples and pictures"),
     ),
     (
         r"transductive_csls_top(\d+)",
-        Words(_SET, "CSLS, top-{0}", "the same where what is near to everything in the test set counts less"),
+        Words(_SET, "CSLS, top-{0}", "the same with items that are close to everything in the test set down-weighted"),
     ),
     (
         r"transductive_assignment_top1",
-        Words(_SET, "Matched one to one", "pictures found if it is known that each was shown to one sample"),
+        Words(_SET, "Matched one to one", "pictures found when each picture is known to belong to exactly one sample"),
     ),
     (
         r"concept_top1",
-        Words(_PICTURES, "Top-1 concept", "how often the concept seen is nearest, as the mean of its pictures"),
+        Words(
+            _PICTURES, "Top-1 concept", "how often the concept seen is nearest (a concept is the mean of its pictures)"
+        ),
     ),
     (
         r"within_concept_top1",
-        Words(_PICTURES, "Top-1 within the concept", "the same among pictures of one concept: what is read beyond it"),
+        Words(
+            _PICTURES,
+            "Top-1 within the concept",
+            "the same among pictures of one concept: what is decoded beyond the concept",
+        ),
     ),
     (
         r"captions_(\w+)_top(\d+)",
@@ -78,27 +84,31 @@ _PATTERNS: tuple[tuple[str, Words], ...] = (
     ),
     (
         r"caption_(\w+)_class_top1",
-        Words(_CAPTIONS, "{0}, its class", "how often the nearest training caption was said of the class seen"),
+        Words(_CAPTIONS, "{0}, its class", "how often the nearest training caption describes the class seen"),
     ),
     (
         r"captions?_(\w+)\.of_test_captions_top(\d+)",
-        Words(_CAPTIONS, "{0}, top-{1} of the test's captions", "the same among the answers, which no user has"),
+        Words(
+            _CAPTIONS,
+            "{0}, top-{1} of the test's captions",
+            "the same among the test captions alone, which are unknown in practice",
+        ),
     ),
     (
         r"caption_(\w+)_top(\d+)",
-        Words(_CAPTIONS, "{0}, top-{1}", "how often the true caption is among the {1} nearest of all at the {0} level"),
+        Words(_CAPTIONS, "{0}, top-{1}", "how often the true caption is among the {1} nearest of all {0} captions"),
     ),
     (
         r"drawn_2way",
-        Words(_DRAWN, "2-way identification", "how often a drawing is nearer to the picture seen than to another one"),
+        Words(_DRAWN, "2-way identification", "how often a drawing is closer to the picture seen than to another one"),
     ),
     (
         r"drawn_(\w+)",
-        Words(_DRAWN, "Right {0}", "how often a separately trained classifier sees the true {0} in the drawing"),
+        Words(_DRAWN, "Correct {0}", "how often a separately trained classifier sees the true {0} in the drawing"),
     ),
     (
         r"auc",
-        Words(_CLASSES, "AUC within runs", "how often, of two trials of a run, the right one scores higher", "auc"),
+        Words(_CLASSES, "AUC within runs", "how often the correct one of two trials from a run scores higher", "auc"),
     ),
     (
         r"auc_pooled",
@@ -106,7 +116,7 @@ _PATTERNS: tuple[tuple[str, Words], ...] = (
     ),
     (
         r"balanced_accuracy",
-        Words(_CLASSES, "Balanced accuracy", "share decided rightly, averaged over the two categories"),
+        Words(_CLASSES, "Balanced accuracy", "share classified correctly, averaged over the two categories"),
     ),
 )
 
@@ -180,9 +190,9 @@ def no_interval(row: pd.Series, kind: str) -> str:
     if said:
         return said
     if low == high:
-        return "the interval has no width: the samples are too few, or all alike"
+        return "the interval has zero width: too few samples, or all samples score the same"
     if kind != "rank" and low <= 0 and high >= 1:
-        return "the interval holds every value: the samples are too few"
+        return "the interval covers every possible value: too few samples"
     return ""
 
 
@@ -218,18 +228,21 @@ def verdict(row: pd.Series, control: pd.Series | None) -> tuple[str, str]:
         return "plain", f"Undecided: {why}."
     if control is False:
         if said == "yes":
-            return "bad", "Above chance, but so is the shuffled control: find out why before trusting it."
+            return "bad", "Above chance, but so is the shuffled control: find the reason before trusting this score."
         return "bad", "Not above chance, and the shuffled control is not at chance: something leaks or is broken."
     if said == "no":
-        where = {0: "", 1: " p decides, though the interval leaves chance out.", -1: " It lies below chance."}
+        where = {0: "", 1: " The verdict follows p, although the interval excludes chance.", -1: " It is below chance."}
         if lower_is_better(row["metric"]):
             where[-1] = " It is worse than chance."
         return "plain", f"Not distinguishable from chance.{where[side(row)]}"
     known = "no shuffled control to compare" if control is None else "the shuffled control is at chance"
     if control is None and control is not None:
-        known = "the shuffled control tells nothing"
+        known = "the shuffled control is inconclusive"
     reached = side(row) < 1 and not math.isnan(row["ci_low"] + row["ci_high"])
-    return "good", f"Above chance; {known}.{' p decides, though the interval reaches chance.' if reached else ''}"
+    return (
+        "good",
+        f"Above chance; {known}.{' The verdict follows p, although the interval includes chance.' if reached else ''}",
+    )
 
 
 def p_value(row: pd.Series) -> str:
@@ -261,9 +274,9 @@ def question(metric: str, gallery: int, unseen: bool, concepts: list[str]) -> st
         "image_top1": f"Top-1 among {gallery} {of_what}",
         "image_top5": f"Top-5 among {gallery} {of_what}",
         "concept_top1": f"Top-1 among {len(concepts)} {'unseen ' if unseen else ''}concepts",
-        "caption_object_top1": "Caption of the object, top-1 among all captions",
-        "drawn_2way": "Picture drawn from EEG resembles the picture seen more than another",
-        "drawn_object": "Picture drawn from EEG shows the right object",
+        "caption_object_top1": "Object caption, top-1 among all captions",
+        "drawn_2way": "Picture drawn from EEG is closer to the picture seen than to another",
+        "drawn_object": "Picture drawn from EEG shows the correct object",
         "auc": f"AUC, {' against '.join(concepts)}" if len(concepts) == 2 else "AUC",
         "balanced_accuracy": "Balanced accuracy",
     }

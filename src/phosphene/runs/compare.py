@@ -52,8 +52,8 @@ def compare_runs(
         fields = [f for f in {**values[0], **values[1]} if values[0].get(f) != values[1].get(f)]
         said = ", ".join(f"protocol.{f} {values[0].get(f)} and {values[1].get(f)}" for f in fields)
         raise PhospheneError(
-            f"{a} is of protocol {first.hash} and {b} of {second.hash} ({said}): "
-            "scores of different protocols do not compare; run both under one"
+            f"{a} has protocol {first.hash} and {b} has {second.hash} ({said}): "
+            "scores of different protocols are not comparable; run both under the same one"
         )
     evaluation = experiments[0].recipe.evaluation
     return compare(
@@ -119,7 +119,7 @@ def _by_run(experiment: Experiment) -> Scored:
         table, heads = experiment.decoded(fold)
         concepts = cast(Classifier, experiment.method(fold)).concepts
         if len(concepts) != 2:
-            raise PhospheneError(f"the runs tell {len(concepts)} concepts apart: two-class scores are of two")
+            raise PhospheneError(f"the runs classify {len(concepts)} concepts: two-class scores need exactly two")
         labels = (table["concept"] == concepts[1]).to_numpy().astype(int)
         scores = heads["concept"].numpy()[:, 1]
         aucs = classification.auc_by_run(labels, scores, classification.run_names(table)).dropna()

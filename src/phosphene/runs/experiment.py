@@ -491,7 +491,7 @@ class Experiment:
         source, trials = trials, trials if isinstance(trials, Trials) else Trials.load(trials)
         subjects = [f.subject for f in self.folds]
         if subject is not None and subject not in subjects:
-            raise PhospheneError(f"no model of subject '{subject}': {nearest(subject, subjects)}")
+            raise PhospheneError(f"no model for subject '{subject}': {nearest(subject, subjects)}")
         fold = self.folds[0 if subject is None else subjects.index(subject)]
         made_of = None  # cannot be told
         if not isinstance(source, Trials) and (sums := summary(Path(source))):

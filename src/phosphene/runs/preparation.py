@@ -128,7 +128,7 @@ def as_trained(trials: Trials, own: Trials, trained: Trials) -> Trials:
         Where channels, rate, times, unit or scale are not those of the run; the message names both.
     """
     if len(trials) == 0 or trials.n_times == 0:
-        raise PhospheneError("there is no trial to decode: prepare some")
+        raise PhospheneError("there are no trials to decode: prepare some")
     names, fix = own.signal.ch_names, "preprocess them as the run was"
     if lost := [c for c in names if c not in trials.signal.ch_names]:
         raise PhospheneError(

@@ -288,7 +288,7 @@ def _set(values: dict[str, Any], path: list[str], value: Any, key: str) -> dict[
     head, *rest = path
     if not rest and value is None and key == f"training.stages.{head}":  # their settings are taken away
         if head not in values:
-            raise PhospheneError(f"cannot take '{key}' away: {nearest(head, values)}")
+            raise PhospheneError(f"cannot remove '{key}': {nearest(head, values)}")
         return {name: kept for name, kept in values.items() if name != head}
     if not rest:
         return {**values, head: value}

@@ -143,7 +143,9 @@ def _accelerator(method: Method, settings: Stage, seed: int) -> Accelerator:
             kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
         )
     except ValueError as error:
-        raise PhospheneError(f"training.precision {settings.precision} cannot be had here ({error}): set no") from None
+        raise PhospheneError(
+            f"training.precision {settings.precision} is not available here ({error}): set no"
+        ) from None
     if settings.precision == "fp16" and accelerator.device.type == "cpu":
         raise PhospheneError("training.precision fp16 needs a GPU: set bf16 or no")
     accelerator.register_save_state_pre_hook(lambda models, weights, path: weights.__setitem__(0, method.state_dict()))
@@ -242,7 +244,7 @@ def _restore(
     accelerator: Accelerator, folder: Path, state: dict[str, Any], trained: list[nn.Parameter], average: Any, steps: int
 ) -> dict[str, Tensor]:
     """Go back to a checkpoint, in an epoch of ``steps``; the best weights so far, in the main process."""
-    intact(folder, f"remove {folder}, and this stage trains anew")
+    intact(folder, f"remove {folder} to train this stage again")
     try:
         state |= read_json(folder / "state.json")
         accelerator.load_state(str(folder / "last"))
@@ -255,7 +257,7 @@ def _restore(
             return load_file(folder / "best.safetensors")
     except Exception as error:  # a damaged file leads each reader to errors of its own; weights are never unpickled
         line = " ".join(str(error).split())[:200] or type(error).__name__
-        raise PhospheneError(f"{folder} cannot be read ({line}): remove it, and this stage trains anew") from None
+        raise PhospheneError(f"{folder} cannot be read ({line}): remove it to train this stage again") from None
     return {}
 
 

@@ -49,7 +49,7 @@ def regular(path: str | Path, absent: str = "does not exist: check the path", wh
     try:
         mode = path.stat().st_mode
     except PermissionError:
-        raise PhospheneError(f"{named} may not be read by you: change its permissions") from None
+        raise PhospheneError(f"no permission to read {named}: change its permissions") from None
     except (OSError, ValueError):
         raise PhospheneError(f"{named} {absent}") from None
     if not stat.S_ISREG(mode):

@@ -73,4 +73,4 @@ def persist(
         return again(act)
     except Passing as error:
         why = f", {failures} times" if failures >= tries else f" and asks to wait {error.wait / 60:.0f} minutes"
-        raise PhospheneError(f"{error}{why}: the same command goes on from here") from None
+        raise PhospheneError(f"{error}{why}: repeat the command to resume") from None

@@ -192,7 +192,7 @@ def frame(value: Any, where: object) -> pd.DataFrame:
     try:
         table = pd.DataFrame(value).reset_index(drop=True)
     except (ValueError, TypeError):
-        raise PhospheneError(f"{where} is no table: give a file, a DataFrame or a list of dicts") from None
+        raise PhospheneError(f"{where} is not a table: give a file, a DataFrame or a list of dicts") from None
     table.columns = pd.Index([name.strip() if isinstance(name, str) else name for name in table.columns])
     check_names(table, where)
     return table
@@ -260,7 +260,7 @@ def numbers(table: pd.DataFrame, column: str, where: object, gaps: bool = False)
         if not said or said in DOUBTFUL:
             raise PhospheneError(f"{where}, {place} has no {column}: fill it in, or leave it out")
         fix = "write it with a decimal point, and no separator of thousands" if "," in said else "correct it"
-        raise PhospheneError(f"{where}, {place}: {column} '{said}' is no number: {fix}")
+        raise PhospheneError(f"{where}, {place}: {column} '{said}' is not a number: {fix}")
     return values
 
 

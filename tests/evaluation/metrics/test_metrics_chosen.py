@@ -142,7 +142,7 @@ def test_is_of_few_drawings_is_left_out_and_said(fakes, caplog):
     few = np.zeros((4, 3, 8, 8), np.uint8)
     of = chosen.Drawings(few, few, np.arange(4), np.arange(4), np.arange(4).astype(str), np.arange(4))
     assert chosen.questions(["is"], of) == []
-    assert "IS is of 10 splits, and 4 pictures are drawn: it is left out" in caplog.text
+    assert "IS needs 10 splits, but only 4 pictures were drawn: it is left out" in caplog.text
 
 
 def test_what_is_missing_is_told_before_anything_is_read(recipe, tmp_path, monkeypatch):

@@ -79,7 +79,7 @@ def test_other_files_are_refused(tmp_path):
     (tmp_path / "empty.pth").touch()
     (tmp_path / "array.pth").write_bytes(b"\x80\x04]\x94.")
     for name in ("empty.pth", "array.pth"):
-        with pytest.raises(PhospheneError, match="is no torch file"):
+        with pytest.raises(PhospheneError, match="is not a torch file"):
             read_torch(tmp_path / name)
     with pytest.raises(PhospheneError, match="does not exist"):
         read_torch(tmp_path / "none.pth")

@@ -80,7 +80,9 @@ def plan(name: str, to: str | Path, only: str | None = None, *, web: Web | None 
         target = inside(to, file.path)
         if target.is_file():
             if file.size not in (None, target.stat().st_size):
-                raise PhospheneError(f"{target} has not the {file.size} bytes that {row.host} lists: move it away")
+                raise PhospheneError(
+                    f"{target} does not have the {file.size} bytes that {row.host} lists: move it away"
+                )
             present.append(file)
         else:
             missing.append(file)
@@ -147,7 +149,7 @@ def fetch(
         except OSError as error:
             if error.errno not in (28, 122):  # ENOSPC, EDQUOT
                 raise
-            raise PhospheneError(f"no space left in {to}: free some; the same command goes on from here") from None
+            raise PhospheneError(f"no space left in {to}: free some, then repeat the command to resume") from None
         record.add(file)
     for file in work.present:
         record.verified(file)
@@ -201,7 +203,7 @@ def _from_hub(work: Plan, file: RemoteFile, target: Path) -> None:
         if isinstance(error, OSError) and error.errno in (28, 122):  # ENOSPC, EDQUOT: not the Hub's fault
             raise
         raise PhospheneError(
-            f"the Hub does not give {file.path} of {repo} ({type(error).__name__}): the same command goes on from here"
+            f"the Hub does not deliver {file.path} of {repo} ({type(error).__name__}): repeat the command to resume"
         ) from None
     if not target.is_file() or target.is_symlink():
         raise PhospheneError(f"the Hub left no file {target}: try again with a newer huggingface_hub")

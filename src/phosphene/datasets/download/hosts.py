@@ -157,7 +157,7 @@ def _osf_pages(web: Web, url: str | None) -> Iterator[Any]:
 
 def _guid(value: Any) -> str:
     if not re.fullmatch(r"[a-z0-9]{3,20}", value):
-        raise PhospheneError(f"refused, {str(value)[:40]!r} is no id of osf")
+        raise PhospheneError(f"refused, {str(value)[:40]!r} is not an OSF id")
     return str(value)
 
 

@@ -76,14 +76,14 @@ class Web:
     def _trusted(self, url: str) -> None:
         known = [self.origin(root) for root in self.roots.values()]
         if not url.isprintable() or (self.origin(url)[0] != "https" and self.origin(url) not in known):
-            raise PhospheneError(f"refused, the host sends to an address that is not https: {url[:200]!r}")
+            raise PhospheneError(f"refused, the host redirects to an address that is not https: {url[:200]!r}")
 
     @staticmethod
     def origin(url: str) -> tuple[str, str]:
         try:
             parts = urlsplit(url)
         except ValueError:
-            raise PhospheneError(f"refused, the host sends to {url[:200]!r}, which is no address") from None
+            raise PhospheneError(f"refused, the host redirects to {url[:200]!r}, which is not an address") from None
         return parts.scheme, parts.netloc
 
     def text(self, url: str) -> bytes:

@@ -105,7 +105,8 @@ def read_splits(root: Path, splits: str, places: Sequence[np.ndarray], n_records
         parts = {part: np.array([int(i) for i in first[part]], int) for part in PARTS}
     except (KeyError, IndexError, TypeError, ValueError):
         raise PhospheneError(
-            f"{path} is no split file (splits, a list of train, val and test): set dataset.splits to null to do without"
+            f"{path} is not a split file (splits, a list of train, val and test): restore it, or set "
+            "dataset.splits to null"
         ) from None
     index = np.concatenate(list(parts.values()))
     names = np.repeat(PARTS, [len(i) for i in parts.values()]).astype(object)
@@ -151,7 +152,7 @@ def _path(root: Path, name: str, key: str, known: Mapping[str, str]) -> Path:
 
 def _names(path: Path, key: str, held: Any) -> tuple[str, ...]:
     if not isinstance(held, list | tuple) or not held or not all(isinstance(name, str) for name in held):
-        raise PhospheneError(f"{path}: '{key}' is no list of names: restore the file")
+        raise PhospheneError(f"{path}: '{key}' is not a list of names: restore the file")
     if len(set(held)) < len(held):
         raise PhospheneError(f"{path}: '{key}' names something twice: restore the file")
     return tuple(held)
@@ -160,7 +161,7 @@ def _names(path: Path, key: str, held: Any) -> tuple[str, ...]:
 def _records(path: Path, held: Any, n_labels: int, n_images: int) -> tuple[list[np.ndarray], np.ndarray]:
     """The EEG of each record, and (n_records, 3) its image, label and subject."""
     if not isinstance(held, list | tuple) or not held:
-        raise PhospheneError(f"{path}: 'dataset' is no list of trials: restore the file")
+        raise PhospheneError(f"{path}: 'dataset' is not a list of trials: restore the file")
     limits = {"image": range(n_images), "label": range(n_labels), "subject": SUBJECTS}
     eeg, places = [], np.zeros((len(held), 3), int)
     for i, record in enumerate(held):
@@ -170,7 +171,7 @@ def _records(path: Path, held: Any, n_labels: int, n_images: int) -> tuple[list[
                 raise PhospheneError(f"{where} has no '{key}': restore the file")
         x = record["eeg"]
         if not isinstance(x, np.ndarray) or x.ndim != 2 or x.dtype.kind != "f":
-            raise PhospheneError(f"{where}: 'eeg' is no matrix of real numbers: restore the file")
+            raise PhospheneError(f"{where}: 'eeg' is not a matrix of real numbers: restore the file")
         if x.shape[0] != len(CHANNELS):
             turned = " (it lies on its side)" if x.shape[1] == len(CHANNELS) else ""
             raise PhospheneError(f"{where} has {x.shape[0]} channels, not {len(CHANNELS)}{turned}: restore the file")

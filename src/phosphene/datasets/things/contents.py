@@ -30,7 +30,7 @@ def numbers(value: Any, ndims: tuple[int, ...], axes: str, path: Path) -> np.nda
 def names(value: Any, key: str, path: Path) -> tuple[str, ...]:
     """A list of names."""
     if not isinstance(value, list | tuple | np.ndarray) or any(not isinstance(v, str) for v in list(value)):
-        raise PhospheneError(f"{path}: {key} is no list of names: fetch it again")
+        raise PhospheneError(f"{path}: {key} is not a list of names: fetch it again")
     return tuple(str(v) for v in value)
 
 

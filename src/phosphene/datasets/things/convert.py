@@ -90,7 +90,7 @@ def read_converted(folder: Path) -> dict[str, Stored]:
             eeg = np.load(folder / f"{part}.npy", mmap_mode="r", allow_pickle=False)
             table = pd.read_csv(folder / f"{part}.csv", dtype={"session": str})
         except (OSError, ValueError, EOFError) as error:
-            raise PhospheneError(f"{folder} cannot be read ({error}): remove it, and it is made anew") from None
+            raise PhospheneError(f"{folder} cannot be read ({error}): remove it, and it is made again") from None
         made[part] = Stored(
             eeg=eeg,
             ch_names=tuple(facts["ch_names"]),

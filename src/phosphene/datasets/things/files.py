@@ -69,7 +69,7 @@ def choose(found: Iterable[Place], form: str | None, root: Path) -> Place:
             raise PhospheneError(f"{root} holds the form {held}, not {form}: set dataset.form, or another dataset.root")
         looked = LAYOUT[form]["train"] if form else "sub-*/preprocessed_eeg_training.npy, sub-*/ses-*/raw_eeg_*.npy"
         raise PhospheneError(
-            f"no recording lies under {root} (such as {looked.format(subject='01')}): set dataset.root to the folder "
+            f"no recording found under {root} (such as {looked.format(subject='01')}): set dataset.root to the folder "
             "that holds the subjects' folders, or to the one above"
         )
     if len(fitting) > 1:

@@ -228,7 +228,9 @@ class ThingsMEG(Dataset):
     def _folder(self) -> Path | None:
         if self.images is not None:
             if not (self.root / self.images).is_dir():
-                raise PhospheneError(f"{self.root / self.images} is no folder: set dataset.images to THINGS' pictures")
+                raise PhospheneError(
+                    f"{self.root / self.images} is not a folder: set dataset.images to THINGS' pictures"
+                )
             return self.root / self.images
         return next((self.root / name for name in _FOLDERS if (self.root / name).is_dir()), None)
 

@@ -169,7 +169,7 @@ def whitener(parts: Mapping[str, np.ndarray], choice: Published) -> np.ndarray:
         sigma.append(Whitener(choice.whitening).fit(x.reshape(-1, *x.shape[2:]), condition).covariance_)
     values, vectors = np.linalg.eigh(np.mean(sigma, axis=0))
     if values.min() <= 0:
-        raise PhospheneError("the channel covariance is singular: a channel is flat, restore the recording")
+        raise PhospheneError("the channel covariance is singular: a channel is flat; restore the recording")
     return np.asarray((vectors * values**-0.5) @ vectors.T)
 
 

@@ -83,7 +83,7 @@ def questions(names: Sequence[str], of: Drawings) -> list[Question | Unpaired]:
 
 def _asked(name: str, of: Drawings) -> Sequence[Question | Unpaired]:
     if name == "is" and len(of.drawn) < SPLITS:
-        log.warning("IS is of %d splits, and %d pictures are drawn: it is left out", SPLITS, len(of.drawn))
+        log.warning("IS needs %d splits, but only %d pictures were drawn: it is left out", SPLITS, len(of.drawn))
         return []
     model = network(name)
     if (metric := _FEATURES.get(name)) is not None:

@@ -93,7 +93,7 @@ def read_npy(path: str | Path) -> Any:
         except PhospheneError:
             raise
         except Exception as error:  # whatever a damaged header leads to
-            raise PhospheneError(f"{path} is no readable .npy file ({_line(error)}): fetch it again") from None
+            raise PhospheneError(f"{path} is not a readable .npy file ({_line(error)}): fetch it again") from None
         value = _walk(path, file, path.stat().st_size, np.memmap(path, np.uint8, "r"))
     if not isinstance(value, np.ndarray) or value.shape != shape:
         raise PhospheneError(f"{path}: its header and its content do not fit: fetch it again")
@@ -124,7 +124,7 @@ def read_torch(path: str | Path) -> Any:
         raise PhospheneError(f"{path} {_line(error)}") from None
     except OSError as error:
         raise PhospheneError(f"{path} cannot be read ({error}): restore it") from None
-    raise PhospheneError(f"{path} is no torch file: check which file this is")
+    raise PhospheneError(f"{path} is not a torch file: check which file this is")
 
 
 def read_safetensors(path: str | Path) -> "dict[str, Tensor]":
@@ -141,7 +141,7 @@ def read_safetensors(path: str | Path) -> "dict[str, Tensor]":
     try:
         return load_file(path)
     except Exception as error:  # whatever a damaged file leads to
-        raise PhospheneError(f"{path} is no readable safetensors file ({_line(error)}): fetch it again") from None
+        raise PhospheneError(f"{path} is not a readable safetensors file ({_line(error)}): fetch it again") from None
 
 
 def read_weights(path: str | Path) -> Any:

@@ -24,7 +24,7 @@ def hashed(value: Any) -> Any:
         raise Refused("has a key that is neither text nor a number: fetch it elsewhere")
     number: Any = value.item() if isinstance(value, np.generic) else value
     if isinstance(number, int | float | complex) and not abs(number) < _SPREAD:
-        raise Refused("has a key that is no text and no ordinary number: fetch it elsewhere")
+        raise Refused("has a key that is neither text nor an ordinary number: fetch it elsewhere")
     return value
 
 
@@ -206,7 +206,7 @@ def _device(arguments: tuple[Any, ...]) -> str:
 
 
 def _refuse(arguments: tuple[Any, ...]) -> Any:
-    raise Refused("calls what is no function: fetch it elsewhere")
+    raise Refused("calls something that is not a function: fetch it elsewhere")
 
 
 _MAKERS: dict[tuple[str, str], Callable[[tuple[Any, ...]], Any]] = {
