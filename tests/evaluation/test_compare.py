@@ -195,9 +195,10 @@ def test_every_draw_of_a_trial_is_in_its_sample(monkeypatch):
     experiment = SimpleNamespace(
         folds=[fold],
         protocol=protocol,
-        decoded=lambda fold: SimpleNamespace(table=table),
+        recipe=None,
         method=lambda: SimpleNamespace(targets=lambda: {"image": None}),
     )
+    monkeypatch.setattr(runs, "read", lambda experiment, fold: SimpleNamespace(table=table))
     monkeypatch.setattr(runs, "questions", lambda *arguments: questions)
     drawn, rank = runs.scored(experiment)
     np.testing.assert_allclose(drawn.values, hits[np.arange(2 * n), truth].reshape(n, 2).mean(1))
