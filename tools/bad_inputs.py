@@ -61,7 +61,7 @@ class Heard:
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         self.test = item.nodeid
 
-    def map_heads(self) -> None:
+    def note_answers(self) -> None:
         """From now on every answer is noted as it is made."""
         make = PhospheneError.__init__
 
@@ -108,7 +108,7 @@ def heading(chapter: str, test: str) -> str:
 
 def main() -> int:
     heard = Heard()
-    heard.listen()
+    heard.note_answers()
     rows = [HEAD]
     for chapter, path in CHAPTERS.items():
         heard.answers = []
