@@ -213,8 +213,8 @@ def prepare(
     from phosphene.runs.recipe import Recipe, parse_overrides
 
     checked = Recipe.read(recipe, parse_overrides(changes or []))
-    check_recipe(checked, folds=False)
-    trials = prepare_trials(checked, out, _display())
+    dataset = check_recipe(checked, folds=False)
+    trials = prepare_trials(checked, out, _display(), dataset)
     _say(f"trials: {out} ({len(trials)} of {trials.n_chans} channels x {trials.n_times} samples)")
 
 

@@ -37,10 +37,9 @@ def smoother(train: np.ndarray, test: np.ndarray, shrink: float = 1.0) -> np.nda
         return np.full((len(test), len(train)), 1 / len(train))
     train, test = ((x[:, keep] - mean[keep]) / scale[keep] for x in (train, test))
     ridge = shrink * float(np.square(train).sum()) / len(train)
-    each = Ridge(ridge, fit_intercept=False, solver="cholesky").fit(
-        train, np.eye(len(train))
-    )  # a target for each trial
-    return np.asarray(each.predict(test))
+    each = np.eye(len(train))  # a target of its own for each trial
+    weights = Ridge(ridge, fit_intercept=False, solver="cholesky").fit(train, each)
+    return np.asarray(weights.predict(test))
 
 
 @dataclass(frozen=True)

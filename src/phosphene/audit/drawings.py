@@ -251,7 +251,6 @@ class Drawings:
 
     def questions(self, drawn: list[Image.Image]) -> dict[str, tuple[np.ndarray, Any]]:
         """Every metric of these pictures: its value for each sample (empty for metrics of whole sets), the question."""
-        by = str((self.experiment.recipe.generator or {}).get("backbone", ""))
-        asked = drawn_questions(drawn, self.seen, self.clusters, self.space, by)
+        asked = drawn_questions(drawn, self.seen, self.clusters, self.space, self.experiment.recipe.drawn_by)
         rows = np.arange(len(self))
         return {q.metric: (q.table[rows, q.truth] if isinstance(q, Question) else np.empty(0), q) for q in asked}

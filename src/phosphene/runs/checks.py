@@ -25,7 +25,7 @@ from phosphene.runs.recipe import Recipe
 N_CHANS, N_TIMES = (64, 63, 17, 4), (250, 1000, 3000)
 
 
-def check(recipe: Recipe, data: bool = True, folds: bool = True) -> None:
+def check(recipe: Recipe, data: bool = True, folds: bool = True) -> Dataset | None:
     """Refuse a recipe that cannot be run, as far as that is known beforehand.
 
     Names, types and ranges are checked where a recipe is read. This adds what parts ask of each other: optional
@@ -37,6 +37,10 @@ def check(recipe: Recipe, data: bool = True, folds: bool = True) -> None:
     data : whether the dataset and the captions are looked for; a run whose trials are kept can do without.
     folds : whether the trials are to be trained and tested on; then each fold has some for both, and as many concepts
         as the method tells apart, as far as the dataset's tables tell.
+
+    Returns
+    -------
+    The dataset, open; None if it was not looked for.
 
     Raises
     ------
@@ -54,8 +58,10 @@ def check(recipe: Recipe, data: bool = True, folds: bool = True) -> None:
         _captions(recipe, dataset)
         table = dataset.trial_table() if folds else None
         if table is not None:
-            for fold in recipe.protocol.folds(complete_table(table.reset_index(drop=True), dataset.stimuli())):
+            table = complete_table(table.reset_index(drop=True), dataset.stimuli())
+            for fold in recipe.protocol.folds(table):
                 check_concepts(recipe, fold, table)
+    return dataset
 
 
 def check_concepts(recipe: Recipe, fold: Fold, table: pd.DataFrame) -> None:

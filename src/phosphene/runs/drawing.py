@@ -6,7 +6,8 @@ from pathlib import Path
 from PIL import Image
 
 from phosphene.generators.base import Conditioning, Generator
-from phosphene.utils.checksums import kept
+from phosphene.utils.checksums import intact, kept
+from phosphene.utils.pictures import open_picture
 from phosphene.utils.progress import Bar
 
 _CHUNK = 32  # trials drawn, then kept, at a time
@@ -38,6 +39,11 @@ def draw_missing(
             for i, pictures in zip(part, drawn, strict=True):
                 _save(paths[i], pictures)
         bar(len(part))
+
+
+def open_drawing(path: Path) -> Image.Image:
+    """A picture that was drawn."""
+    return open_picture(intact(path, "remove it and run again"))
 
 
 def _save(first: Path, pictures: Sequence[Image.Image]) -> None:

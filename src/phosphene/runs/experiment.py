@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 
 from phosphene import runtime
 from phosphene.captions import join
+from phosphene.datasets.base import Dataset
 from phosphene.eeg.lazy import lazy, read
 from phosphene.eeg.trials import Trials, read_table
 from phosphene.eeg.whitening import Whitener, whiten, whitened_by
@@ -33,7 +34,7 @@ from phosphene.registry import build, find
 from phosphene.runs import provenance
 from phosphene.runs.checks import check, check_concepts
 from phosphene.runs.decoded import Decoded, check_heads, keep_decoded, nearest_pictures, pictured, stand_for_categories
-from phosphene.runs.drawing import draw_missing
+from phosphene.runs.drawing import draw_missing, open_drawing
 from phosphene.runs.log import EpochLog
 from phosphene.runs.preparation import as_trained, cut, dataset_of, prepared, shuffle_stimuli
 from phosphene.runs.recipe import Recipe, Runtime
@@ -44,7 +45,6 @@ from phosphene.utils.duplicates import same_pictures
 from phosphene.utils.files import parse_yaml, read_json, write_json
 from phosphene.utils.locks import alone
 from phosphene.utils.paths import folder_name, has_room, only_own
-from phosphene.utils.pictures import open_picture
 from phosphene.utils.progress import Bar, Display, Silent
 
 #: what a run, or what comes before it in `phosphene demo` and in a grid, may have left in a folder without config.yaml
@@ -117,12 +117,12 @@ class Experiment:
     def _run(self) -> Path:
         runtime.device()  # what cannot be is refused now, not after the training
         only_own(self.out, "config.yaml", HELD)
-        check(self.recipe, data=not (self.out / "trials").is_dir())
+        dataset = check(self.recipe, data=not (self.out / "trials").is_dir())
         for name in self.recipe.evaluation.pictures if processes.is_main() else ():
             metrics_network(name)  # weights that are missing are told now
         with processes.main_first():
             self._same_data()
-            self.prepare(for_scores=True)
+            self.prepare(for_scores=True, dataset=dataset)
             self._keep_where()
         if processes.is_main():
             self.note(self.recipe.notes())
@@ -149,11 +149,11 @@ class Experiment:
 
     # -- data ----------------------------------------------------------------------------------
 
-    def prepare(self, for_scores: bool = False) -> Path:
-        """`trials/`: preprocessed, not yet whitened; ``for_scores`` as in `adopt`."""
+    def prepare(self, for_scores: bool = False, dataset: Dataset | None = None) -> Path:
+        """`trials/`: preprocessed, not yet whitened; ``for_scores`` as in `adopt`, ``dataset`` where it is open."""
         folder = self.out / "trials"
         if not folder.is_dir():
-            trials, dataset = prepared(self.recipe, self.display)
+            trials, dataset = prepared(self.recipe, self.display, dataset)
             facts = {fact: getattr(dataset, fact) for fact in ("licence", "citation", "design", "simulated")}
             facts |= {"name": self.recipe.dataset["name"], "fingerprint": dataset.fingerprint()}
             if self.recipe.captions is not None:
@@ -468,7 +468,7 @@ class Experiment:
 
     def drawing(self, fold: Fold, trial: int, draw: int = 0, shuffled: bool = False) -> Image.Image:
         """The picture drawn from one test trial."""
-        return open_picture(intact(self.picture(fold, trial, draw, shuffled), "remove it and run again"))
+        return open_drawing(self.picture(fold, trial, draw, shuffled))
 
     # -- other trials ----------------------------------------------------------------------------
 

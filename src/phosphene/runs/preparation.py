@@ -41,8 +41,12 @@ def _opened(name: str, **arguments: Any) -> Dataset:
     return dataset
 
 
-def prepare(recipe: Recipe, out: str | Path, display: Display) -> Trials:
+def prepare(recipe: Recipe, out: str | Path, display: Display, dataset: Dataset | None = None) -> Trials:
     """The trials of a recipe, kept in the folder ``out``; those that were made there of the same are taken as they are.
+
+    Parameters
+    ----------
+    dataset : the recipe's, where it is open already.
 
     Raises
     ------
@@ -52,7 +56,7 @@ def prepare(recipe: Recipe, out: str | Path, display: Display) -> Trials:
     out = Path(out)
     has_room(out)
     with alone(out):
-        dataset = dataset_of(recipe)
+        dataset = dataset or dataset_of(recipe)
         made_of = {"recipe": recipe.what(), "data": dataset.fingerprint()}
         if recipe.captions is not None:
             made_of["captions"] = fingerprint(recipe.captions)

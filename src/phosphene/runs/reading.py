@@ -1,6 +1,7 @@
 """One fold of a finished run, read once: what was decoded, and among what each answer is sought."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,13 +12,12 @@ from PIL import Image
 from phosphene.captions import NAMED, SLOTS, Slot
 from phosphene.evaluation.protocols import Fold
 from phosphene.runs.decoded import stand_for_categories
+from phosphene.runs.drawing import open_drawing
 from phosphene.runs.experiment import Experiment
 from phosphene.targets.clip import CLIPImage
-from phosphene.utils.checksums import intact
-from phosphene.utils.pictures import open_picture
 
 
-class Captions(NamedTuple):
+class CaptionGallery(NamedTuple):
     """Captions of one slot, and each sample's own among them.
 
     Parameters
@@ -44,14 +44,14 @@ class HeadReading:
 
     slot: Slot
     decoded: np.ndarray
-    train: Captions
-    test: Captions
+    train: CaptionGallery
+    test: CaptionGallery
     said_of: np.ndarray
     concepts: list[str]
 
 
 @dataclass(frozen=True)
-class Reading:
+class FoldReading:
     """One fold of a run.
 
     Parameters
@@ -76,15 +76,15 @@ class Reading:
     vectors: np.ndarray
     space: CLIPImage | None
     heads: list[HeadReading]
-    captions: dict[Slot, Captions]
+    captions: dict[Slot, CaptionGallery]
     drawings: list[Path]
 
-    @property
+    @cached_property
     def categories(self) -> bool:
         """Whether the gallery holds categories, not pictures."""
         return stand_for_categories(self.gallery)
 
-    @property
+    @cached_property
     def clusters(self) -> np.ndarray:
         """(n_samples,) samples that are not independent share an entry: those of a concept, if pictures are sought."""
         if self.categories:
@@ -93,25 +93,25 @@ class Reading:
 
     def drawn(self) -> list[Image.Image]:
         """The drawn pictures."""
-        return [open_picture(intact(path, "remove it and run again")) for path in self.drawings]
+        return [open_drawing(path) for path in self.drawings]
 
 
-def read(experiment: Experiment, fold: Fold, shuffled: bool = False) -> Reading:
+def read(experiment: Experiment, fold: Fold, shuffled: bool = False) -> FoldReading:
     """Read a fold of a run that retrieves pictures or captions, or of its shuffled control."""
     table, decoded = experiment.decoded(fold, shuffled)
     method, (gallery, truth) = experiment.method(fold), experiment.gallery(fold)
     heads = []
     for slot in (s for s in SLOTS if s.name in decoded):
-        train, test = (Captions(*experiment.captions(fold, slot.name, part)) for part in ("train", "test"))
+        train, test = (CaptionGallery(*experiment.captions(fold, slot.name, part)) for part in ("train", "test"))
         shown = experiment.caption_concepts(fold, slot.name, train.texts)
         heads.append(HeadReading(slot, decoded[slot.name].numpy(), train, test, *shown))
     stimuli, captions = experiment.trials.stimuli, {}
     for slot in NAMED if not heads and method.image_space is not None else ():
         if slot.name in stimuli:
             texts, row = np.unique(stimuli[slot.name].to_numpy(str), return_inverse=True)
-            captions[slot] = Captions(list(texts), row[stimuli.index.get_indexer(table["stimulus"])])
+            captions[slot] = CaptionGallery(list(texts), row[stimuli.index.get_indexer(table["stimulus"])])
     draws = 0 if experiment.recipe.generator is None else experiment.recipe.evaluation.draws
-    return Reading(
+    return FoldReading(
         fold,
         table,
         experiment.points(fold, shuffled),

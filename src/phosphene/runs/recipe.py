@@ -176,6 +176,11 @@ class Recipe(Settings):
         told = " and ".join(f"{key} is {value}" for key, value in self._follows.items())
         return [f"{self.method['name']} reads single trials: {told}, as the recipe does not say"] if told else []
 
+    @property
+    def drawn_by(self) -> str:
+        """The generator's backbone; empty where there is none."""
+        return str((self.generator or {}).get("backbone", ""))
+
     def steps(self) -> Preprocessing:
         """The preprocessing, built; of a dataset of stored epochs, filters are refused and the rest left as stored."""
         given = checked(Preprocessing, self.preprocessing, "preprocessing")

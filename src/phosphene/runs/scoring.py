@@ -21,7 +21,7 @@ from phosphene.evaluation.scores import Question
 from phosphene.methods.base import Classifier
 from phosphene.runs.ceiling import ceilings
 from phosphene.runs.experiment import Experiment
-from phosphene.runs.reading import Reading, read
+from phosphene.runs.reading import FoldReading, read
 from phosphene.runs.recipe import Recipe
 from phosphene.targets.clip import CLIPImage, CLIPText
 from phosphene.utils.checksums import kept
@@ -116,7 +116,7 @@ def _answer(experiment: Experiment, parts: list[Any]) -> dict[str, Any]:
     )
 
 
-def questions(reading: Reading, recipe: Recipe) -> list[Asked]:
+def questions(reading: FoldReading, recipe: Recipe) -> list[Asked]:
     """Retrieval of pictures and captions, and what was drawn."""
     points, vectors, truth, clusters = reading.points, reading.vectors, reading.truth, reading.clusters
     concepts = reading.gallery["concept"].to_numpy(str)
@@ -131,7 +131,8 @@ def questions(reading: Reading, recipe: Recipe) -> list[Asked]:
         found = [one for one in retrieved if one.metric.startswith(asked)]
         if recipe.evaluation.transductive and not asked:
             found += transductive.questions(points, vectors, truth, concepts, name)
-    found += _by_heads(reading, name)
+    if reading.heads:
+        found += _by_heads(reading, name)
     for slot, captions in reading.captions.items():
         assert reading.space is not None
         texts = reading.space.texts(captions.texts).numpy()
@@ -139,16 +140,16 @@ def questions(reading: Reading, recipe: Recipe) -> list[Asked]:
     if reading.drawings:  # every draw of every trial is scored; none is chosen
         rows = np.repeat(np.arange(len(truth)), len(reading.drawings) // len(truth))
         seen, drawn = reading.gallery.iloc[truth[rows]], reading.drawn()
-        by = str((recipe.generator or {}).get("backbone", ""))
-        found += drawn_questions(drawn, seen, clusters[rows], reading.space, by, recipe.evaluation.pictures)
+        found += drawn_questions(
+            drawn, seen, clusters[rows], reading.space, recipe.drawn_by, recipe.evaluation.pictures
+        )
     return found
 
 
-def _by_heads(reading: Reading, name: str) -> list[Asked]:
+def _by_heads(reading: FoldReading, name: str) -> list[Asked]:
     """Captions found by the head of each slot: among those of the training, and, so named, among those of the test."""
-    text, found = CLIPText(backbone=name) if reading.heads else None, []
+    text, found = CLIPText(backbone=name), []
     for head in reading.heads:
-        assert text is not None
         slot, known = head.slot.name, text.texts(head.train.texts).numpy()
         found += scores.head_captions(head.decoded, known, head.train.truth, reading.clusters, slot, name)
         if head.test.texts != head.train.texts:  # else the same question once more
